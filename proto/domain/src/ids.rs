@@ -1,0 +1,195 @@
+//! Names of things: parsed once at the door, trusted inside.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A device of the fleet: 1 to 63 of `[a-z0-9-]`.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeviceId(String);
+
+/// One repetition of one cell: 128 random bits made by the agent, written as 32 hexadecimal digits.
+///
+/// It is the key under which a run is admitted once, for ever.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(pub [u8; 16]);
+
+/// A SHA-256, written as 64 hexadecimal digits: of a suite, a weights file, a picture's pixels.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+
+/// One life of an agent's spool: a new one starts at a number no earlier spool of the device had.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Epoch(pub u64);
+
+/// Position of a record in one epoch of a device's outbox: 1, 2, 3 … without gaps.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Seq(pub u64);
+
+/// Why a text names nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidId {
+    /// Not a [`DeviceId`].
+    #[error("device id must be 1 to 63 of [a-z0-9-], got `{0}`")]
+    Device(String),
+    /// Not `digits` hexadecimal digits.
+    #[error("expected {digits} hexadecimal digits, got `{text}`")]
+    Hex {
+        /// How many it takes.
+        digits: usize,
+        /// What was there.
+        text: String,
+    },
+}
+
+impl DeviceId {
+    /// Checks the form.
+    ///
+    /// # Errors
+    /// Anything but 1 to 63 of `[a-z0-9-]`.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if text.is_empty() || text.len() > 63 || !text.chars().all(is_allowed) {
+            return Err(InvalidId::Device(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl RunId {
+    /// Reads 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// Any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        parse_hex(text).map(Self)
+    }
+}
+
+impl Digest {
+    /// Reads 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// Any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        parse_hex(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for DeviceId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        Self::parse(&text)
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        Self::parse(&text)
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        Self::parse(&text)
+    }
+}
+
+impl From<DeviceId> for String {
+    fn from(id: DeviceId) -> Self {
+        id.0
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.to_string()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], InvalidId> {
+    let invalid = || InvalidId::Hex {
+        digits: 2 * N,
+        text: text.to_owned(),
+    };
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(invalid());
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| invalid())?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_name_is_short_and_plain() {
+        assert!(DeviceId::parse("lab-thor-1").is_ok());
+        for bad in ["", "Thor", "a b", "a/b", "ü", &"x".repeat(64)] {
+            assert_eq!(
+                DeviceId::parse(bad),
+                Err(InvalidId::Device(bad.to_owned())),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn hexadecimal_names_survive_the_round_trip() {
+        let id = RunId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 254, 255]);
+        assert_eq!(id.to_string(), "000102030405060708090a0b0c0dfeff");
+        assert_eq!(RunId::parse(&id.to_string()), Ok(id));
+    }
+
+    #[test]
+    fn a_multibyte_character_is_refused_not_split() {
+        let text = "ü".repeat(16);
+        assert!(RunId::parse(&text).is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! What the runs of a fleet come to: rows and places.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::power::{Provenance, Scope};
+
+/// A ranking of one metric, of one scope, of one provenance.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Board {
+    /// `tokwatt.rank/1`.
+    pub schema: String,
+    /// Which metric.
+    pub metric: String,
+    /// Which power scope, for metrics over energy.
+    pub scope: Option<Scope>,
+    /// How the figures came to be.
+    pub provenance: Provenance,
+    /// Unit of `value` and `ci95`.
+    pub unit: String,
+    /// Whether the smaller value is the better one.
+    pub lower_is_better: bool,
+    /// How tasks were put together: `one task`, `ratio of sums` or `geometric mean`.
+    pub aggregate: String,
+    /// What every row has in common: key to value.
+    pub fixed: BTreeMap<String, String>,
+    /// Best first.
+    pub rows: Vec<Row>,
+    /// What was left out, and what to know before believing.
+    pub notes: Vec<String>,
+}
+
+/// One configuration's place.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Row {
+    /// 1 + rows that are better beyond doubt; absent without an interval or with a blocking flag.
+    pub place: Option<u32>,
+    /// First and last place that the intervals leave open.
+    pub place_range: Option<(u32, u32)>,
+    /// What makes this row: key to value.
+    pub key: BTreeMap<String, String>,
+    /// Geometric mean of the repetitions (arithmetic for shares).
+    pub value: f64,
+    /// t interval on the logarithms of the repetitions' values.
+    pub ci95: Option<(f64, f64)>,
+    /// Repetitions.
+    pub n_runs: u32,
+    /// Requests in them.
+    pub n_requests: u32,
+    /// Flags of its runs, and `needs about k more repetitions to separate from …`.
+    pub flags: Vec<String>,
+}

@@ -1,0 +1,170 @@
+//! From trace to report: the one definition of every number.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{DeviceId, RunId},
+    power::{Provenance, Scope},
+    run::Cell,
+    time::WallTime,
+};
+
+/// What a run came to. Pure: the same trace gives the same report, here and at the collector.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RunReport {
+    /// Which run.
+    pub run: RunId,
+    /// Where.
+    pub device: DeviceId,
+    /// Which repetition of the cell, from 1.
+    pub repetition: u32,
+    /// When it started, by the wall clock, in µs since 1970.
+    pub started: WallTime,
+    /// What was run.
+    pub cell: Cell,
+    /// How its figures came to be.
+    pub provenance: RunProvenance,
+    /// W: Σ of the segments' windows, in seconds.
+    pub window_s: f64,
+    /// Requests by what became of them.
+    pub requests: RequestCounts,
+    /// Metric id to its figure. Absent figures are `null`, with the reason in `reasons`.
+    pub metrics: BTreeMap<String, Option<MetricValue>>,
+    /// One entry for each sensor and scope; empty without a sensor, with `reasons.power`.
+    pub power: Vec<PowerReport>,
+    /// Quality id to its score, 0 to 1 (`output_chars` apart); absent without known truth.
+    pub quality: BTreeMap<String, Option<f64>>,
+    /// Sums over the run from which every ratio is made, so that runs add up: total id to value.
+    pub totals: BTreeMap<String, f64>,
+    /// What makes a figure doubtful.
+    pub flags: Vec<Flag>,
+    /// Key to why it is absent.
+    pub reasons: BTreeMap<String, String>,
+}
+
+/// How a run's figures came to be.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RunProvenance {
+    /// Of latency, speed, quality.
+    pub requests: Provenance,
+    /// Of power; absent without a sensor.
+    pub power: Option<Provenance>,
+}
+
+/// Requests by what became of them.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RequestCounts {
+    /// Sent.
+    pub issued: u32,
+    /// Ended with stop or length.
+    pub succeeded: u32,
+    /// Failure class to how many.
+    pub failed: BTreeMap<String, u32>,
+}
+
+/// A figure of a run.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum MetricValue {
+    /// Of the run as a whole.
+    Number(f64),
+    /// Of its requests.
+    Distribution(Distribution),
+}
+
+/// A per-request figure over a run. Percentiles are nearest rank over all measured requests, where a
+/// failure counts as larger than any value.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Distribution {
+    /// Mean over the requests that have the figure.
+    pub mean: Option<f64>,
+    /// Median.
+    pub p50: Option<Percentile>,
+    /// Needs 10 requests.
+    pub p90: Option<Percentile>,
+    /// Needs 20 requests.
+    pub p95: Option<Percentile>,
+    /// Needs 100 requests.
+    pub p99: Option<Percentile>,
+    /// Measured requests, failures included.
+    pub n: u32,
+}
+
+/// A percentile: a value, or the word `failed` where so many requests failed that it is one of them.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Percentile {
+    /// The value.
+    Value(f64),
+    /// Written as the string `failed`.
+    Failed(Failed),
+}
+
+/// Written as the string `failed`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Failed {
+    /// The request at this rank failed.
+    #[serde(rename = "failed")]
+    Failed,
+}
+
+/// Energy and what follows from it, for one sensor and scope.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PowerReport {
+    /// What is included.
+    pub scope: Scope,
+    /// Which instrument.
+    pub source: String,
+    /// Which rails were added up.
+    pub rails: Vec<String>,
+    /// E over W.
+    pub energy_j: Option<f64>,
+    /// How far sampling may have led E astray; see `energy::Bound` for its terms.
+    pub error_bound_j: Option<f64>,
+    /// The terms of the bound by name, in J.
+    pub error_terms_j: BTreeMap<String, f64>,
+    /// E / W.
+    pub avg_power_w: Option<f64>,
+    /// Before the model was loaded.
+    pub idle_unloaded_power_w: Option<f64>,
+    /// With the model loaded, nothing asked.
+    pub idle_loaded_power_w: Option<f64>,
+    /// E − idle loaded · W; may be negative; never ranked.
+    pub energy_net_j: Option<f64>,
+    /// Part of W between readings no further apart than three median periods, 0 to 1.
+    pub coverage: f64,
+    /// Whether samples lie on both sides of every window.
+    pub bracketed: bool,
+    /// Median time between samples.
+    pub sample_period_s: Option<f64>,
+    /// Shortest time after which a new value can appear, where known.
+    pub refresh_s: Option<f64>,
+    /// How many lie within W.
+    pub samples: u32,
+    /// Longest time between neighbours.
+    pub largest_gap_s: Option<f64>,
+    /// ΣN / E.
+    pub tok_per_s_per_w: Option<f64>,
+    /// E / ΣN.
+    pub j_per_output_token: Option<f64>,
+    /// E / successes.
+    pub j_per_request: Option<f64>,
+    /// E / pictures of successes.
+    pub j_per_image: Option<f64>,
+    /// E / answers with every fact right.
+    pub j_per_correct_answer: Option<f64>,
+}
+
+/// What makes a figure doubtful.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Flag {
+    /// `roofline`, `cache_leak`, `shared_device`, `clock_step`, `aliased`, `throttled`, `littles_law`, `token_leak`,
+    /// `bundled`, `client_lag`, `overcurrent`, `quick`, `cancelled`, `aborted`, `report_differs`, `too_few_requests`.
+    pub id: String,
+    /// Blocking: shown and not ranked.
+    pub blocking: bool,
+    /// The figures behind it.
+    pub detail: String,
+}

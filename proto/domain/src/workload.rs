@@ -1,0 +1,145 @@
+//! What is asked of a device: tasks, pictures with known truth, load.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How answers of a task are scored. Part of the suite, so that a digest names it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scoring {
+    /// A sentence: share of true facts named, wrong facts named.
+    Caption,
+    /// `ball: 2, box: 1` or the same as a JSON object.
+    Counts,
+    /// `small red ball, large blue box`.
+    Attributes,
+    /// `The red ball is left of the blue box.`, one sentence a relation.
+    Spatial,
+    /// `place: beach, time: night, weather: rainy`.
+    SceneContext,
+    /// One word or phrase, compared with the truth's.
+    Direct,
+}
+
+/// What is known about a picture, or about the one question asked of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Truth {
+    /// Everything that was drawn.
+    Scene(SceneTruth),
+    /// The answer to a direct question, with the choices that the question offered.
+    Answer {
+        /// The right one.
+        expected: String,
+        /// What the question let choose from, the right one included.
+        choices: Vec<String>,
+    },
+}
+
+/// Everything that was drawn.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SceneTruth {
+    /// `beach`, `desert`, `field`, `room`, `snow` or `street`.
+    pub place: String,
+    /// `day`, `sunset` or `night`.
+    pub time: String,
+    /// `clear`, `cloudy`, `rainy` or `indoors`.
+    pub weather: String,
+    /// From left to right.
+    pub objects: Vec<SceneObject>,
+}
+
+/// One object of a scene.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SceneObject {
+    /// `ball`, `box`, `car`, `cone`, `heart`, `house`, `ring`, `star` or `tree`.
+    pub kind: String,
+    /// `red`, `green`, `blue`, `yellow`, `orange`, `purple`, `white` or `black`.
+    pub color: String,
+    /// `small` or `large`.
+    pub size: String,
+    /// Centre from the left edge, in thousandths of the picture's side.
+    pub x: u16,
+    /// Centre from the top edge, in thousandths of the picture's side.
+    pub y: u16,
+    /// Radius, in thousandths of the picture's side.
+    pub radius: u16,
+}
+
+/// How requests are offered.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// So many in flight, the next one sent when one ends.
+    Closed(u32),
+    /// So many thousandths of a request per second, sent on schedule whatever comes back.
+    Open {
+        /// Rate in requests per 1,000 s.
+        per_1000_s: u32,
+    },
+}
+
+/// Whether an engine may reuse what it computed for an earlier request.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CachePolicy {
+    /// No: caches cleared or off between requests that share a picture.
+    Cold,
+    /// Yes.
+    Warm,
+}
+
+/// How the next token is chosen.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// The likeliest.
+    Greedy,
+    /// Drawn.
+    Seeded {
+        /// Above 0.
+        temperature: f64,
+        /// Of the engine's generator.
+        seed: u32,
+    },
+}
+
+impl Load {
+    /// Requests in flight, where that is fixed.
+    pub fn concurrency(self) -> Option<u32> {
+        match self {
+            Self::Closed(concurrency) => Some(concurrency),
+            Self::Open { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(concurrency) => write!(f, "closed({concurrency})"),
+            Self::Open { per_1000_s } => write!(f, "open({})", f64::from(*per_1000_s) / 1000.0),
+        }
+    }
+}
+
+impl fmt::Display for CachePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        })
+    }
+}
+
+impl fmt::Display for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Greedy => f.write_str("greedy"),
+            Self::Seeded { temperature, seed } => write!(f, "t={temperature},seed={seed}"),
+        }
+    }
+}
