@@ -1,0 +1,299 @@
+//! Records put together to a run again, in whatever order they come.
+//!
+//! Every piece carries its position, and what closes a segment or a run carries the counts: so a missing piece is named, and
+//! nothing is believed complete because nothing more came.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use tokwatt_domain::{
+    ids::RunId,
+    metrics::RunReport,
+    power::{PowerSample, PowerTrace, Sensor},
+    run::{MemoryTrace, RequestTrace, RunEnd, RunHeader, RunTrace, Segment},
+    time::Window,
+};
+
+use crate::{error::ContractError, record::Record};
+
+/// A run as its records tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assembled {
+    /// What happened.
+    pub trace: RunTrace,
+    /// What it came to, as the agent computed it.
+    pub report: RunReport,
+}
+
+/// Puts a run together again from its records, in any order; records of a device are passed over.
+///
+/// # Errors
+/// A record of another run, a piece that is missing, there twice or beyond the counts, and times out of order: the message
+/// says what and where. No such error goes away by reading again.
+pub fn assemble(records: impl IntoIterator<Item = Record>) -> Result<Assembled, ContractError> {
+    let mut records = records
+        .into_iter()
+        .filter_map(|record| Some((record.run()?, record)))
+        .peekable();
+    let run = records.peek().ok_or(ContractError::NoRun)?.0;
+    let mut pieces = Pieces::default();
+    records
+        .try_for_each(|(of, record)| pieces.add(run, of, record))
+        .and_then(|()| pieces.join())
+        .map_err(|problem| ContractError::Run { run, problem })
+}
+
+/// What came so far. Problems are said without the run's name, which `assemble` puts before them.
+#[derive(Default)]
+struct Pieces {
+    header: Option<Box<RunHeader>>,
+    segments: BTreeMap<u32, SegmentPieces>,
+    finish: Option<Finish>,
+}
+
+#[derive(Default)]
+struct SegmentPieces {
+    /// By the position of the first.
+    requests: BTreeMap<u32, Vec<RequestTrace>>,
+    /// By sensor.
+    power: BTreeMap<u32, SensorPieces>,
+    closed: Option<Closed>,
+}
+
+struct SensorPieces {
+    sensor: Sensor,
+    /// By the position of the first.
+    samples: BTreeMap<u32, Vec<PowerSample>>,
+}
+
+struct Closed {
+    window: Window,
+    n_requests: u32,
+    n_samples: Vec<u32>,
+    memory: Vec<MemoryTrace>,
+}
+
+struct Finish {
+    n_segments: u32,
+    end: RunEnd,
+    report: Box<RunReport>,
+}
+
+impl Pieces {
+    fn add(&mut self, run: RunId, of: RunId, record: Record) -> Result<(), String> {
+        if of != run {
+            return Err(format!("a record of run {of} is among its records"));
+        }
+        match record {
+            Record::Device(_) => Ok(()),
+            Record::RunOpened(header) => put(&mut self.header, header, "header"),
+            Record::RunFinished {
+                n_segments,
+                end,
+                report,
+                ..
+            } => {
+                let finish = Finish {
+                    n_segments,
+                    end,
+                    report,
+                };
+                put(&mut self.finish, finish, "end")
+            }
+            Record::Requests { segment, .. }
+            | Record::Power { segment, .. }
+            | Record::SegmentClosed { segment, .. } => self
+                .segments
+                .entry(segment)
+                .or_default()
+                .add(record)
+                .map_err(|problem| format!("segment {segment}: {problem}")),
+        }
+    }
+
+    fn join(mut self) -> Result<Assembled, String> {
+        let header = *self.header.ok_or("its header is missing")?;
+        let finish = self.finish.ok_or("its end is missing")?;
+        let mut segments = Vec::new();
+        for index in 0..finish.n_segments {
+            let pieces = self
+                .segments
+                .remove(&index)
+                .ok_or_else(|| format!("segment {index} of {} is missing", finish.n_segments))?;
+            let segment = pieces
+                .join()
+                .map_err(|problem| format!("segment {index}: {problem}"))?;
+            segments.push(segment);
+        }
+        if let Some((index, _)) = self.segments.first_key_value() {
+            let n_segments = finish.n_segments;
+            return Err(format!(
+                "segment {index} is beyond its {n_segments} segments"
+            ));
+        }
+        let end = finish.end;
+        Ok(Assembled {
+            trace: RunTrace {
+                header,
+                segments,
+                end,
+            },
+            report: *finish.report,
+        })
+    }
+}
+
+impl SegmentPieces {
+    fn add(&mut self, record: Record) -> Result<(), String> {
+        match record {
+            Record::Requests {
+                first, requests, ..
+            } => insert(&mut self.requests, first, requests, "request"),
+            Record::Power {
+                sensor_index,
+                first,
+                trace,
+                ..
+            } => self
+                .add_power(sensor_index, first, trace)
+                .map_err(|problem| format!("sensor {sensor_index}: {problem}")),
+            Record::SegmentClosed {
+                window,
+                n_requests,
+                n_samples,
+                memory,
+                ..
+            } => {
+                let closed = Closed {
+                    window,
+                    n_requests,
+                    n_samples,
+                    memory,
+                };
+                put(&mut self.closed, closed, "end")
+            }
+            Record::Device(_) | Record::RunOpened(_) | Record::RunFinished { .. } => Ok(()),
+        }
+    }
+
+    fn add_power(&mut self, index: u32, first: u32, trace: PowerTrace) -> Result<(), String> {
+        let PowerTrace { sensor, samples } = trace;
+        match self.power.entry(index) {
+            Entry::Vacant(vacant) => {
+                let samples = BTreeMap::from([(first, samples)]);
+                vacant.insert(SensorPieces { sensor, samples });
+                Ok(())
+            }
+            Entry::Occupied(known) if known.get().sensor != sensor => {
+                Err("its pieces describe two sensors".to_owned())
+            }
+            Entry::Occupied(mut known) => {
+                insert(&mut known.get_mut().samples, first, samples, "sample")
+            }
+        }
+    }
+
+    fn join(self) -> Result<Segment, String> {
+        let closed = self.closed.ok_or("its end is missing")?;
+        if closed.window.from > closed.window.to {
+            return Err("its window ends before it starts".to_owned());
+        }
+        for trace in &closed.memory {
+            if !trace.samples.is_sorted_by_key(|(at, _)| at) {
+                let scope = trace.scope.as_str();
+                return Err(format!(
+                    "memory samples of {scope} are not in order of time"
+                ));
+            }
+        }
+        Ok(Segment {
+            window: closed.window,
+            requests: concatenate(self.requests, closed.n_requests, "request")?,
+            power: join_power(self.power, &closed.n_samples)?,
+            memory: closed.memory,
+        })
+    }
+}
+
+impl SensorPieces {
+    fn join(self, n_samples: u32) -> Result<PowerTrace, String> {
+        let samples = concatenate(self.samples, n_samples, "sample")?;
+        if !samples.is_sorted_by_key(|sample| sample.at) {
+            return Err("samples are not in order of time".to_owned());
+        }
+        let sensor = self.sensor;
+        Ok(PowerTrace { sensor, samples })
+    }
+}
+
+fn join_power(
+    mut sensors: BTreeMap<u32, SensorPieces>,
+    n_samples: &[u32],
+) -> Result<Vec<PowerTrace>, String> {
+    let mut traces = Vec::new();
+    for (index, n_samples) in (0..).zip(n_samples) {
+        let pieces = sensors
+            .remove(&index)
+            .ok_or_else(|| format!("sensor {index} is missing"))?;
+        let trace = pieces
+            .join(*n_samples)
+            .map_err(|problem| format!("sensor {index}: {problem}"))?;
+        traces.push(trace);
+    }
+    match sensors.first_key_value() {
+        None => Ok(traces),
+        Some((index, _)) => Err(format!(
+            "sensor {index} is beyond its {} sensors",
+            n_samples.len()
+        )),
+    }
+}
+
+fn put<T>(slot: &mut Option<T>, value: T, what: &str) -> Result<(), String> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("its {what} is there twice")),
+    }
+}
+
+fn insert<T>(
+    pieces: &mut BTreeMap<u32, Vec<T>>,
+    first: u32,
+    piece: Vec<T>,
+    what: &str,
+) -> Result<(), String> {
+    match pieces.insert(first, piece) {
+        None => Ok(()),
+        Some(_) => Err(format!("{what} {first} is there twice")),
+    }
+}
+
+/// One row of all pieces, if it has neither a hole nor an overlap and is as long as it should be.
+fn concatenate<T>(pieces: BTreeMap<u32, Vec<T>>, want: u32, what: &str) -> Result<Vec<T>, String> {
+    let position = |n: u32| usize::try_from(n).expect("positions of 32 bits fit a machine's words");
+    let mut row = Vec::new();
+    for (first, piece) in pieces {
+        let first = position(first);
+        if first > row.len() {
+            return Err(missing(what, row.len(), first));
+        }
+        if first < row.len() {
+            return Err(format!("{what} {first} is there twice"));
+        }
+        row.extend(piece);
+    }
+    let want = position(want);
+    if row.len() < want {
+        return Err(missing(what, row.len(), want));
+    }
+    if row.len() > want {
+        return Err(format!("{what} {want} is beyond its {want} {what}s"));
+    }
+    Ok(row)
+}
+
+fn missing(what: &str, from: usize, to: usize) -> String {
+    match to - from {
+        1 => format!("{what} {from} is missing"),
+        _ => format!("{what}s {from} to {} are missing", to - 1),
+    }
+}

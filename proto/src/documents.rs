@@ -1,0 +1,7 @@
+//! The documents that programs read: their JSON Schemas, as text for validators and for people.
+
+/// JSON Schema of `bench --format json`: a document `tokwatt.bench/1`.
+pub const BENCH_SCHEMA: &str = include_str!("../schema/json/bench.schema.json");
+
+/// JSON Schema of `rank --format json`: a document `tokwatt.rank/1`, a [`Board`](tokwatt_domain::leaderboard::Board).
+pub const RANK_SCHEMA: &str = include_str!("../schema/json/rank.schema.json");

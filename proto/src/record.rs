@@ -1,0 +1,329 @@
+//! What an agent has to tell, as words of the domain, and as the bytes that its spool keeps and the collector stores.
+//!
+//! The bytes are a `tokwatt.v1.Record`, see `proto/schema/tokwatt/v1/record.proto`. Writing and reading again gives the same
+//! record, to the last bit of every stamp and figure. Reading never panics and takes memory in proportion to the bytes, not to
+//! what they claim; whether a run makes sense as a whole is for [`assemble`](crate::assemble()) to say.
+
+use prost::Message;
+use tokwatt_domain::{
+    device::DeviceProfile,
+    ids::RunId,
+    metrics::RunReport,
+    power::PowerTrace,
+    run::{MemoryTrace, RequestTrace, RunEnd, RunHeader},
+    time::{Stamp, Window},
+};
+
+use crate::{error::ContractError, v1};
+
+/// Runs of numbers as differences.
+mod columns;
+
+/// JSON documents inside records.
+mod document;
+
+/// Memory columns.
+mod memory;
+
+/// Power columns.
+mod power;
+
+/// Requests and their chunks.
+mod request;
+
+/// A segment as records of bounded size.
+mod split;
+
+pub use split::{POWER_SAMPLES_MAX, REQUESTS_BYTES_MAX};
+
+/// One thing that an agent has to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// The device as it described itself when the agent started.
+    Device(DeviceProfile),
+    /// A run begins.
+    RunOpened(Box<RunHeader>),
+    /// Consecutive requests of a segment.
+    Requests {
+        /// Of which run.
+        run: RunId,
+        /// Of which of its segments, from 0.
+        segment: u32,
+        /// Position of the first one within the segment, from 0.
+        first: u32,
+        /// In order of sending.
+        requests: Vec<RequestTrace>,
+    },
+    /// Consecutive samples of one sensor of a segment.
+    Power {
+        /// Of which run.
+        run: RunId,
+        /// Of which of its segments, from 0.
+        segment: u32,
+        /// Which sensor of the segment, from 0.
+        sensor_index: u32,
+        /// Position of the first sample within the sensor's trace, from 0.
+        first: u32,
+        /// The sensor and this piece of its samples.
+        trace: PowerTrace,
+    },
+    /// A segment is complete.
+    SegmentClosed {
+        /// Of which run.
+        run: RunId,
+        /// Which of its segments, from 0.
+        segment: u32,
+        /// First send to end of the last request.
+        window: Window,
+        /// Requests in all its records.
+        n_requests: u32,
+        /// Samples in all its records, for each sensor.
+        n_samples: Vec<u32>,
+        /// Memory in use meanwhile.
+        memory: Vec<MemoryTrace>,
+    },
+    /// A run is complete.
+    RunFinished {
+        /// Which run.
+        run: RunId,
+        /// How many segments it has.
+        n_segments: u32,
+        /// How it ended.
+        end: RunEnd,
+        /// What it came to, as the agent computed it.
+        report: Box<RunReport>,
+    },
+}
+
+/// Most bytes of a record that are read: eight times what [`Record::segment`] aims at, for the one request whose answer is larger
+/// than that. Also what an honest reader may have to hold at once.
+pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+impl Record {
+    /// The bytes that are kept and sent.
+    ///
+    /// Figures must be finite: JSON has no others, so that NaN in a required one makes bytes that nobody can read.
+    ///
+    /// # Panics
+    /// If a power sample has not one value for each rail.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        v1::Record {
+            kind: Some(self.to_kind()),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, or what somebody claims it did.
+    ///
+    /// # Errors
+    /// Anything else; the message names the field.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ContractError> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(ContractError::TooLarge { bytes: bytes.len() });
+        }
+        let record = v1::Record::decode(bytes).map_err(|source| ContractError::Message {
+            field: "record".to_owned(),
+            source,
+        })?;
+        let kind = required(record.kind, "kind")?;
+        Self::from_kind(kind).map_err(|error| error.within("record"))
+    }
+
+    /// The records of one segment, in order: its requests, its power, its end. Each is at most about [`REQUESTS_BYTES_MAX`]
+    /// or [`POWER_SAMPLES_MAX`] large, so that no batch is held up by one of them.
+    #[must_use]
+    pub fn segment(run: RunId, index: u32, segment: &tokwatt_domain::run::Segment) -> Vec<Self> {
+        split::segment(run, index, segment)
+    }
+
+    /// The run that it belongs to.
+    #[must_use]
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Device(_) => None,
+            Self::RunOpened(header) => Some(header.run),
+            Self::Requests { run, .. }
+            | Self::Power { run, .. }
+            | Self::SegmentClosed { run, .. }
+            | Self::RunFinished { run, .. } => Some(*run),
+        }
+    }
+
+    fn to_kind(&self) -> v1::record::Kind {
+        use v1::record::Kind;
+        match self {
+            Self::Device(profile) => Kind::Device(v1::DeviceSeen {
+                profile: Some(document::write(document::DEVICE, profile)),
+            }),
+            Self::RunOpened(header) => Kind::RunOpened(v1::RunOpened {
+                header: Some(document::write(document::HEADER, header)),
+            }),
+            Self::Requests {
+                run,
+                segment,
+                first,
+                requests,
+            } => Kind::Requests(v1::Requests {
+                run: run.0.to_vec(),
+                segment: *segment,
+                first: *first,
+                requests: requests.iter().map(request::write).collect(),
+            }),
+            Self::Power {
+                run,
+                segment,
+                sensor_index,
+                first,
+                trace,
+            } => Kind::Power(v1::PowerChunk {
+                run: run.0.to_vec(),
+                segment: *segment,
+                sensor_index: *sensor_index,
+                first: *first,
+                ..power::write(trace)
+            }),
+            Self::SegmentClosed {
+                run,
+                segment,
+                window,
+                n_requests,
+                n_samples,
+                memory,
+            } => Kind::SegmentClosed(v1::SegmentClosed {
+                run: run.0.to_vec(),
+                segment: *segment,
+                from_ns: window.from.0,
+                to_ns: window.to.0,
+                n_requests: *n_requests,
+                n_samples: n_samples.clone(),
+                memory: memory.iter().map(memory::write).collect(),
+            }),
+            Self::RunFinished {
+                run,
+                n_segments,
+                end,
+                report,
+            } => Kind::RunFinished(v1::RunFinished {
+                run: run.0.to_vec(),
+                n_segments: *n_segments,
+                end: v1::RunEnd::from(*end).into(),
+                report: Some(document::write(document::REPORT, report)),
+            }),
+        }
+    }
+
+    fn from_kind(kind: v1::record::Kind) -> Result<Self, ContractError> {
+        use v1::record::Kind;
+        let name = match &kind {
+            Kind::Device(_) => "device",
+            Kind::RunOpened(_) => "run_opened",
+            Kind::Requests(_) => "requests",
+            Kind::Power(_) => "power",
+            Kind::SegmentClosed(_) => "segment_closed",
+            Kind::RunFinished(_) => "run_finished",
+        };
+        match kind {
+            Kind::Device(message) => {
+                document::read(document::DEVICE, message.profile, "profile").map(Self::Device)
+            }
+            Kind::RunOpened(message) => {
+                document::read(document::HEADER, message.header, "header").map(Self::RunOpened)
+            }
+            Kind::Requests(message) => read_requests(message),
+            Kind::Power(message) => read_power(message),
+            Kind::SegmentClosed(message) => read_segment_closed(message),
+            Kind::RunFinished(message) => read_run_finished(message),
+        }
+        .map_err(|error| error.within(name))
+    }
+}
+
+impl From<RunEnd> for v1::RunEnd {
+    fn from(end: RunEnd) -> Self {
+        match end {
+            RunEnd::Complete => Self::Complete,
+            RunEnd::Cancelled => Self::Cancelled,
+            RunEnd::Aborted => Self::Aborted,
+        }
+    }
+}
+
+fn read_requests(message: v1::Requests) -> Result<Record, ContractError> {
+    let read = |(i, bytes): (usize, Vec<u8>)| {
+        request::read(&bytes).map_err(|error| error.within(format_args!("requests[{i}]")))
+    };
+    Ok(Record::Requests {
+        run: run_id(&message.run)?,
+        segment: message.segment,
+        first: message.first,
+        requests: message
+            .requests
+            .into_iter()
+            .enumerate()
+            .map(read)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn read_power(message: v1::PowerChunk) -> Result<Record, ContractError> {
+    Ok(Record::Power {
+        run: run_id(&message.run)?,
+        segment: message.segment,
+        sensor_index: message.sensor_index,
+        first: message.first,
+        trace: power::read(message)?,
+    })
+}
+
+fn read_segment_closed(message: v1::SegmentClosed) -> Result<Record, ContractError> {
+    let read = |(i, columns)| {
+        memory::read(columns).map_err(|error| error.within(format_args!("memory[{i}]")))
+    };
+    Ok(Record::SegmentClosed {
+        run: run_id(&message.run)?,
+        segment: message.segment,
+        window: Window {
+            from: Stamp(message.from_ns),
+            to: Stamp(message.to_ns),
+        },
+        n_requests: message.n_requests,
+        n_samples: message.n_samples,
+        memory: message
+            .memory
+            .into_iter()
+            .enumerate()
+            .map(read)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn read_run_finished(message: v1::RunFinished) -> Result<Record, ContractError> {
+    let end = match message.end() {
+        v1::RunEnd::Complete => RunEnd::Complete,
+        v1::RunEnd::Cancelled => RunEnd::Cancelled,
+        v1::RunEnd::Aborted => RunEnd::Aborted,
+        v1::RunEnd::Unspecified => return Err(unknown("end", message.end)),
+    };
+    Ok(Record::RunFinished {
+        run: run_id(&message.run)?,
+        n_segments: message.n_segments,
+        end,
+        report: document::read(document::REPORT, message.report, "report")?,
+    })
+}
+
+fn run_id(bytes: &[u8]) -> Result<RunId, ContractError> {
+    bytes.try_into().map(RunId).map_err(|_| {
+        ContractError::field("run", format!("has {} bytes, a run id has 16", bytes.len()))
+    })
+}
+
+fn required<T>(value: Option<T>, field: &str) -> Result<T, ContractError> {
+    value.ok_or_else(|| ContractError::field(field, "is missing"))
+}
+
+/// The error for an enum's value that is not among those of the schema, or is its zero.
+fn unknown(field: &str, value: i32) -> ContractError {
+    ContractError::field(field, format!("is {value}, which stands for nothing"))
+}
