@@ -14,8 +14,7 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tokwatt_domain::ids::{DeviceId, Seq};
 use tokwatt_proto::{
-    limits::{BATCH_BYTES_MAX, CREDITS_MAX, MESSAGE_BYTES_MAX},
-    record::SCHEMA,
+    delivery::{BATCH_BYTES_MAX, CREDITS, Hello, MESSAGE_BYTES_MAX},
     v1,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -110,7 +109,7 @@ impl Uplink {
         let mut client = v1::ingest_client::IngestClient::new(self.connect().await?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let (uploads, queue) = mpsc::channel(CREDITS_MAX as usize);
+        let (uploads, queue) = mpsc::channel(CREDITS as usize);
         send(&uploads, self.hello()).await?;
         let mut acks = client
             .deliver(ReceiverStream::new(queue))
@@ -147,12 +146,12 @@ impl Uplink {
     }
 
     fn hello(&self) -> v1::upload::Kind {
-        v1::upload::Kind::Hello(v1::Hello {
-            schema: SCHEMA,
-            device: self.device.to_string(),
-            epoch: self.spool.epoch().0,
+        let hello = Hello {
+            device: self.device.clone(),
+            epoch: self.spool.epoch(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        })
+        };
+        v1::upload::Kind::Hello(hello.into())
     }
 
     /// Sends one batch of what lies after `sent`; false if there is nothing.

@@ -2,28 +2,25 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, bail};
-use tokwatt_harness::program;
+use tokwatt_harness::{CollectorProcess, agent};
 
 fn main() -> anyhow::Result<()> {
     let limit = limit()?;
     let folder = fresh_folder()?;
-    let mut collector = RunningCollector::start(&folder.join("collector"))?;
+    let collector = CollectorProcess::start(&folder.join("collector"))?;
     title("measuring the built-in model on this machine");
     let bundle = folder.join("bundle");
-    let status = Command::new(program("tokwatt-agent"))
+    let status = agent(&folder.join("agent"))
         .args(["bench", "--suite", "edge-vision", "--quick", "--repeat", "3"])
         .args(["--precision", "f32,f16,bf16,q8_0", "--limit", &limit])
-        .args(["--collector", &collector.url])
+        .args(["--collector", collector.url()])
         .arg("--out")
         .arg(&bundle)
-        .arg("--data")
-        .arg(folder.join("agent"))
         .status()
         .context("cannot start the agent")?;
     if !status.success() {
@@ -31,10 +28,10 @@ fn main() -> anyhow::Result<()> {
     }
     for (metric, why) in QUESTIONS {
         title(why);
-        collector.ask(&["rank", "--metric", metric, "--by", "precision"])?;
+        show(&collector, &["rank", "--metric", metric, "--by", "precision"])?;
     }
     title("devices");
-    collector.ask(&["devices", "list"])?;
+    show(&collector, &["devices", "list"])?;
     collector.stop()?;
     say_what_next(&folder, &bundle);
     Ok(())
@@ -47,52 +44,15 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("ttft", "which starts to answer first (seconds to the first token, median)"),
 ];
 
-/// A collector of our own, on a port of its own.
-struct RunningCollector {
-    child: Child,
-    url: String,
-}
-
-impl RunningCollector {
-    fn start(data: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new(program("tokwatt-collector"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the collector")?;
-        let stdout = child.stdout.take().context("its output is piped")?;
-        for line in BufReader::new(stdout).lines() {
-            if let Some(url) = url_in(&line?) {
-                return Ok(Self { child, url });
-            }
-        }
-        bail!("the collector ended before it listened")
+/// Asks, and shows the answer as it is.
+fn show(collector: &CollectorProcess, question: &[&str]) -> anyhow::Result<()> {
+    let answer = collector.ask(question)?;
+    std::io::stdout().write_all(&answer.stdout)?;
+    std::io::stderr().write_all(&answer.stderr)?;
+    if !answer.status.success() {
+        bail!("`tokwatt-collector {}` ended with {}", question.join(" "), answer.status);
     }
-
-    fn ask(&mut self, question: &[&str]) -> anyhow::Result<()> {
-        let status = Command::new(program("tokwatt-collector"))
-            .args(question)
-            .args(["--collector", &self.url])
-            .status()?;
-        if !status.success() {
-            bail!("`tokwatt-collector {}` ended with {status}", question.join(" "));
-        }
-        Ok(())
-    }
-
-    fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status()?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-fn url_in(line: &str) -> Option<String> {
-    let start = line.find("http://")?;
-    let url = line[start..].split_whitespace().next()?;
-    Some(url.to_owned())
+    Ok(())
 }
 
 /// `demo-data/1`, `demo-data/2`, …: a demo never touches what an earlier one left.
