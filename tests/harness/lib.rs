@@ -25,7 +25,10 @@ pub fn program(name: &str) -> PathBuf {
 /// The agent with a data folder of its own.
 pub fn agent(data: &Path) -> Command {
     let mut command = Command::new(program("tokwatt-agent"));
-    command.arg("--data").arg(data).env_remove("TOKWATT_COLLECTOR");
+    command
+        .arg("--data")
+        .arg(data)
+        .env_remove("TOKWATT_COLLECTOR");
     command
 }
 
@@ -68,7 +71,9 @@ impl CollectorProcess {
     pub fn ask(&self, question: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(program("tokwatt-collector"));
         command.args(question).args(["--collector", &self.url]);
-        command.output().context("cannot start the collector's command line")
+        command
+            .output()
+            .context("cannot start the collector's command line")
     }
 
     /// Asks it to stop, and waits.

@@ -5,7 +5,16 @@ use tokwatt_harness::{CollectorProcess, agent};
 
 use crate::{bench, document, text};
 
-const SMALL: &[&str] = &["--power", "none", "--limit", "2", "--repeat", "1", "--precision", "q8_0"];
+const SMALL: &[&str] = &[
+    "--power",
+    "none",
+    "--limit",
+    "2",
+    "--repeat",
+    "1",
+    "--precision",
+    "q8_0",
+];
 
 fn runs(collector: &CollectorProcess) -> Vec<Value> {
     let answer = collector
@@ -38,10 +47,21 @@ fn what_is_measured_is_ranked_by_the_collector_which_comes_to_the_same_figures()
     assert_eq!(runs.len(), 30);
     for run in &runs {
         assert_eq!(run["state"], "complete", "{run}");
-        assert_eq!(run["agrees"], true, "the collector measured something else: {run}");
+        assert_eq!(
+            run["agrees"], true,
+            "the collector measured something else: {run}"
+        );
     }
     let board = collector
-        .ask(&["rank", "--metric", "decode_tps", "--by", "precision", "--format", "json"])
+        .ask(&[
+            "rank",
+            "--metric",
+            "decode_tps",
+            "--by",
+            "precision",
+            "--format",
+            "json",
+        ])
         .unwrap();
     let board: Value = serde_json::from_str(&text(&board)).unwrap();
     let rows = board["rows"].as_array().unwrap();
@@ -79,7 +99,10 @@ fn a_collector_that_was_killed_has_everything_that_it_acknowledged() {
     let data = folder.path().join("collector");
     for round in 1..=3 {
         let collector = CollectorProcess::start(&data).unwrap();
-        document(&bench(folder.path(), &[SMALL, &["--collector", collector.url()]].concat()));
+        document(&bench(
+            folder.path(),
+            &[SMALL, &["--collector", collector.url()]].concat(),
+        ));
         assert_eq!(waiting(folder.path()), 0);
         collector.kill().unwrap();
         let collector = CollectorProcess::start(&data).unwrap();

@@ -29,8 +29,19 @@ fn rails_of_one_scope_are_added_up_and_energy_is_power_times_time() {
     let bench = document(&bench(
         folder.path(),
         &[
-            "--host-root", &root, "--power", "tegrastats", "--tegrastats", program.to_str().unwrap(),
-            "--limit", "20", "--repeat", "1", "--precision", "f32", "--quick",
+            "--host-root",
+            &root,
+            "--power",
+            "tegrastats",
+            "--tegrastats",
+            program.to_str().unwrap(),
+            "--limit",
+            "20",
+            "--repeat",
+            "1",
+            "--precision",
+            "f32",
+            "--quick",
         ],
     ));
     for run in bench["runs"].as_array().unwrap() {
@@ -52,11 +63,26 @@ fn without_a_sensor_energy_is_absent_with_the_reason_and_the_rest_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let bench = document(&bench(
         folder.path(),
-        &["--power", "none", "--limit", "1", "--repeat", "1", "--precision", "q8_0"],
+        &[
+            "--power",
+            "none",
+            "--limit",
+            "1",
+            "--repeat",
+            "1",
+            "--precision",
+            "q8_0",
+        ],
     ));
     for run in bench["runs"].as_array().unwrap() {
         assert_eq!(run["power"].as_array().unwrap().len(), 0);
-        assert!(run["reasons"]["power"].as_str().unwrap().contains("none"), "{run}");
-        assert!(run["metrics"]["decode_tps"].as_f64().unwrap() > 0.0, "{run}");
+        assert!(
+            run["reasons"]["power"].as_str().unwrap().contains("none"),
+            "{run}"
+        );
+        assert!(
+            run["metrics"]["decode_tps"].as_f64().unwrap() > 0.0,
+            "{run}"
+        );
     }
 }

@@ -16,7 +16,14 @@ fn main() -> anyhow::Result<()> {
     title("measuring the built-in model on this machine");
     let bundle = folder.join("bundle");
     let status = agent(&folder.join("agent"))
-        .args(["bench", "--suite", "edge-vision", "--quick", "--repeat", "3"])
+        .args([
+            "bench",
+            "--suite",
+            "edge-vision",
+            "--quick",
+            "--repeat",
+            "3",
+        ])
         .args(["--precision", "f32,f16,bf16,q8_0", "--limit", &limit])
         .args(["--collector", collector.url()])
         .arg("--out")
@@ -24,11 +31,17 @@ fn main() -> anyhow::Result<()> {
         .status()
         .context("cannot start the agent")?;
     if !status.success() {
-        bail!("the bench ended with {status}; what it measured is in {}", folder.display());
+        bail!(
+            "the bench ended with {status}; what it measured is in {}",
+            folder.display()
+        );
     }
     for (metric, why) in QUESTIONS {
         title(why);
-        show(&collector, &["rank", "--metric", metric, "--by", "precision"])?;
+        show(
+            &collector,
+            &["rank", "--metric", metric, "--by", "precision"],
+        )?;
     }
     title("devices");
     show(&collector, &["devices", "list"])?;
@@ -39,9 +52,18 @@ fn main() -> anyhow::Result<()> {
 
 /// What a person asks first: which precision is fastest, for one answer and for the machine.
 const QUESTIONS: &[(&str, &str)] = &[
-    ("decode_tps", "which precision writes fastest (tokens after the first, per second)"),
-    ("e2e_output_tps", "which answers fastest, picture and prompt included (tokens per second of waiting)"),
-    ("ttft", "which starts to answer first (seconds to the first token, median)"),
+    (
+        "decode_tps",
+        "which precision writes fastest (tokens after the first, per second)",
+    ),
+    (
+        "e2e_output_tps",
+        "which answers fastest, picture and prompt included (tokens per second of waiting)",
+    ),
+    (
+        "ttft",
+        "which starts to answer first (seconds to the first token, median)",
+    ),
 ];
 
 /// Asks, and shows the answer as it is.
@@ -50,7 +72,11 @@ fn show(collector: &CollectorProcess, question: &[&str]) -> anyhow::Result<()> {
     std::io::stdout().write_all(&answer.stdout)?;
     std::io::stderr().write_all(&answer.stderr)?;
     if !answer.status.success() {
-        bail!("`tokwatt-collector {}` ended with {}", question.join(" "), answer.status);
+        bail!(
+            "`tokwatt-collector {}` ended with {}",
+            question.join(" "),
+            answer.status
+        );
     }
     Ok(())
 }
@@ -77,7 +103,9 @@ fn limit() -> anyhow::Result<String> {
         [flag, number] if flag == "--limit" && number.parse::<u32>().is_ok_and(|n| n > 0) => {
             Ok(number.clone())
         }
-        _ => bail!("usage: demo [--limit N]   N pictures of each task, 20 by default; fewer than 20 are shown and not ranked"),
+        _ => bail!(
+            "usage: demo [--limit N]   N pictures of each task, 20 by default; fewer than 20 are shown and not ranked"
+        ),
     }
 }
 
@@ -94,8 +122,15 @@ fn say_what_next(folder: &Path, bundle: &Path) {
     println!("bundle    {}", bundle.display());
     println!("pictures  target/release/tokwatt-agent suites draw some-folder --count 32");
     println!("\nWhat to type next:");
-    println!("  target/release/tokwatt-collector serve --data {} &", data.display());
+    println!(
+        "  target/release/tokwatt-collector serve --data {} &",
+        data.display()
+    );
     println!("  target/release/tokwatt-collector runs list");
-    println!("  target/release/tokwatt-collector rank --metric ttft --by precision --where task=caption_brief");
-    println!("  target/release/tokwatt-agent bench --model YOUR.gguf --mmproj YOUR-mmproj.gguf --collector http://127.0.0.1:7413");
+    println!(
+        "  target/release/tokwatt-collector rank --metric ttft --by precision --where task=caption_brief"
+    );
+    println!(
+        "  target/release/tokwatt-agent bench --model YOUR.gguf --mmproj YOUR-mmproj.gguf --collector http://127.0.0.1:7413"
+    );
 }
