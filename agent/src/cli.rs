@@ -87,8 +87,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging();
     match dispatch(cli) {
-        Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::FoundWrong) => ExitCode::from(1),
+        Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -97,9 +96,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let general = cli.general;
-    match cli.command {
+    let exit = match cli.command {
         Command::Probe(args) => probe::probe(general, &args),
         Command::Bench(args) => bench::bench(general, *args),
         Command::Run(args) => run::run(general, args),
@@ -108,7 +107,17 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Suites(args) => suites::suites(&args),
         Command::Decode(args) => decode::decode(&args),
         Command::EngineWorker => engine_worker::engine_worker(),
-        Command::Guard(args) => guard::guard(&args),
+        Command::Guard(args) => return guard::guard(&args),
+    };
+    exit.map(ExitCode::from)
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::FoundWrong => Self::from(1),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One device of the fleet.
 //!
-//! Modules stand in the order of data flow. Who may use whom: `tests/tidy`.
+#![doc = include_str!("../README.md")]
 
 /// The one place that reads clocks.
 pub mod clock;
@@ -29,8 +29,11 @@ pub mod spool;
 /// The connection to the collector.
 pub mod uplink;
 
-/// Kills what the agent started when the agent is gone.
+/// Ends a child when the agent is gone.
 pub mod guard;
+
+/// What a device's tools print, as JSON.
+pub mod decode;
 
 /// The command line, one file a subcommand.
 pub mod cli;

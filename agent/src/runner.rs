@@ -49,7 +49,7 @@ pub struct Runner {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What it draws; without an instrument the energy is absent.
-    pub sampler: Option<Sampler>,
+    pub sampler: Option<Arc<Sampler>>,
     /// Why an instrument is missing: reason key to text.
     pub power_reasons: BTreeMap<String, String>,
     /// Where /proc is.
@@ -273,10 +273,7 @@ impl Runner {
         let driven = drive.segment(asked).await;
         drop(quiet);
         let memory = memory.stop();
-        let power = match &self.sampler {
-            Some(sampler) => sampler.bracketed_window(driven.window).await,
-            None => Vec::new(),
-        };
+        let power = self.power(driven.window).await;
         let end = match driven.end {
             closed_loop::End::Drained => RunEnd::Complete,
             closed_loop::End::Stopped => RunEnd::Cancelled,

@@ -17,9 +17,8 @@ use super::{Exit, Format, General, runtime, stop};
 use crate::{
     clock::{Clock, SystemClock},
     device::{HostRoot, probe},
-    power,
-    runner::{Outcome, QuietGate, Runner, RunnerSettings},
-    settings::{Given, Settings},
+    runner::{Outcome, Progress, QuietGate, Runner, RunnerSettings},
+    settings::Given,
     spool::Spool,
     uplink::{Address, LinkState, Uplink},
     workload::{Plan, PlanOptions, Suite},
@@ -28,6 +27,7 @@ use crate::{
 mod bundle;
 mod document;
 mod groups;
+mod instruments;
 mod progress;
 mod summary;
 
@@ -132,12 +132,14 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         let tasks = TaskTracker::new();
         let stop = stop::on_signal(&tasks)?;
         let grown = Arc::new(Notify::new());
-        let (sampler, power_reasons) = power::start(&power_choice(&settings), &device, &root, clock.clone())?;
+        let instruments = instruments::start(&settings, &device, &root, &clock)?;
+        let mut bar = progress::Bar::start();
+        instruments.why.iter().for_each(|why| bar.show(Progress::Stage(why.clone())));
         let runner = Runner {
             device: device.clone(),
             clock,
-            sampler,
-            power_reasons,
+            sampler: instruments.sampler,
+            power_reasons: instruments.reasons,
             host_root: root,
             spool: spool.clone(),
             grown: grown.clone(),
@@ -146,7 +148,6 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
             stop,
         };
         let delivery = address.map(|address| Delivery::start(address, &runner, grown, &tasks));
-        let mut bar = progress::Bar::start();
         let outcome = runner.bench(&plan, &groups, &mut |step| bar.show(step)).await;
         bar.end();
         // Delivered before the outcome is looked at: what was measured before an error is safe all the same.
@@ -184,14 +185,6 @@ fn plan(args: &BenchArgs) -> anyhow::Result<Plan> {
         seed: args.seed,
     };
     Ok(Plan::make(&suite, &options)?)
-}
-
-fn power_choice(settings: &Settings) -> power::Choice {
-    power::Choice {
-        sources: settings.power.value.clone(),
-        interval: settings.power_interval.value,
-        tegrastats: settings.tegrastats.value.clone(),
-    }
 }
 
 fn runner_settings(args: &BenchArgs) -> RunnerSettings {

@@ -1,11 +1,14 @@
 //! What is measured around the runs of a group: idle power, loading, what a picture costs in tokens.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
 use tokwatt_domain::{
+    metrics::energy::energy,
+    power::PowerTrace,
     run::{IdleBaseline, IdleState, LoadKind, LoadTime},
-    time::Stamp,
+    time::{Stamp, Window},
+    units::Watts,
     workload::Sampling,
 };
 
@@ -53,19 +56,45 @@ impl Runner {
 
     /// Watches idle power, if there is an instrument; cut short when a person stops the bench.
     async fn idle(&self, state: IdleState, tally: &Tally<'_>) -> Vec<IdleBaseline> {
-        let Some(sampler) = &self.sampler else {
+        if self.sampler.is_none() {
             return Vec::new();
-        };
-        tally.tell(Progress::Stage(format!(
-            "watching idle power for {} s",
-            self.settings.idle.as_secs()
-        )));
+        }
+        let length = self.settings.idle;
+        tally.tell(Progress::Stage(format!("watching idle power for {} s", length.as_secs())));
         let from = self.clock.now();
         tokio::select! {
-            () = tokio::time::sleep(self.settings.idle) => sampler.idle_since(from, state),
-            () = self.stop.cancelled() => Vec::new(),
+            () = tokio::time::sleep(length) => {}
+            () = self.stop.cancelled() => return Vec::new(),
         }
+        let window = Window { from, to: self.clock.now() };
+        let traces = self.power(window).await;
+        traces.iter().filter_map(|trace| baseline(trace, window, state)).collect()
     }
+
+    /// What every sensor read over `window`, with the samples around it.
+    pub(super) async fn power(&self, window: Window) -> Vec<PowerTrace> {
+        let Some(sampler) = self.sampler.clone() else {
+            return Vec::new();
+        };
+        tokio::task::spawn_blocking(move || {
+            sampler.wait_until_bracketed(window.to, BRACKET_PATIENCE);
+            sampler.window(window.from, window.to)
+        })
+        .await
+        .expect("reading the timeline does not panic")
+    }
+}
+
+fn baseline(trace: &PowerTrace, window: Window, state: IdleState) -> Option<IdleBaseline> {
+    let energy = energy(&trace.sensor, &[(window, &trace.samples)]);
+    Some(IdleBaseline {
+        source: trace.sensor.source.clone(),
+        scope: trace.sensor.scope,
+        state,
+        power: Watts(energy.joules?.0 / window.length().as_secs_f64()),
+        length: window.length(),
+        ended: window.to,
+    })
 }
 
 /// When the first generated token of a short answer came.
@@ -128,3 +157,6 @@ fn short_question(item: &Item, with_picture: bool) -> Question {
         sampling: Sampling::Greedy,
     }
 }
+
+/// How long the end of a window waits for the sample after it: several of the slowest instrument's periods.
+const BRACKET_PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,185 @@
+//! The host's files: `/` on a device, a recorded tree in a test, and no more of them than is good for us.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+/// Where `/sys`, `/proc` and `/etc` are: `/` on a device, a fixture folder in a test.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostRoot(PathBuf);
+
+/// Why a file told nothing, with what to do where something can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Unlearnt {
+    /// This host has no such file.
+    #[error("no file `{0}`")]
+    Missing(String),
+    /// It is there and may not be read.
+    #[error("`{0}` may be read by root only")]
+    Denied(String),
+    /// It is there and empty.
+    #[error("`{0}` is empty")]
+    Empty(String),
+    /// It is a folder, a pipe or a device.
+    #[error("`{0}` is not a regular file")]
+    NotAFile(String),
+    /// Its content is not what such a file holds.
+    #[error("`{path}` has no {what}")]
+    Lacks {
+        /// Which file.
+        path: String,
+        /// What was looked for in it.
+        what: &'static str,
+    },
+    /// Reading failed.
+    #[error("cannot read `{path}`: {message}")]
+    Failed {
+        /// Which file.
+        path: String,
+        /// The system's words.
+        message: String,
+    },
+}
+
+impl HostRoot {
+    /// The machine itself.
+    pub fn system() -> Self {
+        Self::at(Path::new("/"))
+    }
+
+    /// A recorded tree.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Whether it is the machine itself, so that its libraries and commands may be asked too.
+    pub fn is_system(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
+    /// A path below the root.
+    pub fn join(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    /// A small text file, without blanks and NULs at its ends; bytes that are no text become `�`.
+    ///
+    /// Never waits for a pipe and reads [`FILE_BYTES_MAX`] at most.
+    ///
+    /// # Errors
+    /// Says of `path`, as it is named on the device, why there is no text.
+    pub fn read(&self, path: &str) -> Result<String, Unlearnt> {
+        let bytes = self.read_bytes(path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        match text.trim_matches(|c: char| c == '\0' || c.is_whitespace()) {
+            "" => Err(Unlearnt::Empty(path.to_owned())),
+            text => Ok(text.to_owned()),
+        }
+    }
+
+    /// Names of a folder's entries, sorted; a folder that cannot be read has none.
+    pub fn list(&self, path: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.join(path)).into_iter().flatten();
+        let mut names: Vec<String> = entries
+            .take(ENTRIES_MAX)
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn read_bytes(&self, path: &str) -> Result<Vec<u8>, Unlearnt> {
+        let failed = |error| Unlearnt::new(path, error);
+        let file = self.open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(Unlearnt::NotAFile(path.to_owned()));
+        }
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn open(&self, path: &str) -> io::Result<File> {
+        let without_waiting = OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = i32::try_from(without_waiting.bits()).expect("open flags fit an int");
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(self.join(path))
+    }
+}
+
+impl Unlearnt {
+    fn new(path: &str, error: io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing(path),
+            io::ErrorKind::PermissionDenied => Self::Denied(path),
+            _ => Self::Failed {
+                path,
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+/// Most that is read of a file. The longest honest one is `/proc/cpuinfo` of a large server, about 1.5 kB a core.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Most entries of a folder: more PCI functions than any device of the fleet has.
+const ENTRIES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(root: &Path, path: &str, want: &str) {
+        let got = match HostRoot::at(root).read(path) {
+            Ok(text) => text,
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn no_file_however_odd_stops_the_probe() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("model"), "Jetson\0").unwrap();
+        fs::write(at("empty"), "\0\n").unwrap();
+        fs::write(at("binary"), [0xff, b'x', 0xfe]).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        check(folder.path(), "/model", "Jetson");
+        check(folder.path(), "/empty", "`/empty` is empty");
+        check(folder.path(), "/binary", "\u{fffd}x\u{fffd}");
+        check(folder.path(), "/folder", "`/folder` is not a regular file");
+        check(folder.path(), "/pipe", "`/pipe` is not a regular file");
+        check(folder.path(), "/none", "no file `/none`");
+        check(folder.path(), "/model/below", "no file `/model/below`");
+    }
+
+    #[test]
+    fn a_huge_file_is_read_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("huge")).unwrap();
+        file.set_len(1 << 33).unwrap();
+        let bytes = HostRoot::at(folder.path()).read_bytes("huge").unwrap();
+        assert_eq!(u64::try_from(bytes.len()).unwrap(), FILE_BYTES_MAX);
+    }
+}

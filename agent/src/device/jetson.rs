@@ -1,0 +1,220 @@
+//! Jetson: which module, which release, which power mode.
+
+use serde::Serialize;
+
+use super::{HostRoot, Unlearnt};
+
+/// Line 1 of `/etc/nv_tegra_release`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Release {
+    /// Jetson Linux: `36.4.7`.
+    pub l4t: String,
+    /// NVIDIA's build number.
+    pub gcid: String,
+    /// `t186ref` up to R35, `generic` from R36: says nothing of the board.
+    pub board: String,
+}
+
+/// What `nvpmodel -q` prints, between warnings and errors.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct PowerMode {
+    /// Name, e.g. `MAXN`: a set of clock limits, not of watts.
+    pub mode: String,
+    /// Number; the order of numbers is no order of speed.
+    pub id: u32,
+}
+
+impl Release {
+    /// Reads the release file's text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let line = text.lines().next()?.trim_start_matches(['#', ' ']);
+        let major = line.strip_prefix('R')?.split_once(' ')?.0;
+        let field = |name: &str| {
+            let value = line.split(", ").find_map(|part| part.strip_prefix(name))?;
+            Some(value.strip_prefix(": ")?.trim().to_owned())
+        };
+        major.parse::<u32>().ok()?;
+        Some(Self {
+            l4t: format!("{major}.{}", field("REVISION")?),
+            gcid: field("GCID")?,
+            board: field("BOARD")?,
+        })
+    }
+
+    /// The JetPack of this release, where NVIDIA's table has it.
+    pub fn jetpack(&self) -> Option<&'static str> {
+        JETPACKS
+            .iter()
+            .find(|(l4t, _)| *l4t == self.l4t)
+            .map(|(_, jetpack)| *jetpack)
+    }
+}
+
+impl PowerMode {
+    /// Reads the command's output: errors may stand before, after and between its two lines.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::trim);
+        let mode = lines.find_map(|line| line.strip_prefix("NV Power Mode:"))?;
+        let id = lines.find_map(|line| line.parse().ok())?;
+        Some(Self {
+            mode: mode.trim().to_owned(),
+            id,
+        })
+    }
+}
+
+/// The SoC's name in the device tree's list, also where its separators were lost: `tegra234`, and not the class `tegra23x`.
+pub fn soc_of(compatible: &str) -> Option<String> {
+    compatible.match_indices("tegra").find_map(|(start, name)| {
+        let number = compatible.get(start + name.len()..)?.get(..3)?;
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| format!("{name}{number}"))
+    })
+}
+
+pub(super) fn compatible(root: &HostRoot) -> Result<Vec<String>, Unlearnt> {
+    let text = root.read(COMPATIBLE)?;
+    Ok(text.split('\0').map(str::to_owned).collect())
+}
+
+pub(super) fn soc(root: &HostRoot) -> Result<String, Unlearnt> {
+    soc_of(&root.read(COMPATIBLE)?).ok_or(lacks(COMPATIBLE, "tegra SoC"))
+}
+
+/// The module's part number: the board's name is that of the developer kit.
+pub(super) fn module(root: &HostRoot) -> Result<String, Unlearnt> {
+    let names = compatible(root)?;
+    let part = names.iter().find_map(|name| {
+        let name = name.strip_prefix("nvidia,")?;
+        let part = name.rsplit('+').next()?;
+        MODULES
+            .iter()
+            .any(|module| part.starts_with(module))
+            .then(|| part.to_owned())
+    });
+    part.ok_or(lacks(COMPATIBLE, "known module part number"))
+}
+
+pub(super) fn l4t(root: &HostRoot) -> Result<String, Unlearnt> {
+    release(root).map(|release| release.l4t)
+}
+
+pub(super) fn jetpack(root: &HostRoot) -> Result<&'static str, Unlearnt> {
+    release(root)?
+        .jetpack()
+        .ok_or(lacks(RELEASE, "release with a known JetPack"))
+}
+
+pub(super) fn power_mode_id(root: &HostRoot) -> Result<u32, Unlearnt> {
+    let text = root.read(MODE_STATE)?;
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("pmode:")?.parse().ok())
+        .ok_or(lacks(MODE_STATE, "pmode"))
+}
+
+pub(super) fn power_mode_name(root: &HostRoot) -> Result<String, Unlearnt> {
+    let id = power_mode_id(root)?;
+    let text = root.read(MODE_TABLE)?;
+    text.lines()
+        .find_map(|line| mode_name(line, id))
+        .ok_or(lacks(MODE_TABLE, "name for the mode in force"))
+}
+
+/// `< POWER_MODEL ID=0 NAME=MAXN >`.
+fn mode_name(line: &str, id: u32) -> Option<String> {
+    let model = line
+        .trim()
+        .strip_prefix('<')?
+        .trim()
+        .strip_prefix("POWER_MODEL")?;
+    let field = |name: &str| {
+        let mut words = model.split_whitespace();
+        words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
+    (field("ID")?.parse() == Ok(id)).then(|| field("NAME").map(str::to_owned))?
+}
+
+fn release(root: &HostRoot) -> Result<Release, Unlearnt> {
+    Release::parse(&root.read(RELEASE)?).ok_or(lacks(RELEASE, "release line"))
+}
+
+fn lacks(path: &str, what: &'static str) -> Unlearnt {
+    Unlearnt::Lacks {
+        path: path.to_owned(),
+        what,
+    }
+}
+
+pub(super) const MODEL: &str = "/proc/device-tree/model";
+const COMPATIBLE: &str = "/proc/device-tree/compatible";
+const RELEASE: &str = "/etc/nv_tegra_release";
+const MODE_STATE: &str = "/var/lib/nvpmodel/status";
+const MODE_TABLE: &str = "/etc/nvpmodel.conf";
+
+/// Part numbers of modules; carriers have others.
+const MODULES: [&str; 9] = [
+    "p3834", "p3701", "p3767", "p3668", "p2888", "p3310", "p3489", "p3448", "p2180",
+];
+
+/// Jetson Linux to JetPack, as NVIDIA and jetson-stats list them.
+const JETPACKS: [(&str, &str); 22] = [
+    ("39.2.0", "7.2"),
+    ("39.0.0", "7.2 EA"),
+    ("38.4.0", "7.1"),
+    ("38.2.0", "7.0"),
+    ("38.2.1", "7.0"),
+    ("38.2.2", "7.0"),
+    ("36.5.0", "6.2.2"),
+    ("36.4.7", "6.2.1"),
+    ("36.4.4", "6.2.1"),
+    ("36.4.3", "6.2"),
+    ("36.4.0", "6.1"),
+    ("36.3.0", "6.0"),
+    ("35.6.4", "5.1.6"),
+    ("35.6.3", "5.1.5"),
+    ("35.6.2", "5.1.5"),
+    ("35.6.1", "5.1.5"),
+    ("35.6.0", "5.1.4"),
+    ("35.5.0", "5.1.3"),
+    ("35.4.1", "5.1.2"),
+    ("35.3.1", "5.1.1"),
+    ("35.2.1", "5.1"),
+    ("32.7.1", "4.6.1"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_between_name_and_number_is_stepped_over() {
+        let text = "NVPM WARN: fan mode is not set!\nNV Power Mode: MAXN_SUPER\nNVPM ERROR: Error opening cpu6\n0\n";
+        let want = PowerMode {
+            mode: "MAXN_SUPER".to_owned(),
+            id: 0,
+        };
+        assert_eq!(PowerMode::parse(text), Some(want));
+        assert_eq!(PowerMode::parse("NV Power Mode: 15W\n"), None);
+    }
+
+    #[test]
+    fn a_mode_is_found_by_number_not_by_place() {
+        let line = "< POWER_MODEL ID=2 NAME=MODE_30W >";
+        assert_eq!(mode_name(line, 2).as_deref(), Some("MODE_30W"));
+        assert_eq!(mode_name(line, 0), None);
+        assert_eq!(mode_name("< PM_CONFIG DEFAULT=2 >", 2), None);
+    }
+
+    #[test]
+    fn a_release_has_its_jetpack_or_none() {
+        let text = "# R36 (release), REVISION: 4.7, GCID: 1, BOARD: generic, EABI: aarch64";
+        let release = Release::parse(text).unwrap();
+        assert_eq!(
+            (&*release.l4t, release.jetpack()),
+            ("36.4.7", Some("6.2.1"))
+        );
+        let text = text.replace("4.7", "99.9");
+        assert_eq!(Release::parse(&text).unwrap().jetpack(), None);
+        assert_eq!(Release::parse("# Rxx (release)"), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! Energy counters of x86 processors, by the kernel's powercap files: package domains only.
+//!
+//! Each package is a folder `/sys/class/powercap/intel-rapl:N` (AMD's too) with `name` (`package-0`), `energy_uj` and
+//! `max_energy_range_uj`, at which the counter starts again. Domains inside a package (`intel-rapl:0:1`) are part of it,
+//! `psys` is another scope, and `intel-rapl-mmio` is the same counter seen twice: none of them is added.
+
+use std::time::Duration;
+
+use tokwatt_domain::{
+    power::{PowerSample, Provenance, Rail, Reading, Scope, Sensor},
+    units::{Joules, Watts},
+};
+
+use super::{Absent, Pace, PowerSource, ReadError, Taken};
+use crate::{
+    clock::Clock,
+    device::{HostRoot, Unlearnt},
+};
+
+/// All packages of the machine as one sensor of scope `cpu_pkg`.
+pub struct Rapl {
+    root: HostRoot,
+    packages: Vec<Package>,
+    sensors: [Sensor; 1],
+}
+
+struct Package {
+    name: String,
+    energy_path: String,
+    counter: Counter,
+}
+
+/// A counter that starts again at `range`, counted on from zero.
+struct Counter {
+    range: i64,
+    last: i64,
+    total: i64,
+}
+
+impl Rapl {
+    /// Finds the packages and reads each once.
+    ///
+    /// # Errors
+    /// There is none, or one of them may not be read.
+    pub fn open(root: &HostRoot) -> Result<Self, Absent> {
+        let packages = root
+            .list(POWERCAP)
+            .iter()
+            .filter(|domain| is_top_level(domain))
+            .map(|domain| format!("{POWERCAP}/{domain}"))
+            .filter_map(|folder| Package::open(root, &folder).transpose())
+            .collect::<Result<Vec<_>, _>>()?;
+        if packages.is_empty() {
+            return Err(Absent(format!("no package energy counter in `{POWERCAP}`")));
+        }
+        Ok(Self {
+            root: root.clone(),
+            sensors: [sensor(&packages)],
+            packages,
+        })
+    }
+}
+
+impl PowerSource for Rapl {
+    fn sensors(&self) -> &[Sensor] {
+        &self.sensors
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Sampler
+    }
+
+    fn read(&mut self, clock: &dyn Clock, into: &mut Vec<Taken>) -> Result<(), ReadError> {
+        let at = clock.now();
+        let mut values = Vec::with_capacity(self.packages.len());
+        for package in &mut self.packages {
+            let reading = microjoules(&self.root, &package.energy_path);
+            let reading = reading.map_err(|error| ReadError::Transient(error.to_string()))?;
+            values.push(package.counter.advance(reading));
+        }
+        let sample = PowerSample { at, values };
+        into.push(Taken { sensor: 0, sample });
+        Ok(())
+    }
+}
+
+impl Package {
+    /// `None`: not a package.
+    fn open(root: &HostRoot, folder: &str) -> Result<Option<Self>, Absent> {
+        let Ok(name) = root.read(&format!("{folder}/name")) else {
+            return Ok(None);
+        };
+        if !name.starts_with("package") {
+            return Ok(None);
+        }
+        let energy_path = format!("{folder}/energy_uj");
+        let last = microjoules(root, &energy_path).map_err(explain)?;
+        let range = microjoules(root, &format!("{folder}/max_energy_range_uj")).map_err(explain)?;
+        Ok(Some(Self {
+            name,
+            energy_path,
+            counter: Counter {
+                range,
+                last,
+                total: 0,
+            },
+        }))
+    }
+}
+
+impl Counter {
+    fn advance(&mut self, reading: i64) -> i64 {
+        let is_wrapped = reading < self.last;
+        let step = reading - self.last + if is_wrapped { self.range } else { 0 };
+        self.last = reading;
+        self.total = self.total.saturating_add(step.max(0));
+        self.total
+    }
+}
+
+fn sensor(packages: &[Package]) -> Sensor {
+    let rail = |package: &Package| Rail {
+        name: package.name.clone(),
+        quantum: Watts(0.0),
+    };
+    Sensor {
+        source: "rapl".to_owned(),
+        scope: Scope::CpuPkg,
+        rails: packages.iter().map(rail).collect(),
+        reading: Reading::Counter {
+            resolution: Joules(RESOLUTION_J),
+        },
+        refresh: Some(REFRESH),
+        averaging: Duration::ZERO,
+        provenance: Provenance::Measured,
+    }
+}
+
+/// `intel-rapl:0`, and not `intel-rapl:0:1` or `intel-rapl-mmio:0`.
+fn is_top_level(domain: &str) -> bool {
+    let number = domain.strip_prefix("intel-rapl:");
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn microjoules(root: &HostRoot, path: &str) -> Result<i64, Unlearnt> {
+    root.read(path)?.parse().map_err(|_| Unlearnt::Lacks {
+        path: path.to_owned(),
+        what: "number of microjoules",
+    })
+}
+
+fn explain(error: Unlearnt) -> Absent {
+    match error {
+        Unlearnt::Denied(path) => Absent(format!(
+            "`{path}` may be read by root only, since these counters leak secrets (CVE-2020-8694): run as root, or give the \
+             agent's group the right with `chgrp` and `chmod g+r` on it at every start (a udev or tmpfiles rule)"
+        )),
+        error => Absent(error.to_string()),
+    }
+}
+
+const POWERCAP: &str = "/sys/class/powercap";
+
+/// The processor updates its counters about once a millisecond (Intel's manual, volume 3, section on RAPL).
+const REFRESH: Duration = Duration::from_millis(1);
+
+/// The common unit, 2⁻¹⁴ J; those of older and of AMD processors are smaller.
+const RESOLUTION_J: f64 = 1.0 / 16384.0;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn write(root: &Path, domain: &str, files: &[(&str, &str)]) {
+        let folder = root.join("sys/class/powercap").join(domain);
+        fs::create_dir_all(&folder).unwrap();
+        for (name, text) in files {
+            fs::write(folder.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+
+    fn two_packages() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let domain = |name, energy| {
+            [
+                ("name", name),
+                ("energy_uj", energy),
+                ("max_energy_range_uj", "1000"),
+            ]
+        };
+        write(folder.path(), "intel-rapl:0", &domain("package-0", "900"));
+        write(folder.path(), "intel-rapl:0:0", &domain("core", "1"));
+        write(folder.path(), "intel-rapl:1", &domain("package-1", "10"));
+        write(folder.path(), "intel-rapl:2", &domain("psys", "5"));
+        write(
+            folder.path(),
+            "intel-rapl-mmio:0",
+            &domain("package-0", "900"),
+        );
+        folder
+    }
+
+    #[test]
+    fn packages_are_counted_from_zero_over_the_wrap() {
+        let folder = two_packages();
+        let mut rapl = Rapl::open(&HostRoot::at(folder.path())).unwrap();
+        let names: Vec<_> = rapl.sensors()[0]
+            .rails
+            .iter()
+            .map(|rail| &*rail.name)
+            .collect();
+        assert_eq!(names, ["package-0", "package-1"]);
+        write(folder.path(), "intel-rapl:0", &[("energy_uj", "50")]);
+        write(folder.path(), "intel-rapl:1", &[("energy_uj", "12")]);
+        let mut taken = Vec::new();
+        rapl.read(&SystemClock::start(), &mut taken).unwrap();
+        assert_eq!(taken[0].sample.values, [150, 2]);
+    }
+
+    #[test]
+    fn a_counter_that_vanishes_is_a_failed_reading_not_a_zero() {
+        let folder = two_packages();
+        let mut rapl = Rapl::open(&HostRoot::at(folder.path())).unwrap();
+        fs::remove_file(
+            folder
+                .path()
+                .join("sys/class/powercap/intel-rapl:1/energy_uj"),
+        )
+        .unwrap();
+        let mut taken = Vec::new();
+        let error = rapl.read(&SystemClock::start(), &mut taken).unwrap_err();
+        assert!(
+            error.to_string().contains("intel-rapl:1/energy_uj"),
+            "{error}"
+        );
+        assert!(taken.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_what_to_do() {
+        let message = explain(Unlearnt::Denied("/sys/x/energy_uj".to_owned())).to_string();
+        assert!(
+            message.contains("`/sys/x/energy_uj`") && message.contains("run as root"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_machine_without_counters_says_where_it_looked() {
+        let folder = tempfile::tempdir().unwrap();
+        let reason = Rapl::open(&HostRoot::at(folder.path())).err().unwrap();
+        assert_eq!(
+            reason.to_string(),
+            "no package energy counter in `/sys/class/powercap`"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn steps_add_up_however_often_the_counter_wraps(steps in proptest::collection::vec(0..1000i64, 1..50)) {
+            let mut counter = Counter { range: 1000, last: 0, total: 0 };
+            let mut energy = 0;
+            for step in steps {
+                energy += step;
+                prop_assert_eq!(counter.advance(energy % 1000), energy);
+            }
+        }
+    }
+}

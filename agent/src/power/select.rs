@@ -1,0 +1,249 @@
+//! Which instruments to use: what was asked for, or what this device is known to have, and why.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use tokwatt_domain::device::DeviceKind;
+
+use super::{
+    Absent, PowerSource,
+    nvml::NvmlSource,
+    rapl::Rapl,
+    replay::{BadRecording, Replay},
+    tegrastats::{self, Tegrastats},
+};
+use crate::{clock::Clock, device::HostRoot, guard::Guard};
+
+/// One word of `--power`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Choice {
+    /// What this device is known to have.
+    Auto,
+    /// Nothing: energy is not asked for.
+    None,
+    /// An instrument.
+    Instrument(Instrument),
+    /// A recording.
+    Replay(PathBuf),
+}
+
+/// An instrument by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Instrument {
+    /// NVIDIA's command line tool.
+    Tegrastats,
+    /// NVIDIA's library.
+    Nvml,
+    /// Energy counters of x86 processors.
+    Rapl,
+}
+
+/// `--power` names something that does not exist.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "--power: unknown source `{0}`, there are: auto, none, tegrastats, nvml, rapl, replay:FILE, and several of them with commas"
+)]
+pub struct UnknownSource(String);
+
+/// What instruments need to start.
+pub struct Surroundings<'a> {
+    /// The host's files.
+    pub root: &'a HostRoot,
+    /// What the device is.
+    pub kind: DeviceKind,
+    /// Time between readings.
+    pub interval: Duration,
+    /// The program to run as `tegrastats`.
+    pub tegrastats: PathBuf,
+    /// What ends children with the agent.
+    pub guard: Guard,
+    /// For the first readings.
+    pub clock: &'a dyn Clock,
+}
+
+/// Instruments that work, and what is to be said about them and the others.
+#[derive(Default)]
+pub struct Selection {
+    /// Those that answered.
+    pub sources: Vec<Box<dyn PowerSource>>,
+    /// For people: how the choice came about.
+    pub why: Vec<String>,
+    /// Those that were tried and are not to be had: name to reason.
+    pub reasons: BTreeMap<String, String>,
+}
+
+/// Reads `--power`.
+///
+/// # Errors
+/// A word that is no source; names the choices.
+pub fn parse(list: &str) -> Result<Vec<Choice>, UnknownSource> {
+    list.split(',').map(|word| parse_one(word.trim())).collect()
+}
+
+/// Opens the instruments of `choices`. One that is not to be had is a reason, also if it was asked for by name: a run without
+/// energy is worth having.
+///
+/// # Errors
+/// A recording that cannot be replayed.
+pub fn select(choices: &[Choice], around: &Surroundings<'_>) -> Result<Selection, BadRecording> {
+    let mut selection = Selection::default();
+    for choice in choices {
+        match choice {
+            Choice::None => selection.refuse(),
+            Choice::Auto => selection.choose(around),
+            Choice::Instrument(instrument) => {
+                selection.try_one(*instrument, around);
+            }
+            Choice::Replay(path) => {
+                selection
+                    .sources
+                    .push(Box::new(Replay::open(path, around.kind)?));
+                selection
+                    .why
+                    .push(format!("power is replayed from `{}`", path.display()));
+            }
+        }
+    }
+    Ok(selection)
+}
+
+impl Selection {
+    /// One sentence why there is no power, for `reasons.power`; `None` if there is some.
+    pub fn why_none(&self) -> Option<String> {
+        if !self.sources.is_empty() {
+            return None;
+        }
+        let reasons: Vec<String> = self
+            .reasons
+            .iter()
+            .map(|(name, reason)| format!("{name}: {reason}"))
+            .collect();
+        Some(reasons.join("; "))
+    }
+
+    fn refuse(&mut self) {
+        self.reasons
+            .insert("power".to_owned(), "--power none".to_owned());
+    }
+
+    fn choose(&mut self, around: &Surroundings<'_>) {
+        let (candidates, wanted) = candidates(around.kind);
+        let opened: Vec<&str> = candidates
+            .iter()
+            .filter(|instrument| self.try_one(**instrument, around))
+            .map(|instrument| instrument.as_str())
+            .take(wanted)
+            .collect();
+        let tried: Vec<&str> = candidates
+            .iter()
+            .map(|instrument| instrument.as_str())
+            .collect();
+        let (kind, tried) = (around.kind, tried.join(", "));
+        self.why.push(match opened.is_empty() {
+            true => format!("auto: nothing answers on this {kind} device (tried {tried})"),
+            false => format!(
+                "auto: {} on this {kind} device (of {tried})",
+                opened.join(", ")
+            ),
+        });
+    }
+
+    fn try_one(&mut self, instrument: Instrument, around: &Surroundings<'_>) -> bool {
+        match open(instrument, around) {
+            Ok(source) => self.sources.push(source),
+            Err(Absent(reason)) => {
+                self.reasons.insert(instrument.as_str().to_owned(), reason);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Instrument {
+    /// Its name in `--power`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tegrastats => "tegrastats",
+            Self::Nvml => "nvml",
+            Self::Rapl => "rapl",
+        }
+    }
+}
+
+fn parse_one(word: &str) -> Result<Choice, UnknownSource> {
+    Ok(match word {
+        "auto" => Choice::Auto,
+        "none" => Choice::None,
+        "tegrastats" => Choice::Instrument(Instrument::Tegrastats),
+        "nvml" => Choice::Instrument(Instrument::Nvml),
+        "rapl" => Choice::Instrument(Instrument::Rapl),
+        word => match word.strip_prefix("replay:") {
+            Some(path) if !path.is_empty() => Choice::Replay(PathBuf::from(path)),
+            _ => return Err(UnknownSource(word.to_owned())),
+        },
+    })
+}
+
+/// What to try on a device, in order, and how many of it at most.
+///
+/// On a Jetson one is enough: what NVML sees on Thor, `tegrastats` shows as `VDD_GPU`, and Orin's NVML refuses.
+fn candidates(kind: DeviceKind) -> (&'static [Instrument], usize) {
+    match kind {
+        DeviceKind::Thor
+        | DeviceKind::AgxOrin
+        | DeviceKind::OrinNx
+        | DeviceKind::AgxXavier
+        | DeviceKind::XavierNx
+        | DeviceKind::Tx2
+        | DeviceKind::Nano => (&[Instrument::Tegrastats, Instrument::Nvml], 1),
+        DeviceKind::Gb10 => (&[Instrument::Nvml], 1),
+        DeviceKind::Generic => (&[Instrument::Nvml, Instrument::Rapl], 2),
+    }
+}
+
+fn open(instrument: Instrument, around: &Surroundings<'_>) -> Result<Box<dyn PowerSource>, Absent> {
+    Ok(match instrument {
+        Instrument::Tegrastats => Box::new(Tegrastats::open(
+            settings(around),
+            around.kind,
+            around.clock,
+        )?),
+        Instrument::Nvml => Box::new(NvmlSource::open(around.root, around.kind)?),
+        Instrument::Rapl => Box::new(Rapl::open(around.root)?),
+    })
+}
+
+fn settings(around: &Surroundings<'_>) -> tegrastats::Settings {
+    tegrastats::Settings {
+        program: around.tegrastats.clone(),
+        interval: around.interval,
+        guard: around.guard.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_sources_and_recordings() {
+        let want = vec![
+            Choice::Instrument(Instrument::Nvml),
+            Choice::Replay(PathBuf::from("a/b.jsonl")),
+        ];
+        assert_eq!(parse("nvml, replay:a/b.jsonl"), Ok(want));
+        assert_eq!(parse("auto"), Ok(vec![Choice::Auto]));
+    }
+
+    #[test]
+    fn an_unknown_source_is_named_with_the_flag_and_the_choices() {
+        for word in ["watts", "", "replay:", "nvml,watts"] {
+            let message = parse(word).unwrap_err().to_string();
+            assert!(
+                message.starts_with("--power: unknown source `"),
+                "{message}"
+            );
+            assert!(message.contains("tegrastats"), "{message}");
+        }
+    }
+}

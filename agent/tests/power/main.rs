@@ -1,0 +1,24 @@
+//! Probe and power through the same code path as on a device: recorded trees, real lines, real child processes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is tests; the lint sees only functions marked as such"
+)]
+
+/// Waits for a condition.
+mod eventually;
+
+/// Every line of the corpus.
+mod corpus;
+
+/// Recorded host roots.
+mod probe;
+
+/// What ends with the agent.
+mod guard;
+
+/// A child that prints like `tegrastats`.
+mod tegrastats;
+
+/// Which instruments a device gets.
+mod select;

@@ -1,0 +1,157 @@
+//! Recorded host roots are described as the devices they stand for.
+
+use std::{fs, path::PathBuf};
+
+use tokwatt_agent::device::{HostRoot, probe};
+use tokwatt_domain::device::{DeviceKind, DeviceProfile};
+
+pub(crate) fn fixture(name: &str) -> HostRoot {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/host");
+    HostRoot::at(&folder.join(name))
+}
+
+#[track_caller]
+fn check(name: &str, kind: DeviceKind, facts: &[(&str, &str)]) -> DeviceProfile {
+    let profile = probe(&fixture(name));
+    assert_eq!(profile.kind, kind);
+    for (fact, want) in facts {
+        assert_eq!(
+            profile.facts.get(*fact).map(String::as_str),
+            Some(*want),
+            "{fact}"
+        );
+    }
+    profile
+}
+
+#[test]
+fn an_agx_orin_is_known_by_its_module() {
+    let profile = check(
+        "agx-orin",
+        DeviceKind::AgxOrin,
+        &[
+            ("board_model", "NVIDIA Jetson AGX Orin Developer Kit"),
+            ("soc", "tegra234"),
+            ("module", "p3701-0005"),
+            ("l4t_release", "36.4.7"),
+            ("jetpack_release", "6.2.1"),
+            ("power_mode_id", "2"),
+            ("power_mode", "MODE_30W"),
+            ("cpu_model", "Cortex-A78AE"),
+            ("cpu_count", "12"),
+            ("cpu_features", "asimd fphp asimdhp asimddp"),
+            ("memory_total_bytes", "65893564416"),
+            ("os_name", "Ubuntu 22.04.5 LTS"),
+            ("container", "none"),
+            ("is_root", "false"),
+            ("id_source", "device_tree_serial"),
+        ],
+    );
+    assert_eq!(profile.reasons["dgx_release"], "no file `/etc/dgx-release`");
+    assert!(
+        profile.id.as_str().starts_with("agx-orin-"),
+        "{:?}",
+        profile.id
+    );
+}
+
+#[test]
+fn a_thor_is_known_by_its_soc() {
+    let facts = [
+        ("soc", "tegra264"),
+        ("module", "p3834-0008"),
+        ("jetpack_release", "7.1"),
+        ("power_mode", "120W"),
+        ("cpu_model", "Neoverse-V3AE"),
+        ("cpu_count", "14"),
+    ];
+    check("thor", DeviceKind::Thor, &facts);
+}
+
+#[test]
+fn a_gb10_is_known_by_its_family_and_its_serial_number_stays_there() {
+    let facts = [
+        ("board_model", "GX10"),
+        ("product_family", "DGX Spark"),
+        ("dgx_release", "DGX Spark 7.6.0"),
+        ("gpu_driver", "580.95.05"),
+        ("cpu_model", "10 × Cortex-A725 + 10 × Cortex-X925"),
+        ("id_source", "product_uuid"),
+    ];
+    let profile = check("gb10", DeviceKind::Gb10, &facts);
+    let told = serde_json::to_string(&profile).unwrap();
+    assert!(
+        !told.contains("MADEUPSERIAL") && !told.contains("0badcafe"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_pc_is_generic_and_says_what_it_could_not_learn() {
+    let facts = [
+        ("is_root", "true"),
+        ("cpu_features", "sse4_2 avx f16c fma bmi2 avx2 avx_vnni"),
+        ("id_source", "machine_id"),
+    ];
+    let profile = check("x86-rapl", DeviceKind::Generic, &facts);
+    for fact in [
+        "l4t_release",
+        "power_mode",
+        "gpu_driver",
+        "product_uuid",
+        "board_model",
+    ] {
+        assert!(profile.reasons[fact].starts_with("no file `/"), "{fact}");
+    }
+}
+
+#[test]
+fn an_empty_host_is_a_profile_full_of_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = probe(&HostRoot::at(folder.path()));
+    assert_eq!(profile.kind, DeviceKind::Generic);
+    assert_eq!(profile.facts.len(), 1, "{:?}", profile.facts);
+    assert!(profile.reasons.len() > 20);
+}
+
+#[test]
+fn files_full_of_noise_do_not_stop_the_probe() {
+    let folder = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> = (0..70_000_u32)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    let reference = fixture("gb10");
+    for path in [
+        "proc/meminfo",
+        "proc/cpuinfo",
+        "etc/nv_tegra_release",
+        "etc/dgx-release",
+        "etc/nvpmodel.conf",
+        "var/lib/nvpmodel/status",
+        "proc/device-tree/model",
+        "proc/device-tree/compatible",
+        "proc/device-tree/serial-number",
+        "sys/devices/system/cpu/present",
+    ] {
+        let file = folder.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, &noise).unwrap();
+    }
+    let profile = probe(&HostRoot::at(folder.path()));
+    assert_eq!(profile.kind, DeviceKind::Generic);
+    assert!(
+        profile
+            .facts
+            .values()
+            .all(|value| value.chars().count() <= 1024)
+    );
+    assert_ne!(profile.id, probe(&reference).id);
+}
+
+#[test]
+fn this_machine_can_be_probed() {
+    let profile = probe(&HostRoot::system());
+    assert!(profile.facts["cpu_count"].parse::<u32>().unwrap() > 0);
+    assert!(profile.facts["memory_total_bytes"].parse::<u64>().unwrap() > 1 << 28);
+    assert_eq!(profile, probe(&HostRoot::system()));
+}
