@@ -3,6 +3,9 @@
 /// What every metric is called, measured in, and made of.
 pub mod dictionary;
 
+/// Energy over a run's windows, and its error bound.
+pub mod energy;
+
 /// Means and intervals over repetitions.
 pub mod spread;
 
