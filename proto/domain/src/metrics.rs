@@ -1,5 +1,14 @@
 //! From trace to report: the one definition of every number.
 
+/// What every metric is called, measured in, and made of.
+pub mod dictionary;
+
+/// Energy over a run's windows, and its error bound.
+pub mod energy;
+
+/// Means and intervals over repetitions.
+pub mod spread;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
