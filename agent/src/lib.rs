@@ -5,5 +5,8 @@
 /// The one place that reads clocks.
 pub mod clock;
 
+/// What is asked: suites, pictures with known truth, the plan made from them.
+pub mod workload;
+
 /// Who answers: the engines on this device.
 pub mod backend;
