@@ -1,0 +1,19 @@
+//! What is asked: suites of tasks, and pictures whose truth is known because they are drawn here.
+//!
+//! A suite file names tasks, prompts and scenes; a plan draws the pictures and lays out the questions in the order in which
+//! they are asked. Nothing here knows who answers or how long it takes.
+
+/// Chance that is the same on every machine.
+mod chance;
+
+/// Flat shapes in whole numbers, told row by row.
+mod shape;
+
+/// Paint on a canvas, averaged into a picture.
+mod canvas;
+
+/// A drawn picture: its size, its pixels, their digest, its file.
+pub mod picture;
+
+/// Scenes with known truth, from a seed.
+pub mod scene;
