@@ -1,0 +1,247 @@
+//! The engine with the shipped model on real pictures: the same answers as llama.cpp's own server gives.
+
+#![cfg(feature = "tiny-model")]
+
+use std::{ops::ControlFlow, path::Path};
+
+use tokwatt_embedded::{Answer, Ask, Engine, EngineError, Finish, LoadOptions, Sampling, shipped};
+
+fn engine(precision: &str) -> Engine {
+    let folder = tempfile::tempdir().expect("a folder for this test");
+    let unpacked = shipped::unpack(precision, folder.path()).expect("the shipped model");
+    Engine::load(&LoadOptions {
+        model: unpacked.model,
+        mmproj: unpacked.mmproj,
+        precision: Some(precision.to_owned()),
+        threads: 1,
+        context: 2048,
+        gpu_layers: 0,
+    })
+    .expect("the shipped model loads")
+}
+
+fn picture(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
+    std::fs::read(folder.join(name)).expect("a picture of these tests")
+}
+
+fn ask(engine: &mut Engine, ask: &Ask<'_>) -> Result<(String, Answer), EngineError> {
+    let mut text = Vec::new();
+    let answer = engine.ask(ask, |_, bytes| {
+        text.extend_from_slice(bytes);
+        ControlFlow::Continue(())
+    })?;
+    Ok((String::from_utf8_lossy(&text).into_owned(), answer))
+}
+
+fn greedy<'a>(picture: &'a [u8], prompt: &'a str) -> Ask<'a> {
+    Ask {
+        picture: Some(picture),
+        prompt,
+        max_tokens: 96,
+        sampling: Sampling::Greedy,
+    }
+}
+
+const CAPTION: &str = "Describe this image in one sentence.";
+const COUNTS: &str = "List the objects and their counts.";
+const ATTRIBUTES: &str = "List each object with its size and color.";
+const SPATIAL: &str = "Describe the spatial relationships between the objects.";
+const SCENE: &str = "Describe the scene context: place, time and weather.";
+
+/// Picture, question, answer, prompt tokens and answer tokens without the one that ends it, as xllamacpp 2026.10.11549
+/// (llama.cpp's HTTP server) gives them for the same files in F32.
+const BY_LLAMA_SERVER: [(&str, &str, &str, u32, u32); 9] = [
+    (
+        "scene_00.png",
+        CAPTION,
+        " A cloudy beach at night with two blue balls and one black ball.",
+        93,
+        14,
+    ),
+    ("scene_00.png", COUNTS, " ball: 2, tree: 1", 93, 9),
+    (
+        "scene_00.png",
+        ATTRIBUTES,
+        " small blue ball, large black ball, small blue tree",
+        95,
+        11,
+    ),
+    (
+        "scene_00.png",
+        SPATIAL,
+        " The blue ball is left of the black ball. The black ball is below the blue tree.",
+        94,
+        19,
+    ),
+    (
+        "scene_00.png",
+        SCENE,
+        " place: beach, time: night, weather: cloudy",
+        97,
+        11,
+    ),
+    ("scene_03.png", COUNTS, " cone: 1, ring: 2, tree: 1", 93, 14),
+    (
+        "scene_04.png",
+        CAPTION,
+        " A clear beach at night with two yellow hearts.",
+        93,
+        10,
+    ),
+    ("scene_09.png", ATTRIBUTES, " small white house", 95, 3),
+    (
+        "scene_11.png",
+        CAPTION,
+        " A room at night with two green boxes and two black boxes.",
+        93,
+        13,
+    ),
+];
+
+#[test]
+fn answers_are_those_of_llama_server() {
+    let mut engine = engine("f32");
+    for (file, question, text, prompt_tokens, completion_tokens) in BY_LLAMA_SERVER {
+        let (given, answer) = ask(&mut engine, &greedy(&picture(file), question)).unwrap();
+        assert_eq!(given, text, "{file}: {question}");
+        assert_eq!(answer.finish, Finish::Stop);
+        assert_eq!(answer.prompt_tokens, prompt_tokens);
+        assert_eq!(answer.completion_tokens, completion_tokens);
+        assert_eq!(answer.image_tokens, 72, "two views of 36 tokens");
+        assert!(answer.image_encode.unwrap() < answer.prefill);
+    }
+}
+
+#[test]
+fn every_precision_answers_and_says_what_it_is() {
+    for precision in shipped::MODELS.map(|file| file.precision) {
+        let mut engine = engine(precision);
+        assert_eq!(engine.describe().precision.as_deref(), Some(precision));
+        assert_eq!(engine.describe().mmproj_precision.as_deref(), Some("f32"));
+        assert_eq!(engine.describe().name.as_deref(), Some("tiny-vlm"));
+        assert_eq!(engine.describe().facts["general.architecture"], "llama");
+        let picture = picture("scene_04.png");
+        let (text, _) = ask(&mut engine, &greedy(&picture, SCENE)).unwrap();
+        assert_eq!(text, " place: beach, time: night, weather: clear");
+    }
+}
+
+#[test]
+fn the_prompt_is_the_models_own() {
+    let prompt = engine("q8_0").render("How many?", true).unwrap();
+    assert_eq!(
+        prompt,
+        "<|im_start|>User: <__media__>How many?<end_of_utterance>\nAssistant:"
+    );
+}
+
+#[test]
+fn one_question_does_not_colour_the_next() {
+    let mut engine = engine("q8_0");
+    let (one, other) = (picture("scene_00.png"), picture("scene_09.png"));
+    let first = ask(&mut engine, &greedy(&one, CAPTION)).unwrap().0;
+    ask(&mut engine, &greedy(&other, SPATIAL)).unwrap();
+    assert_eq!(ask(&mut engine, &greedy(&one, CAPTION)).unwrap().0, first);
+}
+
+#[test]
+fn two_threads_answer_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let unpacked = shipped::unpack("f32", folder.path()).unwrap();
+    let mut engine = Engine::load(&LoadOptions {
+        model: unpacked.model,
+        mmproj: unpacked.mmproj,
+        precision: None,
+        threads: 2,
+        context: 2048,
+        gpu_layers: 0,
+    })
+    .unwrap();
+    let (text, _) = ask(&mut engine, &greedy(&picture("scene_09.png"), ATTRIBUTES)).unwrap();
+    assert_eq!(text, " small white house");
+}
+
+#[test]
+fn the_limit_ends_an_answer() {
+    let mut engine = engine("q8_0");
+    let picture = picture("scene_00.png");
+    let short = Ask {
+        max_tokens: 3,
+        ..greedy(&picture, CAPTION)
+    };
+    let (text, answer) = ask(&mut engine, &short).unwrap();
+    assert_eq!(text, " A cloudy beach");
+    assert_eq!(
+        (answer.finish, answer.completion_tokens),
+        (Finish::Length, 3)
+    );
+}
+
+#[test]
+fn an_abandoned_answer_leaves_the_engine_fit() {
+    let mut engine = engine("q8_0");
+    let picture = picture("scene_00.png");
+    let question = greedy(&picture, CAPTION);
+    let answer = engine
+        .ask(&question, |_, _| ControlFlow::Break(()))
+        .unwrap();
+    assert_eq!(
+        (answer.finish, answer.completion_tokens),
+        (Finish::Abandoned, 1)
+    );
+    assert_eq!(ask(&mut engine, &question).unwrap().1.finish, Finish::Stop);
+}
+
+#[test]
+fn a_seed_repeats_its_answer() {
+    let mut engine = engine("q8_0");
+    let picture = picture("scene_00.png");
+    let mut draw = |seed| {
+        let sampling = Sampling::Seeded {
+            temperature: 3.0,
+            seed,
+        };
+        let question = Ask {
+            sampling,
+            ..greedy(&picture, CAPTION)
+        };
+        ask(&mut engine, &question).unwrap().0
+    };
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
+}
+
+#[test]
+fn a_question_without_a_picture_is_answered() {
+    let text_only = Ask {
+        picture: None,
+        ..greedy(&[], CAPTION)
+    };
+    let (_, answer) = ask(&mut engine("q8_0"), &text_only).unwrap();
+    assert_eq!((answer.image_tokens, answer.image_encode), (0, None));
+}
+
+#[test]
+fn a_question_that_does_not_fit_is_refused_with_the_numbers() {
+    let picture = picture("scene_00.png");
+    let long = Ask {
+        max_tokens: 2_000,
+        ..greedy(&picture, CAPTION)
+    };
+    let error = ask(&mut engine("q8_0"), &long).unwrap_err();
+    let message = "93 prompt tokens and up to 2000 of the answer do not fit a context of 2048";
+    assert!(error.to_string().starts_with(message), "{error}");
+}
+
+#[test]
+fn a_bad_picture_is_refused_and_the_next_one_answered() {
+    let mut engine = engine("q8_0");
+    let whole = picture("scene_00.png");
+    for bad in [&whole[..2_000], &whole[..20], b"no picture"] {
+        let error = ask(&mut engine, &greedy(bad, CAPTION)).unwrap_err();
+        assert!(matches!(error, EngineError::Picture(_)), "{error}");
+        assert!(error.is_about_the_question());
+    }
+    assert!(ask(&mut engine, &greedy(&whole, CAPTION)).is_ok());
+}
