@@ -322,7 +322,7 @@ impl Runner {
             card: group.expected.clone(),
             idle: Vec::new(),
             load_time: None,
-            memory: memory::Baseline::default(),
+            memory: memory::Baseline::take(&self.host_root),
             image_tokens: BTreeMap::new(),
         };
         for planned in &plan.cells {

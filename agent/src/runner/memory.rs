@@ -15,7 +15,7 @@ use tokwatt_domain::run::{MemoryScope, MemoryTrace};
 use crate::{clock::Clock, device::HostRoot};
 
 /// What was in use before the model was loaded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Baseline {
     root: HostRoot,
     system_bytes: Option<u64>,

@@ -52,11 +52,20 @@ impl AgentCost {
             .find_map(|line| line.strip_prefix("VmHWM:"))
             .and_then(|rest| rest.trim().strip_suffix("kB"))
             .and_then(|kib| kib.trim().parse::<u64>().ok());
-        let times = rustix::process::times();
-        let ticks = times.tms_utime + times.tms_stime;
         Self {
-            cpu_s: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            cpu_s: cpu_seconds().unwrap_or(0.0),
             peak_rss_bytes: peak.unwrap_or(0) * 1024,
         }
     }
+}
+
+/// Fields 14 and 15 of /proc/self/stat; counted from behind the program's name, which may hold spaces.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11);
+    let user: u32 = times.next()?.parse().ok()?;
+    let system: u32 = times.next()?.parse().ok()?;
+    let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    Some((f64::from(user) + f64::from(system)) / f64::from(per_second))
 }
