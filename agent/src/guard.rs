@@ -20,7 +20,10 @@ use std::{
 
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process_group,
+        set_child_subreaper, waitid, waitpgid,
+    },
 };
 
 /// Where the guard's program is.
@@ -112,7 +115,8 @@ impl Drop for Guarded {
     }
 }
 
-/// The guard itself: runs `program` until it ends or standard input closes, then ends its process group.
+/// The guard itself: runs `program` until it ends or standard input closes, then ends its process group and waits until
+/// nothing of it is left.
 ///
 /// Returns the exit code of `program`, or 128 and the number of the signal that ended it.
 ///
@@ -122,6 +126,8 @@ pub fn run<I: AsRef<OsStr>>(
     program: &OsStr,
     arguments: impl IntoIterator<Item = I>,
 ) -> io::Result<u8> {
+    // A member whose parent ends becomes our child, so that it can be waited for.
+    set_child_subreaper(Some(getpid()))?;
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -141,7 +147,12 @@ pub fn run<I: AsRef<OsStr>>(
     }
     // The leader is not reaped yet, so that the group's number cannot belong to anybody else.
     signal(group, Signal::KILL);
-    Ok(exit_code(child.wait()?))
+    let status = child.wait()?;
+    while matches!(
+        waitpgid(group, WaitOptions::empty()),
+        Ok(_) | Err(Errno::INTR)
+    ) {}
+    Ok(exit_code(status))
 }
 
 enum End {

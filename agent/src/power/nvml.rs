@@ -48,23 +48,22 @@ impl NvmlSource {
         let count = nvml
             .device_count()
             .map_err(|error| Absent(format!("cannot count GPUs: {error}")))?;
-        let mut reasons = Vec::new();
-        for feature in [Feature::Energy, Feature::Power] {
-            let gpus = willing(&nvml, count, feature, &mut reasons);
-            if !gpus.is_empty() {
-                let sensors = [sensor(&nvml, kind, &gpus, feature)];
-                return Ok(Self {
-                    nvml,
-                    gpus,
-                    feature,
-                    sensors,
-                });
-            }
+        let (feature, gpus, refusals) = choose(&nvml, count);
+        if gpus.is_empty() {
+            return Err(Absent(match count {
+                0 => "the library is there and finds no GPU".to_owned(),
+                _ => refusals,
+            }));
         }
-        Err(Absent(match count {
-            0 => "the library is there and finds no GPU".to_owned(),
-            _ => reasons.join("; "),
-        }))
+        if gpus.len() < usize::try_from(count).unwrap_or(usize::MAX) {
+            tracing::warn!(refusals, "GPUs left out of the power reading");
+        }
+        Ok(Self {
+            sensors: [sensor(&nvml, kind, &gpus, feature)],
+            nvml,
+            gpus,
+            feature,
+        })
     }
 }
 
@@ -136,8 +135,21 @@ fn load() -> Result<Nvml, Absent> {
         .find(|error| !matches!(error, NvmlError::LibloadingError(_)));
     Err(Absent(match said {
         Some(error) => format!("NVML does not start: {error}"),
-        None => format!("no NVIDIA driver library ({})", LIBRARIES.join(", ")),
+        None => format!("no NVIDIA driver library (`{}`)", LIBRARIES[0]),
     }))
+}
+
+/// The figure that most GPUs tell, energy if it is the same for both; the others' reasons.
+fn choose(nvml: &Nvml, count: u32) -> (Feature, Vec<u32>, String) {
+    let mut refusals = Vec::new();
+    let mut ask = |feature| (feature, willing(nvml, count, feature, &mut refusals));
+    let (energy, power) = (ask(Feature::Energy), ask(Feature::Power));
+    let (feature, gpus) = if power.1.len() > energy.1.len() {
+        power
+    } else {
+        energy
+    };
+    (feature, gpus, refusals.join("; "))
 }
 
 /// GPUs that answer, the others' reasons.

@@ -99,6 +99,8 @@ impl Sampler {
 
     /// Waits until every sensor has a sample at or after `to`, for `patience` at most, and says whether it has. Does not wait
     /// for an instrument that is lost. Blocks its thread.
+    ///
+    /// For the present time it waits for the sample that a window beginning now needs before it.
     pub fn wait_until_bracketed(&self, to: Stamp, patience: Duration) -> bool {
         let deadline = self.shared.clock.now().after(patience);
         let mut timeline = self.shared.timeline();
@@ -113,9 +115,10 @@ impl Sampler {
         }
     }
 
-    /// Watches for `length` from now on: an idle baseline is the mean over what it returns. Blocks its thread; `patience` is
-    /// for the last samples after the end.
+    /// Watches for `length`: an idle baseline is the mean over what it returns. Begins when every sensor has a sample to begin
+    /// with; waits `patience` at most for these, and again for the ones after the end. Blocks its thread.
     pub fn observe(&self, length: Duration, patience: Duration) -> (Window, Vec<PowerTrace>) {
+        self.wait_until_bracketed(self.shared.clock.now(), patience);
         let from = self.shared.clock.now();
         let to = from.after(length);
         self.wait_until_bracketed(to, length + patience);
@@ -267,9 +270,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_window_waits_for_its_bracket() {
-        let (sampler, clock) = sampler(|_| Ok(()));
-        assert!(sampler.wait_until_bracketed(clock.now(), PATIENCE));
+    fn a_baseline_has_a_sample_on_each_side() {
+        let (sampler, _clock) = sampler(|_| Ok(()));
         let (window, traces) = sampler.observe(Duration::from_millis(50), PATIENCE);
         let samples = &traces[0].samples;
         assert!(samples.first().unwrap().at <= window.from);

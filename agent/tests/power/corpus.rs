@@ -1,5 +1,6 @@
 //! Lines that real devices printed, with the readings that are certain in them.
 
+use proptest::prelude::*;
 use serde_json::Value;
 use tokwatt_agent::decode::{Kind, decode};
 
@@ -79,6 +80,21 @@ fn an_unknown_kind_is_named_with_the_choices() {
         message.starts_with("cannot decode `tegrastat`, there are: tegrastats, "),
         "{message}"
     );
+}
+
+proptest! {
+    /// Real texts with a piece cut out and noise put in: a file being written, a pager's colours, a patched tool.
+    #[test]
+    fn no_damaged_text_panics(entry in 0..156_usize, cut in 0..400_usize, length in 0..40_usize, noise in ".{0,10}") {
+        let entry: Value = serde_json::from_str(CORPUS.lines().nth(entry).unwrap()).unwrap();
+        let text: Vec<char> = entry["raw"].as_str().unwrap().chars().collect();
+        let (before, rest) = text.split_at(cut.min(text.len()));
+        let after = rest.iter().skip(length);
+        let damaged: String = before.iter().copied().chain(noise.chars()).chain(after.copied()).collect();
+        for kind in [Kind::Tegrastats, Kind::Nvpmodel, Kind::Release, Kind::DgxRelease, Kind::Model, Kind::Compatible] {
+            drop(decode(kind, &damaged));
+        }
+    }
 }
 
 #[test]

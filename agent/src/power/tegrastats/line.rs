@@ -198,10 +198,14 @@ impl Line {
 
     /// `0/252kB(lfb 252kB)`: no blank before the parenthesis.
     fn read_iram(&mut self, amount: &str, words: &mut Words<'_>) -> Option<()> {
-        let amount = amount.strip_suffix("(lfb").inspect(|_| {
+        let (amount, has_blocks) = match amount.strip_suffix("(lfb") {
+            Some(amount) => (amount, true),
+            None => (amount, false),
+        };
+        self.iram_kb = Some(fraction(amount, "kB")?);
+        if has_blocks {
             words.next();
-        });
-        self.iram_kb = Some(fraction(amount?, "kB")?);
+        }
         Some(())
     }
 
@@ -230,11 +234,12 @@ impl Line {
     }
 
     fn read_gpu(&mut self, reading: &str) -> Option<()> {
-        self.gr3d_pct = GpuLoad::Unknown;
-        if let Activity::On { percent, clocks } = activity(reading)? {
-            self.gr3d_pct = percent.map_or(GpuLoad::Unknown, GpuLoad::Percent);
-            self.gr3d_mhz = clocks;
-        }
+        (self.gr3d_pct, self.gr3d_mhz) = match activity(reading)? {
+            Activity::Off => (GpuLoad::Unknown, None),
+            Activity::On { percent, clocks } => {
+                (percent.map_or(GpuLoad::Unknown, GpuLoad::Percent), clocks)
+            }
+        };
         Some(())
     }
 
@@ -315,13 +320,13 @@ impl Serialize for GpuLoad {
 
 /// A name that stands twice in one line, like the unconnected channels `NC`, is kept twice.
 fn insert<V>(map: &mut BTreeMap<String, V>, name: &str, value: V) {
-    let key = (2..)
-        .map(|n| format!("{name}#{n}"))
-        .find(|key| !map.contains_key(key));
-    match map.contains_key(name) {
-        false => map.insert(name.to_owned(), value),
-        true => map.insert(key.expect("numbers do not end"), value),
-    };
+    let mut key = name.to_owned();
+    let mut n = 1;
+    while map.contains_key(&key) {
+        n += 1;
+        key = format!("{name}#{n}");
+    }
+    map.insert(key, value);
 }
 
 fn read_core(core: &str, common: Option<u64>) -> Option<Option<Core>> {
@@ -461,6 +466,10 @@ mod tests {
         );
         check("GR3D_FREQ 99%", json!({"gr3d_pct": 99}));
         check("GR3D 3%@76", json!({"gr3d_pct": 3, "gr3d_mhz": [76]}));
+        check(
+            "GR3D_FREQ tj@1C",
+            json!({"temps_c": {"tj": 1.0}, "unknown": ["GR3D_FREQ"]}),
+        );
     }
 
     #[test]
