@@ -366,7 +366,7 @@ impl Runner {
             },
             repetition,
             started: self.clock.wall(),
-            scoring: planned.scoring,
+            scoring: Some(planned.scoring),
             requests_provenance: self.settings.provenance,
             is_quick: self.settings.is_quick,
             idle: loaded.idle.clone(),

@@ -121,7 +121,7 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let root = HostRoot::at(&settings.host_root.value);
     let device = probe(&root);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let groups = groups::groups(&args, &settings, &plan, clock.clone())?;
+    let groups = groups::groups(&args, &settings, &clock);
     if let Some(out) = &args.out {
         bundle::check(out)?;
     }

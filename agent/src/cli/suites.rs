@@ -42,8 +42,8 @@ pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
     match &args.action {
         Action::List => {
-            for suite in Suite::built_in() {
-                writeln!(out, "{:<16} {}", suite.name, suite.measures)?;
+            for name in Suite::built_in() {
+                writeln!(out, "{name:<16} {}", Suite::load(name)?.description)?;
             }
         }
         Action::Show { suite } => show(&Suite::load(suite)?, &mut out)?,
@@ -67,8 +67,7 @@ pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
 fn show(suite: &Suite, out: &mut impl Write) -> anyhow::Result<()> {
     writeln!(out, "{} version {}", suite.name, suite.version)?;
     writeln!(out, "digest    {}", suite.digest())?;
-    writeln!(out, "measures  {}", suite.measures)?;
-    writeln!(out, "takes     {}", suite.takes)?;
+    writeln!(out, "\n{}", suite.description)?;
     for task in &suite.tasks {
         writeln!(out, "\n{} (at most {} tokens)", task.name, task.max_tokens)?;
         writeln!(out, "  {}", task.prompt)?;
