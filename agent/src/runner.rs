@@ -465,7 +465,7 @@ fn configuration(device: &DeviceProfile, group: &Group, card: &ModelCard) -> Con
         mmproj_precision: card.mmproj_precision.clone(),
         model_facts: card.facts.clone(),
         power_mode: fact("power_mode"),
-        os: [fact("os"), fact("kernel")]
+        os: [fact("os_name"), fact("kernel")]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>()

@@ -66,7 +66,7 @@ pub(super) fn write_whereabouts(
 }
 
 fn write_device(out: &mut impl Write, device: &DeviceProfile) -> anyhow::Result<()> {
-    let facts = ["board", "cpu_model", "memory_total_bytes", "kernel", "power_mode"];
+    let facts = ["board_model", "cpu_model", "memory_total_bytes", "kernel", "power_mode"];
     let known: Vec<String> = facts
         .iter()
         .filter_map(|fact| Some(format!("{fact} {}", device.facts.get(*fact)?)))
