@@ -1,5 +1,11 @@
 //! From trace to report: the one definition of every number.
 
+/// What every metric is called, measured in, and made of.
+pub mod dictionary;
+
+/// Means and intervals over repetitions.
+pub mod spread;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
