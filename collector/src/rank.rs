@@ -83,10 +83,14 @@ pub enum RankError {
         there_are: Vec<String>,
     },
     /// A metric that describes and does not rank.
-    #[error("`{0}` is never ranked: it describes a run, and more of it is neither better nor worse, or not comparable")]
+    #[error(
+        "`{0}` is never ranked: it describes a run, and more of it is neither better nor worse, or not comparable"
+    )]
     NotRanked(&'static str),
     /// A scope for a metric that is not over energy.
-    #[error("`{0}` is not over energy and takes no power scope: leave out what stands behind the @")]
+    #[error(
+        "`{0}` is not over energy and takes no power scope: leave out what stands behind the @"
+    )]
     ScopeWithoutEnergy(&'static str),
     /// Figures of several scopes are never compared.
     #[error("`{metric}` is there for several power scopes, which cannot be compared: ask for one, {}", scoped(.metric, .scopes))]
@@ -130,15 +134,14 @@ pub fn rank(runs: &[RankedRun], question: &Question) -> Result<Board, RankError>
 }
 
 /// Runs that meet the conditions, by id: from here on the order of arrival is forgotten.
-fn select<'a>(
-    runs: &'a [RankedRun],
-    question: &Question,
-) -> Result<Vec<&'a RankedRun>, RankError> {
+fn select<'a>(runs: &'a [RankedRun], question: &Question) -> Result<Vec<&'a RankedRun>, RankError> {
     let mut selected: Vec<&RankedRun> = runs.iter().collect();
     selected.sort_by_key(|run| run.report.run);
     for condition in &question.conditions {
-        let there_are: BTreeSet<String> =
-            selected.iter().map(|run| condition.key.of(&run.report)).collect();
+        let there_are: BTreeSet<String> = selected
+            .iter()
+            .map(|run| condition.key.of(&run.report))
+            .collect();
         selected.retain(|run| condition.holds(&run.report));
         if selected.is_empty() && !there_are.is_empty() {
             return Err(RankError::NoSuchValue {
@@ -184,11 +187,17 @@ fn of_provenance<'a>(
         let runs = counted(n, "run is", "runs are");
         format!("{runs} {other}, on a board of their own: --provenance {other}")
     }));
-    runs.into_iter().filter(|run| of(run) == question.provenance).collect()
+    runs.into_iter()
+        .filter(|run| of(run) == question.provenance)
+        .collect()
 }
 
 /// The best configuration of each row, and apart from it the best of those that are not ranked.
-fn best(candidates: Vec<Candidate>, question: &Question, notes: &mut Vec<String>) -> Vec<Candidate> {
+fn best(
+    candidates: Vec<Candidate>,
+    question: &Question,
+    notes: &mut Vec<String>,
+) -> Vec<Candidate> {
     let mut rows: BTreeMap<(BTreeMap<Key, String>, bool), Vec<Candidate>> = BTreeMap::new();
     for candidate in candidates {
         let row = (candidate.by.clone(), candidate.is_blocked);
@@ -218,9 +227,16 @@ fn best(candidates: Vec<Candidate>, question: &Question, notes: &mut Vec<String>
 fn others(candidates: &[Candidate]) -> Option<String> {
     let (best, others) = candidates.split_first()?;
     let differs = |key: &Key| {
-        others.iter().any(|other| other.configuration.get(key) != best.configuration.get(key))
+        others
+            .iter()
+            .any(|other| other.configuration.get(key) != best.configuration.get(key))
     };
-    let keys: Vec<&str> = best.configuration.keys().filter(|key| differs(key)).map(|key| key.as_str()).collect();
+    let keys: Vec<&str> = best
+        .configuration
+        .keys()
+        .filter(|key| differs(key))
+        .map(|key| key.as_str())
+        .collect();
     if keys.is_empty() {
         return None;
     }
@@ -235,15 +251,27 @@ fn others(candidates: &[Candidate]) -> Option<String> {
 fn caveats(placed: &[Placed], question: &Question) -> Vec<String> {
     let mut caveats = Vec::new();
     if placed.iter().any(|placed| placed.candidate.is_blocked) {
-        caveats.push("rows without a place at the end have a flag that keeps them from being ranked".to_owned());
+        caveats.push(
+            "rows without a place at the end have a flag that keeps them from being ranked"
+                .to_owned(),
+        );
     }
     if question.metric.definition.is_share() && !placed.is_empty() {
-        caveats.push("intervals are between repetitions of the same requests, not over other pictures".to_owned());
+        caveats.push(
+            "intervals are between repetitions of the same requests, not over other pictures"
+                .to_owned(),
+        );
     }
     if question.metric.is_over_energy() && !placed.is_empty() {
-        caveats.push("the bound on energy is about sampling, not about the sensor's truth".to_owned());
+        caveats
+            .push("the bound on energy is about sampling, not about the sensor's truth".to_owned());
     }
-    if placed.iter().filter(|placed| placed.place.is_some()).count() > 1 {
+    if placed
+        .iter()
+        .filter(|placed| placed.place.is_some())
+        .count()
+        > 1
+    {
         caveats.push("95 % is for each pair of rows, not for the board as a whole".to_owned());
     }
     caveats
@@ -256,7 +284,8 @@ fn board(
     question: &Question,
     notes: Vec<String>,
 ) -> Board {
-    let is_common = |key: &Key| !question.by.contains(key) && (key.is_identity() || *key == Key::Device);
+    let is_common =
+        |key: &Key| !question.by.contains(key) && (key.is_identity() || *key == Key::Device);
     let mut fixed = common(figures, Key::ALL.into_iter().filter(is_common));
     if let Some(tasks) = aggregate.tasks() {
         let names: Vec<&str> = tasks.iter().map(String::as_str).collect();
@@ -274,7 +303,10 @@ fn board(
         lower_is_better: metric.is_lower_better(),
         aggregate: aggregate.name().to_owned(),
         fixed: named(fixed),
-        rows: placed.into_iter().map(|placed| row(placed, &differing)).collect(),
+        rows: placed
+            .into_iter()
+            .map(|placed| row(placed, &differing))
+            .collect(),
         notes,
     }
 }
@@ -285,7 +317,9 @@ fn configuration(placed: &[Placed]) -> (BTreeMap<Key, String>, BTreeSet<Key>) {
         return Default::default();
     };
     let is_shared = |key: &Key, value: &String| {
-        placed.iter().all(|placed| placed.candidate.configuration.get(key) == Some(value))
+        placed
+            .iter()
+            .all(|placed| placed.candidate.configuration.get(key) == Some(value))
     };
     let (same, differing): (BTreeMap<_, _>, BTreeMap<_, _>) = first
         .candidate
@@ -299,7 +333,12 @@ fn configuration(placed: &[Placed]) -> (BTreeMap<Key, String>, BTreeSet<Key>) {
 fn row(placed: Placed, differing: &BTreeSet<Key>) -> Row {
     let candidate = placed.candidate;
     let mut key = candidate.by;
-    key.extend(candidate.configuration.into_iter().filter(|(key, _)| differing.contains(key)));
+    key.extend(
+        candidate
+            .configuration
+            .into_iter()
+            .filter(|(key, _)| differing.contains(key)),
+    );
     let interval = log_t_interval(&candidate.values);
     Row {
         place: placed.place,
@@ -314,11 +353,16 @@ fn row(placed: Placed, differing: &BTreeSet<Key>) -> Row {
 }
 
 fn named(keys: BTreeMap<Key, String>) -> BTreeMap<String, String> {
-    keys.into_iter().map(|(key, value)| (key.as_str().to_owned(), value)).collect()
+    keys.into_iter()
+        .map(|(key, value)| (key.as_str().to_owned(), value))
+        .collect()
 }
 
 fn scoped(metric: &str, scopes: &[Scope]) -> String {
-    let names: Vec<String> = scopes.iter().map(|scope| format!("{metric}@{scope}")).collect();
+    let names: Vec<String> = scopes
+        .iter()
+        .map(|scope| format!("{metric}@{scope}"))
+        .collect();
     names.join(" or ")
 }
 

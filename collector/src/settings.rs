@@ -1,7 +1,8 @@
 //! What the collector may be told, resolved once: flags over file over defaults.
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -16,16 +17,30 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Folder of the database.
     pub data: PathBuf,
-    /// Deliveries of agents.
-    pub ingest: IngestSettings,
 }
 
-/// Limits on deliveries.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IngestSettings {
-    /// Batches that an agent may send ahead of their acknowledgement, 1 to 64.
-    pub credits: u8,
+/// What the command line sets.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+}
+
+/// Settings in force, and where each came from. Displays as a settings file.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// In force.
+    pub settings: Settings,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    Flag,
+    File(PathBuf),
+    Default,
 }
 
 /// Why there are no settings.
@@ -52,40 +67,60 @@ pub enum SettingsError {
         "will not listen on {0}: deliveries are plain text for now, so only this machine may reach them; use 127.0.0.1:PORT or [::1]:PORT"
     )]
     NotLoopback(SocketAddr),
-    /// Out of range.
-    #[error("ingest.credits must be 1 to 64, got {0}")]
-    Credits(u8),
 }
 
 impl Settings {
-    /// Reads a settings file; what it does not name keeps its default.
+    /// Flags over file over defaults, checked.
     ///
     /// # Errors
-    /// The file cannot be read, or says something that is not known.
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = fs::read_to_string(path).map_err(|source| SettingsError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let settings: Self = toml::from_str(&text).map_err(|error| SettingsError::Parse {
-            path: path.to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
-        })?;
-        Ok(settings)
+    /// The file cannot be read or says something that is not known; an address that others can reach.
+    pub fn resolve(file: Option<&Path>, flags: &Overrides) -> Result<Resolved, SettingsError> {
+        let (mut settings, named) = match file {
+            None => (Self::default(), toml::Table::new()),
+            Some(path) => read(path)?,
+        };
+        let origin = |key: &'static str, is_flag: bool| match file {
+            _ if is_flag => Origin::Flag,
+            Some(path) if named.contains_key(key) => Origin::File(path.to_owned()),
+            _ => Origin::Default,
+        };
+        let origins = BTreeMap::from([
+            ("listen", origin("listen", flags.listen.is_some())),
+            ("data", origin("data", flags.data.is_some())),
+        ]);
+        settings.listen = flags.listen.unwrap_or(settings.listen);
+        settings.data = flags.data.clone().unwrap_or(settings.data);
+        let settings = settings.check()?;
+        Ok(Resolved { settings, origins })
     }
 
-    /// Checks what a type cannot say.
-    ///
-    /// # Errors
-    /// An address that others can reach, a number out of range.
-    pub fn check(self) -> Result<Self, SettingsError> {
+    fn check(self) -> Result<Self, SettingsError> {
         if !self.listen.ip().is_loopback() {
             return Err(SettingsError::NotLoopback(self.listen));
         }
-        if !(1..=CREDITS_MAX).contains(&self.ingest.credits) {
-            return Err(SettingsError::Credits(self.ingest.credits));
-        }
         Ok(self)
+    }
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = toml::Table::try_from(&self.settings).map_err(|_| fmt::Error)?;
+        for (key, value) in &table {
+            let origin = self.origins.get(key.as_str()).unwrap_or(&Origin::Default);
+            let text = value.as_str().unwrap_or_default();
+            writeln!(f, "{key} = {text:?}  # {origin}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
     }
 }
 
@@ -94,22 +129,25 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7413)),
             data: PathBuf::from("collector-data"),
-            ingest: IngestSettings::default(),
         }
     }
 }
 
-impl Default for IngestSettings {
-    fn default() -> Self {
-        Self { credits: 16 }
-    }
+fn read(path: &Path) -> Result<(Settings, toml::Table), SettingsError> {
+    let text = fs::read_to_string(path).map_err(|source| SettingsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let parse = |error: toml::de::Error| SettingsError::Parse {
+        path: path.to_owned(),
+        problem: error.to_string().trim_end().to_owned(),
+    };
+    let settings = toml::from_str(&text).map_err(parse)?;
+    Ok((settings, toml::from_str(&text).map_err(parse)?))
 }
 
 /// The default settings as a file with comments.
 pub const DEFAULT_FILE: &str = include_str!("../../configs/collector.toml");
-
-/// So many batches of 1 MiB may wait in memory for each agent.
-const CREDITS_MAX: u8 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -138,15 +176,10 @@ mod tests {
         assert!(parse("listen = '[::1]:7413'").is_ok());
         for address in ["0.0.0.0:7413", "192.168.1.2:7413", "[::]:7413"] {
             let error = parse(&format!("listen = '{address}'")).unwrap_err();
-            assert!(error.contains(address) && error.contains("127.0.0.1"), "{error}");
-        }
-    }
-
-    #[test]
-    fn credits_have_a_range() {
-        for credits in [0, 65] {
-            let error = parse(&format!("ingest.credits = {credits}")).unwrap_err();
-            assert!(error.contains("1 to 64"), "{error}");
+            assert!(
+                error.contains(address) && error.contains("127.0.0.1"),
+                "{error}"
+            );
         }
     }
 }

@@ -27,8 +27,8 @@ use self::{database::Database, writer::Writer};
 
 pub use self::{
     admission::{Admitted, Content, Delivery, Received},
-    reading::{DeviceRow, RunRow, SetAside, State, StreamRow},
-    results::{CellRow, Measured, RepetitionRow},
+    reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
+    results::{CellRow, Measured},
 };
 
 /// The database of one collector.
@@ -47,7 +47,9 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing can be written there.
-    #[error("cannot write `{path}`: check its owner, and that the disk is not mounted read-only, or name another folder with --data")]
+    #[error(
+        "cannot write `{path}`: check its owner, and that the disk is not mounted read-only, or name another folder with --data"
+    )]
     NotWritable {
         /// Folder or file.
         path: PathBuf,
@@ -67,7 +69,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file was written by a later version.
-    #[error("`{path}` has schema {found}, this collector knows {known}: install a newer tokwatt-collector")]
+    #[error(
+        "`{path}` has schema {found}, this collector knows {known}: install a newer tokwatt-collector"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -77,7 +81,9 @@ pub enum StoreError {
         known: usize,
     },
     /// `quick_check` found something.
-    #[error("`{path}` is damaged ({verdict}): restore a backup, or name another folder with --data")]
+    #[error(
+        "`{path}` is damaged ({verdict}): restore a backup, or name another folder with --data"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -88,7 +94,9 @@ pub enum StoreError {
     #[error("another collector uses `{0}`: stop it, or name another folder with --data")]
     InUse(PathBuf),
     /// A SQLite with a known way to corrupt files.
-    #[error("SQLite {0} can corrupt a database that is written and read at once: build with 3.51.3 or later")]
+    #[error(
+        "SQLite {0} can corrupt a database that is written and read at once: build with 3.51.3 or later"
+    )]
     OldSqlite(i32),
     /// A record does not follow the one before it.
     #[error("device `{device}`, epoch {epoch}: expected sequence number {expected}, got {got}")]
@@ -184,15 +192,12 @@ impl Store {
             .await
     }
 
-    /// Replaces all cells and repetitions: they are a cache over the reports.
+    /// Replaces all cells: they are a cache over the reports.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Stopped`].
-    pub async fn replace_cells(
-        &self,
-        rows: Vec<(RunId, CellRow, String)>,
-    ) -> Result<(), StoreError> {
-        self.write(move |connection| results::replace_cells(connection, &rows))
+    pub async fn replace_cells(&self, cells: Vec<CellRow>) -> Result<(), StoreError> {
+        self.write(move |connection| results::replace_cells(connection, &cells))
             .await
     }
 
@@ -204,7 +209,7 @@ impl Store {
         self.read(reading::unmeasured).await
     }
 
-    /// The records of a run as received, in the order of delivery, and the agent's report.
+    /// The records of a run as received, in the order of delivery.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -246,12 +251,38 @@ impl Store {
         self.read(reading::set_aside).await
     }
 
-    /// Every repetition with the keys of its cell, by run id.
+    /// Reports of all measured runs, by run id.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn repetitions(&self) -> Result<Vec<RepetitionRow>, StoreError> {
-        self.read(reading::repetitions).await
+    pub async fn reports(&self) -> Result<Vec<ReportRow>, StoreError> {
+        self.read(reading::reports).await
+    }
+
+    /// Our reports of a cell's runs as JSON, by run id.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn reports_of_cell(&self, key: [u8; 32]) -> Result<Vec<String>, StoreError> {
+        self.read(move |connection| reading::reports_of_cell(connection, key))
+            .await
+    }
+
+    /// The cache of cells, by key.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn cells(&self) -> Result<Vec<CellRow>, StoreError> {
+        self.read(reading::cells).await
+    }
+
+    /// What the cell of a run comes to, as JSON; `None` before the run is measured.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn cell_of(&self, run: RunId) -> Result<Option<String>, StoreError> {
+        self.read(move |connection| reading::cell_of(connection, run))
+            .await
     }
 
     /// Resolves with the reason when the database failed in a way that only a restart can mend.
@@ -284,7 +315,9 @@ impl Store {
                 None => database.reader()?,
             };
             let answer = question(&connection)?;
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            idle.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(connection);
             Ok(answer)
         });
         answer
@@ -297,7 +330,10 @@ impl Drop for Store {
     /// Ends the writing thread, so that the file is closed cleanly before another may open it.
     fn drop(&mut self) {
         self.writer = None;
-        self.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle_readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the writing thread of the store ended with a panic");
         }

@@ -47,24 +47,22 @@ CREATE TABLE run (
     report       TEXT,
     -- Keys in which the two differ: a JSON list.
     differs      TEXT,
+    -- Key of its cell.
+    cell         BLOB,
     -- Why it is unreadable.
     problem      TEXT
 ) STRICT;
 CREATE INDEX run_in_state ON run (state);
 CREATE INDEX run_by_start ON run (started_us, id);
+CREATE INDEX run_of_cell ON run (cell, id) WHERE cell IS NOT NULL;
 
--- Cache, rebuilt from the reports byte for byte: configurations that were run, and what each repetition came to.
+-- Cache, rebuilt from the reports byte for byte: what the repetitions of a configuration come to.
 CREATE TABLE cell (
-    -- SHA-256 of `keys`.
+    -- SHA-256 of `name`.
     key    BLOB NOT NULL PRIMARY KEY,
     device TEXT NOT NULL REFERENCES device (id),
-    -- Identity and configuration: a JSON object of key to text.
-    keys   TEXT NOT NULL
+    -- Device, identity and configuration: JSON.
+    name   TEXT NOT NULL,
+    -- Number of runs, and the spread of every figure: JSON.
+    rollup TEXT NOT NULL
 ) STRICT;
-CREATE TABLE repetition (
-    run     BLOB NOT NULL PRIMARY KEY REFERENCES run (id),
-    cell    BLOB NOT NULL REFERENCES cell (key),
-    -- Repetition of the roll-up, as JSON.
-    figures TEXT NOT NULL
-) STRICT;
-CREATE INDEX repetition_of_cell ON repetition (cell);

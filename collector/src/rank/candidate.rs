@@ -47,7 +47,10 @@ pub(super) fn candidates(
 ) -> Vec<Candidate> {
     let mut groups: BTreeMap<Group, Vec<&Figure<'_>>> = BTreeMap::new();
     for figure in figures {
-        groups.entry(group_of(figure, question)).or_default().push(figure);
+        groups
+            .entry(group_of(figure, question))
+            .or_default()
+            .push(figure);
     }
     let candidates = groups
         .into_iter()
@@ -81,17 +84,24 @@ fn candidate(
             Ok((repetitions, 0)) => repetitions,
             Ok((repetitions, n)) => {
                 let left_out = counted(n, "repetition is", "repetitions are");
-                notes.push(format!("{name}: {left_out} left out: not all tasks have it"));
+                notes.push(format!(
+                    "{name}: {left_out} left out: not all tasks have it"
+                ));
                 repetitions
             }
             Err(missing) => {
                 let missing = missing.join(", ");
-                notes.push(format!("{name} is left out: it has no figure for {missing}"));
+                notes.push(format!(
+                    "{name} is left out: it has no figure for {missing}"
+                ));
                 return None;
             }
         },
     };
-    let mut values: Vec<f64> = repetitions.iter().map(|repetition| repetition.value).collect();
+    let mut values: Vec<f64> = repetitions
+        .iter()
+        .map(|repetition| repetition.value)
+        .collect();
     values.sort_by(f64::total_cmp);
     let mean = if question.metric.definition.is_share() {
         arithmetic_mean(&values)
@@ -102,7 +112,9 @@ fn candidate(
         notes.push(format!("{name} is left out: a value is not above 0"));
         return None;
     };
-    let bounds = repetitions.iter().map(|repetition| repetition.relative_bound);
+    let bounds = repetitions
+        .iter()
+        .map(|repetition| repetition.relative_bound);
     Some(Candidate {
         by,
         configuration,
@@ -110,8 +122,14 @@ fn candidate(
         values,
         mean,
         relative_bound: bounds.fold(0.0, f64::max),
-        n_requests: figures.iter().map(|figure| figure.report.requests.issued).sum(),
-        flags: figures.iter().flat_map(|figure| figure.flags.iter().cloned()).collect(),
+        n_requests: figures
+            .iter()
+            .map(|figure| figure.report.requests.issued)
+            .sum(),
+        flags: figures
+            .iter()
+            .flat_map(|figure| figure.flags.iter().cloned())
+            .collect(),
     })
 }
 
@@ -136,7 +154,9 @@ fn over_tasks(
         let task = figure.report.cell.identity.task.as_str();
         by_task.entry(task).or_default().push(figure);
     }
-    let missing = tasks.iter().filter(|task| !by_task.contains_key(task.as_str()));
+    let missing = tasks
+        .iter()
+        .filter(|task| !by_task.contains_key(task.as_str()));
     let missing: Vec<String> = missing.cloned().collect();
     if !missing.is_empty() {
         return Err(missing);
@@ -148,7 +168,9 @@ fn over_tasks(
         }
     }
     let n = matched.len();
-    let complete = matched.into_values().filter(|figures| figures.len() == tasks.len());
+    let complete = matched
+        .into_values()
+        .filter(|figures| figures.len() == tasks.len());
     let repetitions: Vec<Repetition> = complete
         .filter_map(|figures| aggregate_one(&figures, aggregate))
         .collect();

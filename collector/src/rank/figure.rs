@@ -74,7 +74,9 @@ fn figure<'a>(run: &'a RankedRun, metric: &Metric) -> Result<Figure<'a>, String>
         .figure(report, metric.scope)
         .ok_or_else(|| reason(report, metric))?;
     if !value.is_finite() {
-        return Err(format!("so many requests failed that `{id}` is a failed one"));
+        return Err(format!(
+            "so many requests failed that `{id}` is a failed one"
+        ));
     }
     let power = power_of(report, metric.scope);
     let energy_flags = if metric.definition.needs_scope {
@@ -115,7 +117,10 @@ fn against_energy(
         lacking.extend([
             (!power.bracketed, "not_bracketed"),
             (power.coverage < COVERAGE_LEAST, "low_coverage"),
-            (bound.is_none_or(|bound| bound > BOUND_MOST), "bound_above_5_percent"),
+            (
+                bound.is_none_or(|bound| bound > BOUND_MOST),
+                "bound_above_5_percent",
+            ),
             (report.window_s < WINDOW_LEAST_S, "window_below_60_s"),
         ]);
     }
@@ -152,7 +157,10 @@ fn reason(report: &RunReport, metric: &Metric) -> String {
     let id = metric.definition.id;
     let scoped = metric.scope.map(|scope| format!("{id}@{scope}"));
     let keys = [scoped.as_deref(), Some(id), metric.scope.map(|_| "power")];
-    let said = keys.into_iter().flatten().find_map(|key| report.reasons.get(key));
+    let said = keys
+        .into_iter()
+        .flatten()
+        .find_map(|key| report.reasons.get(key));
     let name = scoped.as_deref().unwrap_or(id);
     match said {
         Some(reason) => format!("no `{name}` ({reason})"),

@@ -53,10 +53,7 @@ impl Aggregate {
 ///
 /// # Errors
 /// [`RankError::Several`] with every key that has more than one value and should not.
-pub(super) fn check(
-    figures: &[Figure<'_>],
-    question: &Question,
-) -> Result<Aggregate, RankError> {
+pub(super) fn check(figures: &[Figure<'_>], question: &Question) -> Result<Aggregate, RankError> {
     let must_match = |key: &Key| {
         let is_fixed = key.is_identity() && *key != Key::Task;
         let is_engine = question.is_strict && key.is_engine();
@@ -71,7 +68,11 @@ pub(super) fn check(
     });
     let several: Vec<Several> = several.collect();
     if !several.is_empty() {
-        let by = question.by.iter().map(|key| key.as_str()).collect::<Vec<_>>();
+        let by = question
+            .by
+            .iter()
+            .map(|key| key.as_str())
+            .collect::<Vec<_>>();
         return Err(RankError::Several {
             by: by.join(","),
             several,
@@ -85,7 +86,10 @@ pub(super) fn check(
 }
 
 /// Keys with one value, the same in all figures.
-pub(super) fn common(figures: &[Figure<'_>], keys: impl Iterator<Item = Key>) -> BTreeMap<Key, String> {
+pub(super) fn common(
+    figures: &[Figure<'_>],
+    keys: impl Iterator<Item = Key>,
+) -> BTreeMap<Key, String> {
     let single = |key: Key| {
         let mut values = values(figures, key);
         let value = values.pop_first()?;

@@ -173,7 +173,9 @@ impl Key {
             Self::Engine => configuration.engine.clone(),
             Self::EngineFlags => {
                 let flags = configuration.engine_flags.iter();
-                let texts: Vec<String> = flags.map(|(flag, value)| format!("{flag}={value}")).collect();
+                let texts: Vec<String> = flags
+                    .map(|(flag, value)| format!("{flag}={value}"))
+                    .collect();
                 or_none(Some(texts.join(" ")).filter(|text| !text.is_empty()))
             }
             Self::ModelDigest => or_none(configuration.model_digest),
@@ -211,8 +213,14 @@ mod tests {
     #[test]
     fn a_condition_without_a_value_is_refused() {
         let error = Condition::parse("device").unwrap_err().to_string();
-        assert!(error.contains("`device`") && error.contains("KEY=VALUE"), "{error}");
+        assert!(
+            error.contains("`device`") && error.contains("KEY=VALUE"),
+            "{error}"
+        );
         let condition = Condition::parse("load=closed(1)").unwrap();
-        assert_eq!((condition.key, condition.value.as_str()), (Key::Load, "closed(1)"));
+        assert_eq!(
+            (condition.key, condition.value.as_str()),
+            (Key::Load, "closed(1)")
+        );
     }
 }

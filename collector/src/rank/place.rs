@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use tokwatt_domain::metrics::spread::{Repetitions, log_t_interval, ratio, repetitions_to_separate};
+use tokwatt_domain::metrics::spread::{
+    Repetitions, log_t_interval, ratio, repetitions_to_separate,
+};
 
 use super::candidate::{Candidate, describe};
 
@@ -96,7 +98,11 @@ fn order(left: &Placed, right: &Placed, is_lower_better: bool) -> Ordering {
         .cmp(&rest(right))
         .then(best_first)
         .then_with(|| left.candidate.by.cmp(&right.candidate.by))
-        .then_with(|| left.candidate.configuration.cmp(&right.candidate.configuration))
+        .then_with(|| {
+            left.candidate
+                .configuration
+                .cmp(&right.candidate.configuration)
+        })
 }
 
 /// What it would take to tell a row from the one above it.
@@ -125,8 +131,7 @@ fn advice(placed: &Placed, above: Option<&Placed>) -> Option<String> {
         ));
     }
     let above = above.filter(|above| above.place.is_some())?;
-    let more =
-        repetitions_to_separate(&repetitions(&above.candidate), &repetitions(candidate))?;
+    let more = repetitions_to_separate(&repetitions(&above.candidate), &repetitions(candidate))?;
     (more > 0).then(|| {
         format!(
             "needs about {} to separate from {}",

@@ -113,7 +113,9 @@ fn parse_provenance(text: &str) -> Result<Provenance, RankError> {
     if text.is_empty() {
         return Ok(Provenance::Measured);
     }
-    let found = PROVENANCES.into_iter().find(|provenance| provenance.as_str() == text);
+    let found = PROVENANCES
+        .into_iter()
+        .find(|provenance| provenance.as_str() == text);
     found.ok_or_else(|| RankError::UnknownProvenance {
         name: text.to_owned(),
         advice: nearest::advice(text, &PROVENANCES.map(Provenance::as_str)),

@@ -71,8 +71,8 @@ pub struct Admitted {
     pub through: Seq,
     /// Records that were new.
     pub stored: u32,
-    /// Of these, set aside.
-    pub set_aside: u32,
+    /// Of these, those set aside, with the reason.
+    pub set_aside: Vec<(Seq, String)>,
     /// Runs that this delivery finished.
     pub finished: u32,
 }
@@ -125,10 +125,7 @@ pub(super) fn greet(
 }
 
 /// Stores what lies after the watermark and moves it.
-pub(super) fn admit(
-    connection: &Connection,
-    delivery: &Delivery,
-) -> Result<Admitted, StoreError> {
+pub(super) fn admit(connection: &Connection, delivery: &Delivery) -> Result<Admitted, StoreError> {
     let mut admitted = Admitted {
         through: watermark(connection, &delivery.device, delivery.epoch)?,
         ..Admitted::default()
@@ -153,11 +150,7 @@ pub(super) fn admit(
     Ok(admitted)
 }
 
-fn watermark(
-    connection: &Connection,
-    device: &DeviceId,
-    epoch: Epoch,
-) -> Result<Seq, StoreError> {
+fn watermark(connection: &Connection, device: &DeviceId, epoch: Epoch) -> Result<Seq, StoreError> {
     let through: i64 = connection.query_row(
         "SELECT through FROM stream WHERE device = ?1 AND epoch = ?2",
         params![device.as_str(), integer(epoch.0)],
@@ -218,7 +211,6 @@ fn store(
         Verdict::Keep(run) => (run, None),
         Verdict::SetAside(run, problem) => (run, Some(problem)),
     };
-    let is_counted = problem.is_none();
     connection.execute(
         "INSERT INTO record (device, epoch, seq, run, problem, received) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
@@ -231,11 +223,12 @@ fn store(
         ],
     )?;
     admitted.stored += 1;
-    if is_counted {
-        apply(connection, delivery, record, admitted)
-    } else {
-        admitted.set_aside += 1;
-        Ok(())
+    match problem {
+        None => apply(connection, delivery, record, admitted),
+        Some(problem) => {
+            admitted.set_aside.push((record.seq, problem));
+            Ok(())
+        }
     }
 }
 
@@ -298,7 +291,12 @@ fn is_held(
     let is_held = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM record WHERE run = ?1 AND device = ?2 AND epoch <> ?3
              AND length(received) = length(?4) AND received = ?4)",
-        params![run.0, delivery.device.as_str(), integer(delivery.epoch.0), bytes],
+        params![
+            run.0,
+            delivery.device.as_str(),
+            integer(delivery.epoch.0),
+            bytes
+        ],
         |row| row.get(0),
     )?;
     Ok(is_held)

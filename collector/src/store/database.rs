@@ -40,8 +40,8 @@ impl Database {
 
     fn writer(&self) -> Result<Connection, StoreError> {
         // A clean close removes the write-ahead log; one that is left tells of a crash.
-        let was_unclean = fs::metadata(self.path.with_extension("sqlite-wal"))
-            .is_ok_and(|log| log.len() > 0);
+        let was_unclean =
+            fs::metadata(self.path.with_extension("sqlite-wal")).is_ok_and(|log| log.len() > 0);
         let opened = Connection::open(&self.path).and_then(|mut connection| {
             connection.execute_batch(WRITER_PRAGMAS)?;
             migrations::stamp(&mut connection)?;

@@ -29,7 +29,8 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
             path: path.to_owned(),
         });
     }
-    let found: usize = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found = usize::try_from(found).unwrap_or(usize::MAX);
     let missing = MIGRATIONS.get(found..).ok_or_else(|| StoreError::Newer {
         path: path.to_owned(),
         found,
@@ -38,7 +39,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     for migration in missing {
         transaction.execute_batch(migration)?;
     }
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len())?;
+    transaction.pragma_update(None, "user_version", SCHEMA)?;
     transaction.commit()?;
     Ok(())
 }
@@ -48,8 +49,12 @@ fn first(row: &rusqlite::Row<'_>) -> rusqlite::Result<i64> {
 }
 
 /// In the order in which they are applied; `user_version` counts those that were. Never edited once released.
-const MIGRATIONS: [&str; 1] =
-    [include_str!("../../migrations/sqlite/0001_delivered_and_measured.sql")];
+const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!(
+    "../../migrations/sqlite/0001_delivered_and_measured.sql"
+)];
+
+/// What `user_version` is when all are applied.
+const SCHEMA: u32 = 1;
 
 /// `tokw` in ASCII.
 const APPLICATION_ID: i64 = 0x746f_6b77;
@@ -74,7 +79,7 @@ mod tests {
             migrate(&mut connection, Path::new("x")).unwrap();
             assert_eq!(
                 tables(&connection),
-                ["cell", "device", "record", "repetition", "run", "stream"]
+                ["cell", "device", "record", "run", "stream"]
             );
         }
     }
@@ -108,7 +113,9 @@ mod tests {
     #[test]
     fn another_programs_database_is_left_alone() {
         let mut connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE song (name)").unwrap();
+        connection
+            .execute_batch("CREATE TABLE song (name)")
+            .unwrap();
         stamp(&mut connection).unwrap();
         let error = migrate(&mut connection, Path::new("x")).unwrap_err();
         assert!(matches!(error, StoreError::NotOurs { .. }));

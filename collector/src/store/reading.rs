@@ -1,9 +1,9 @@
 //! What readers ask of the database.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokwatt_domain::ids::RunId;
 
-use super::RepetitionRow;
+use super::CellRow;
 
 /// A run as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +24,15 @@ pub struct RunRow {
     pub differs: Vec<String>,
     /// Why it is unreadable.
     pub problem: Option<String>,
+}
+
+/// A measured run, as the ranking reads it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReportRow {
+    /// Our RunReport as JSON.
+    pub report: String,
+    /// Whether the agent's differs.
+    pub differs: bool,
 }
 
 /// How far a run has come.
@@ -119,9 +128,8 @@ pub(super) fn records_of(connection: &Connection, run: RunId) -> rusqlite::Resul
 }
 
 pub(super) fn runs(connection: &Connection) -> rusqlite::Result<Vec<RunRow>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "{SELECT_RUN} ORDER BY started_us DESC, id"
-    ))?;
+    let mut statement =
+        connection.prepare_cached(&format!("{SELECT_RUN} ORDER BY started_us DESC, id"))?;
     let runs = statement.query_map([], run_row)?;
     runs.collect()
 }
@@ -175,19 +183,50 @@ pub(super) fn set_aside(connection: &Connection) -> rusqlite::Result<Vec<SetAsid
     records.collect()
 }
 
-pub(super) fn repetitions(connection: &Connection) -> rusqlite::Result<Vec<RepetitionRow>> {
+pub(super) fn reports(connection: &Connection) -> rusqlite::Result<Vec<ReportRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT repetition.run, cell.keys, repetition.figures
-         FROM repetition JOIN cell ON cell.key = repetition.cell ORDER BY repetition.run",
+        "SELECT report, differs <> '[]' FROM run WHERE state = 'measured' ORDER BY id",
     )?;
-    let repetitions = statement.query_map([], |row| {
-        Ok(RepetitionRow {
-            run: RunId(row.get(0)?),
-            keys: row.get(1)?,
-            figures: row.get(2)?,
+    let reports = statement.query_map([], |row| {
+        Ok(ReportRow {
+            report: row.get(0)?,
+            differs: row.get(1)?,
         })
     })?;
-    repetitions.collect()
+    reports.collect()
+}
+
+pub(super) fn reports_of_cell(
+    connection: &Connection,
+    key: [u8; 32],
+) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT report FROM run WHERE cell = ?1 ORDER BY id")?;
+    let reports = statement.query_map(params![key], |row| row.get(0))?;
+    reports.collect()
+}
+
+pub(super) fn cells(connection: &Connection) -> rusqlite::Result<Vec<CellRow>> {
+    let mut statement =
+        connection.prepare_cached("SELECT key, device, name, rollup FROM cell ORDER BY key")?;
+    let cells = statement.query_map([], |row| {
+        Ok(CellRow {
+            key: row.get(0)?,
+            device: row.get(1)?,
+            name: row.get(2)?,
+            rollup: row.get(3)?,
+        })
+    })?;
+    cells.collect()
+}
+
+pub(super) fn cell_of(connection: &Connection, run: RunId) -> rusqlite::Result<Option<String>> {
+    let rollup = connection.query_row(
+        "SELECT cell.rollup FROM run JOIN cell ON cell.key = run.cell WHERE run.id = ?1",
+        params![run.0],
+        |row| row.get(0),
+    );
+    rollup.optional()
 }
 
 fn streams(connection: &Connection, device: &str) -> rusqlite::Result<Vec<StreamRow>> {

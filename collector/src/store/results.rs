@@ -1,11 +1,11 @@
-//! What was made of a run: its report, where it differs from the agent's, and its line in the cache.
+//! What was made of a run: its report, where it differs from the agent's, and the cache of its cell.
 
 use rusqlite::{Connection, params};
 use tokwatt_domain::ids::RunId;
 
 use super::StoreError;
 
-/// A run's report and its place in the cache.
+/// A run's report, and its cell with this run in it.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// Which run.
@@ -16,47 +16,33 @@ pub struct Measured {
     pub differs: Vec<String>,
     /// Its cell.
     pub cell: CellRow,
-    /// What this repetition came to, as JSON.
-    pub figures: String,
 }
 
-/// A configuration that was run.
-#[derive(Clone, Debug)]
+/// A configuration that was run, and what its repetitions come to.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CellRow {
-    /// SHA-256 of `keys`.
+    /// SHA-256 of `name`.
     pub key: [u8; 32],
     /// On which device.
     pub device: String,
-    /// Identity and configuration as a JSON object of key to text.
-    pub keys: String,
-}
-
-/// A repetition with its cell, as the ranking reads them.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RepetitionRow {
-    /// Which run.
-    pub run: RunId,
-    /// Keys of its cell, as in [`CellRow::keys`].
-    pub keys: String,
-    /// What it came to, as JSON.
-    pub figures: String,
+    /// Device, identity and configuration as JSON.
+    pub name: String,
+    /// Number of runs and the spread of every figure, as JSON.
+    pub rollup: String,
 }
 
 /// Moves a run from finished to measured.
-pub(super) fn put_measured(
-    connection: &Connection,
-    measured: &Measured,
-) -> Result<(), StoreError> {
+pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Result<(), StoreError> {
     let differs = serde_json::Value::from(measured.differs.clone()).to_string();
     let changed = connection.execute(
-        "UPDATE run SET state = 'measured', report = ?2, differs = ?3
+        "UPDATE run SET state = 'measured', report = ?2, differs = ?3, cell = ?4
          WHERE id = ?1 AND state = 'finished'",
-        params![measured.run.0, measured.report, differs],
+        params![measured.run.0, measured.report, differs, measured.cell.key],
     )?;
     if changed == 0 {
         return Ok(());
     }
-    put_repetition(connection, measured.run, &measured.cell, &measured.figures)
+    put_cell(connection, &measured.cell)
 }
 
 /// Moves a run from finished to unreadable.
@@ -73,28 +59,16 @@ pub(super) fn put_unreadable(
 }
 
 /// Empties the cache and fills it.
-pub(super) fn replace_cells(
-    connection: &Connection,
-    rows: &[(RunId, CellRow, String)],
-) -> Result<(), StoreError> {
-    connection.execute_batch("DELETE FROM repetition; DELETE FROM cell;")?;
-    rows.iter()
-        .try_for_each(|(run, cell, figures)| put_repetition(connection, *run, cell, figures))
+pub(super) fn replace_cells(connection: &Connection, cells: &[CellRow]) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM cell", [])?;
+    cells.iter().try_for_each(|cell| put_cell(connection, cell))
 }
 
-fn put_repetition(
-    connection: &Connection,
-    run: RunId,
-    cell: &CellRow,
-    figures: &str,
-) -> Result<(), StoreError> {
+fn put_cell(connection: &Connection, cell: &CellRow) -> Result<(), StoreError> {
     connection.execute(
-        "INSERT INTO cell (key, device, keys) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-        params![cell.key, cell.device, cell.keys],
-    )?;
-    connection.execute(
-        "INSERT INTO repetition (run, cell, figures) VALUES (?1, ?2, ?3)",
-        params![run.0, cell.key, figures],
+        "INSERT INTO cell (key, device, name, rollup) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (key) DO UPDATE SET rollup = excluded.rollup",
+        params![cell.key, cell.device, cell.name, cell.rollup],
     )?;
     Ok(())
 }

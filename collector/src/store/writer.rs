@@ -151,7 +151,11 @@ fn in_savepoint<T>(
     connection.execute_batch("SAVEPOINT task")?;
     let outcome = task(connection);
     if !connection.is_autocommit() {
-        let undo = if outcome.is_err() { "ROLLBACK TO task;" } else { "" };
+        let undo = if outcome.is_err() {
+            "ROLLBACK TO task;"
+        } else {
+            ""
+        };
         connection.execute_batch(&format!("{undo} RELEASE task"))?;
     }
     outcome
