@@ -5,5 +5,32 @@
 /// The one place that reads clocks.
 pub mod clock;
 
+/// What it runs with: flags, environment, file.
+pub mod settings;
+
+/// What this device is, and what could not be learnt.
+pub mod device;
+
+/// What to ask: suites, scenes with known truth, own pictures.
+pub mod workload;
+
 /// Who answers: the engines on this device.
 pub mod backend;
+
+/// What it draws: instruments and the sampler.
+pub mod power;
+
+/// One run after the other: load, idle, warm up, ask, observe, measure, spool.
+pub mod runner;
+
+/// The durable outbox.
+pub mod spool;
+
+/// The connection to the collector.
+pub mod uplink;
+
+/// Kills what the agent started when the agent is gone.
+pub mod guard;
+
+/// The command line, one file a subcommand.
+pub mod cli;

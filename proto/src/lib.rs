@@ -1,5 +1,6 @@
 //! The wire between agent and collector: bindings to the schema, and the way from them to the words of the domain.
-
+//!
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 /// The schema `tokwatt.v1` in Rust. Agent and collector see it only where a stream is served.

@@ -1,1 +1,116 @@
-//! Harness.
+//! What tests and demo share: the built programs, started as people start them.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+/// A program of this workspace, built in the same profile as the caller.
+///
+/// # Panics
+/// If it has not been built: `cargo build --release --workspace --bins` does.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("the running program has a path");
+    let mut folders = own.ancestors().skip(1).take(2);
+    folders
+        .find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()))
+        .unwrap_or_else(|| {
+            panic!("`{name}` is not built: run `cargo build --release --workspace --bins` first")
+        })
+}
+
+/// The agent with a data folder of its own.
+pub fn agent(data: &Path) -> Command {
+    let mut command = Command::new(program("tokwatt-agent"));
+    command
+        .arg("--data")
+        .arg(data)
+        .env_remove("TOKWATT_COLLECTOR");
+    command
+}
+
+/// A collector's process, on a port of its own; killed when dropped.
+pub struct CollectorProcess {
+    child: Child,
+    url: String,
+}
+
+impl CollectorProcess {
+    /// Starts one over `data` and waits until it listens.
+    ///
+    /// # Errors
+    /// It ended before it listened.
+    pub fn start(data: &Path) -> anyhow::Result<Self> {
+        let mut child = Command::new(program("tokwatt-collector"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the collector")?;
+        let stdout = child.stdout.take().context("its output is piped")?;
+        for line in BufReader::new(stdout).lines() {
+            if let Some(url) = url_in(&line?) {
+                return Ok(Self { child, url });
+            }
+        }
+        bail!("the collector ended before it listened")
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks it what a person would: `["rank", "--metric", "ttft"]`.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn ask(&self, question: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(program("tokwatt-collector"));
+        command.args(question).args(["--collector", &self.url]);
+        command
+            .output()
+            .context("cannot start the collector's command line")
+    }
+
+    /// Asks it to stop, and waits.
+    ///
+    /// # Errors
+    /// It did not end well.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status()?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the collector ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for CollectorProcess {
+    fn drop(&mut self) {
+        // Both fail if it has been stopped and waited for.
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+fn url_in(line: &str) -> Option<String> {
+    let start = line.find("http://")?;
+    let url = line[start..].split_whitespace().next()?;
+    Some(url.to_owned())
+}

@@ -1,3 +1,45 @@
-//! T.
+//! What must hold end to end: real programs, a real model, real SQLite, real gRPC.
 
-fn main() {}
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod delivery;
+mod energy;
+mod engine;
+
+use std::{path::Path, process::Output};
+
+use serde_json::Value;
+use tokwatt_harness::agent;
+
+/// `bench --format json` with the tiny model and what else is asked for.
+fn bench(data: &Path, arguments: &[&str]) -> Output {
+    agent(data)
+        .args(["bench", "--format", "json"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// The document of a bench that went well.
+#[track_caller]
+fn document(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn text(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).unwrap()
+}

@@ -11,7 +11,7 @@ use super::{Record, request};
 /// Most bytes of encoded requests in a record, unless a single one is larger: half a batch, so that batches fill well.
 pub const REQUESTS_BYTES_MAX: usize = 512 * 1024;
 
-/// Most samples of a sensor in a record: 100 s at 10 Hz, some 3 to 10 KiB.
+/// Most samples of a sensor in a record: 100 s at 10 Hz, some 6 KiB a rail.
 pub const POWER_SAMPLES_MAX: usize = 1_000;
 
 pub(super) fn segment(run: RunId, index: u32, segment: &Segment) -> Vec<Record> {

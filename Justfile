@@ -1,0 +1,33 @@
+# The door to everything that can be done here: `just`.
+
+_default:
+    @just --list --unsorted
+
+# Measure a real model on this machine and rank it
+demo *arguments:
+    tests/demo {{ arguments }}
+
+# Everything that has to hold before a change lands; CI runs exactly this
+ci:
+    tests/run
+
+# Tests only, e.g. `just test -p tokwatt-domain energy`
+test *filter:
+    cargo test --release --locked {{ if filter == "" { "--workspace" } else { filter } }}
+
+# Format, then lint with warnings denied
+lint:
+    cargo fmt --all
+    cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+# Rust bindings from proto/schema; no protoc needed
+proto:
+    cargo run --release --quiet -p tokwatt-codegen
+
+# The agent as it is shipped: small, link-time optimised
+dist:
+    cargo build --profile dist --locked -p tokwatt-agent
+
+# The agent without the embedded engine, for machines whose models run on a server
+dist-without-engine:
+    cargo build --profile dist --locked -p tokwatt-agent --no-default-features --target-dir target/without-engine

@@ -1,0 +1,157 @@
+//! The command line, one file a subcommand. Names of commands, flags and keys are a contract.
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{Given, Settings};
+
+mod bench;
+mod config;
+mod decode;
+mod engine_worker;
+mod guard;
+mod probe;
+mod run;
+mod spool;
+mod stop;
+mod suites;
+
+/// Measures how fast, and at what cost in joules, this device runs a vision-language model.
+#[derive(Parser)]
+#[command(name = "tokwatt-agent", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    general: General,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every subcommand.
+#[derive(Args)]
+struct General {
+    /// Configuration file; every key: `tokwatt-agent config default`
+    #[arg(long, global = true, env = "TOKWATT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for spool, caches and unpacked models
+    #[arg(long, global = true, env = "TOKWATT_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where /sys, /proc and /etc are read from
+    #[arg(long, global = true, value_name = "DIR")]
+    host_root: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what this device is, and what could not be learnt
+    Probe(probe::ProbeArgs),
+    /// Measure a model on this device
+    Bench(Box<bench::BenchArgs>),
+    /// Deliver what waits in the spool, until stopped
+    Run(run::RunArgs),
+    /// Look into the spool
+    Spool(spool::SpoolArgs),
+    /// Print or check the configuration
+    Config(config::ConfigArgs),
+    /// List, show and draw suites
+    Suites(suites::SuitesArgs),
+    /// Read lines of a device's tool from stdin, print one JSON object a line
+    Decode(decode::DecodeArgs),
+    /// The embedded engine's process; started by the agent
+    #[command(hide = true)]
+    EngineWorker,
+    /// Runs a command and kills it when the agent is gone; started by the agent
+    #[command(hide = true)]
+    Guard(guard::GuardArgs),
+}
+
+/// How output is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs: one document, SI units
+    Json,
+}
+
+/// How a command ended: 0 done, 1 ran and found something wrong, 2 could not run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Exit {
+    Done,
+    FoundWrong,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    match dispatch(cli) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::FoundWrong) => ExitCode::from(1),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let general = cli.general;
+    match cli.command {
+        Command::Probe(args) => probe::probe(general, &args),
+        Command::Bench(args) => bench::bench(general, *args),
+        Command::Run(args) => run::run(general, args),
+        Command::Spool(args) => spool::spool(general, &args),
+        Command::Config(args) => config::config(general, &args),
+        Command::Suites(args) => suites::suites(&args),
+        Command::Decode(args) => decode::decode(&args),
+        Command::EngineWorker => engine_worker::engine_worker(),
+        Command::Guard(args) => guard::guard(&args),
+    }
+}
+
+impl General {
+    /// The settings in force, with what the subcommand's own flags add.
+    fn settings(self, given: Given) -> anyhow::Result<Settings> {
+        let given = Given {
+            data: self.data,
+            host_root: self.host_root,
+            ..given
+        };
+        Ok(Settings::resolve(self.config.as_deref(), given)?)
+    }
+}
+
+/// Logs go to stderr, quiet but for warnings; `TOKWATT_LOG=debug` says more.
+fn start_logging() {
+    let filter = EnvFilter::try_from_env("TOKWATT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let has_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(has_colour)
+        .without_time()
+        .init();
+}
+
+/// One thread: the engine has the other cores, and a stamp never waits for a wake-up elsewhere.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command that could not run")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("tokwatt-agent: {error:#}");
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

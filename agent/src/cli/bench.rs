@@ -1,0 +1,305 @@
+//! `bench`: measures a model on this device, shows what came out, keeps it for the collector.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tokio::sync::{Notify, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokwatt_domain::{
+    device::DeviceProfile,
+    power::Provenance,
+    run::RunEnd,
+    workload::Sampling,
+};
+
+use super::{Exit, Format, General, runtime, stop};
+use crate::{
+    clock::{Clock, SystemClock},
+    device::{HostRoot, probe},
+    power,
+    runner::{Outcome, QuietGate, Runner, RunnerSettings},
+    settings::{Given, Settings},
+    spool::Spool,
+    uplink::{Address, LinkState, Uplink},
+    workload::{Plan, PlanOptions, Suite},
+};
+
+mod bundle;
+mod document;
+mod groups;
+mod progress;
+mod summary;
+
+#[derive(Args)]
+pub(super) struct BenchArgs {
+    /// What to ask: a built-in suite (`tokwatt-agent suites list`) or a file
+    #[arg(long, default_value = "edge-vision", value_name = "NAME|FILE")]
+    suite: String,
+    /// Who answers
+    #[arg(long, value_enum, default_value_t = BackendKind::Embedded)]
+    backend: BackendKind,
+    /// Weights, a GGUF file; without it the tiny reference model that is built in
+    #[arg(long, value_name = "FILE", requires = "mmproj")]
+    model: Option<PathBuf>,
+    /// The picture projector of --model
+    #[arg(long, value_name = "FILE", requires = "model")]
+    mmproj: Option<PathBuf>,
+    /// Precisions to run, one after the other: NAME-{precision}.gguf beside the model
+    #[arg(long, value_delimiter = ',', value_name = "P,…")]
+    precision: Vec<String>,
+    /// Requests in flight, one closed loop after the other
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    concurrency: Vec<u32>,
+    /// Repetitions of every cell; three or more give an interval
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: u32,
+    /// Idle baselines of 10 s instead of 60; everything is marked `quick`, energy is shown and not ranked
+    #[arg(long)]
+    quick: bool,
+    /// Most pictures of each task
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Sides of the drawn pictures in pixels, 96 to 1024
+    #[arg(long, value_delimiter = ',', value_name = "PX,…")]
+    size: Option<Vec<u32>>,
+    /// Own pictures (PNG, JPEG) instead of drawn ones; `labels.jsonl` beside them is optional
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Where the generator of the scenes starts; the suite's own without it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Longest time a request may take
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Threads of the embedded engine; one core is left free without it
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// Most tokens of an answer, instead of the suite's limit
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+    /// auto, none, or a list of tegrastats, nvml, rapl, replay:FILE
+    #[arg(long, value_name = "SOURCES")]
+    power: Option<String>,
+    /// Time between two power samples, 10ms to 10s
+    #[arg(long, value_parser = humantime::parse_duration)]
+    power_interval: Option<Duration>,
+    /// Any command that prints lines like NVIDIA's tegrastats
+    #[arg(long, value_name = "PATH")]
+    tegrastats: Option<PathBuf>,
+    /// Folder for the bundle: bench.json, every raw trace, SHA256SUMS
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Whom to deliver to; without it, and if it is away, results wait in the spool
+    #[arg(long, env = "TOKWATT_COLLECTOR", value_name = "URL")]
+    collector: Option<String>,
+    /// How to write what came out
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum BackendKind {
+    /// The engine inside this binary
+    Embedded,
+}
+
+/// Delivery in the background, while the bench runs.
+struct Delivery {
+    address: Address,
+    link: watch::Receiver<LinkState>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
+    let settings = general.settings(given(&args))?;
+    let address = settings.collector.value.as_deref().map(str::parse::<Address>);
+    let address = address.transpose().context("--collector")?;
+    let plan = plan(&args)?;
+    let root = HostRoot::at(&settings.host_root.value);
+    let device = probe(&root);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let groups = groups::groups(&args, &settings, &plan, clock.clone())?;
+    if let Some(out) = &args.out {
+        bundle::check(out)?;
+    }
+    let now = clock.wall();
+    let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
+    let spool = Arc::new(spool);
+    let (outcome, delivered) = runtime()?.block_on(async {
+        let tasks = TaskTracker::new();
+        let stop = stop::on_signal(&tasks)?;
+        let grown = Arc::new(Notify::new());
+        let (sampler, power_reasons) = power::start(&power_choice(&settings), &device, &root, clock.clone())?;
+        let runner = Runner {
+            device: device.clone(),
+            clock,
+            sampler,
+            power_reasons,
+            host_root: root,
+            spool: spool.clone(),
+            grown: grown.clone(),
+            quiet: QuietGate::default(),
+            settings: runner_settings(&args),
+            stop,
+        };
+        let delivery = address.map(|address| Delivery::start(address, &runner, grown, &tasks));
+        let mut bar = progress::Bar::start();
+        let outcome = runner.bench(&plan, &groups, &mut |step| bar.show(step)).await;
+        bar.end();
+        // Delivered before the outcome is looked at: what was measured before an error is safe all the same.
+        let delivered = match delivery {
+            Some(delivery) => Some(delivery.finish(&spool).await?),
+            None => None,
+        };
+        anyhow::Ok((outcome?, delivered))
+    })?;
+    let cost = document::AgentCost::of_this_process();
+    let document = document::Document::new(&device, &outcome, cost);
+    if let Some(out) = &args.out {
+        bundle::write(out, &document, &outcome.traces)?;
+    }
+    show(&args, &device, &outcome, &document, delivered.as_deref(), &spool)?;
+    Ok(exit(&outcome))
+}
+
+fn given(args: &BenchArgs) -> Given {
+    Given {
+        collector: args.collector.clone(),
+        tegrastats: args.tegrastats.clone(),
+        power: args.power.clone(),
+        power_interval: args.power_interval,
+        ..Given::default()
+    }
+}
+
+fn plan(args: &BenchArgs) -> anyhow::Result<Plan> {
+    let suite = Suite::load(&args.suite).context("--suite")?;
+    let options = PlanOptions {
+        limit: args.limit,
+        sizes: args.size.clone(),
+        images: args.images.clone(),
+        seed: args.seed,
+    };
+    Ok(Plan::make(&suite, &options)?)
+}
+
+fn power_choice(settings: &Settings) -> power::Choice {
+    power::Choice {
+        sources: settings.power.value.clone(),
+        interval: settings.power_interval.value,
+        tegrastats: settings.tegrastats.value.clone(),
+    }
+}
+
+fn runner_settings(args: &BenchArgs) -> RunnerSettings {
+    RunnerSettings {
+        repeat: args.repeat,
+        concurrency: args.concurrency.clone(),
+        timeout: args.timeout,
+        max_tokens: args.max_tokens,
+        sampling: Sampling::Greedy,
+        idle: if args.quick { QUICK_IDLE } else { IDLE },
+        is_quick: args.quick,
+        provenance: Provenance::Measured,
+    }
+}
+
+fn show(
+    args: &BenchArgs,
+    device: &DeviceProfile,
+    outcome: &Outcome,
+    document: &document::Document<'_>,
+    delivered: Option<&str>,
+    spool: &Spool,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.format == Format::Json {
+        return document.write(&mut out);
+    }
+    summary::write(&mut out, device, outcome, document.agent)?;
+    let kept = spool.status()?.waiting_records;
+    summary::write_whereabouts(&mut out, delivered, kept, spool.path(), args.out.as_deref())
+}
+
+fn exit(outcome: &Outcome) -> Exit {
+    let has_failures = outcome
+        .reports
+        .iter()
+        .any(|report| report.requests.succeeded < report.requests.issued);
+    let is_incomplete = outcome
+        .traces
+        .iter()
+        .any(|trace| trace.end != RunEnd::Complete);
+    if has_failures || is_incomplete || outcome.is_cancelled {
+        Exit::FoundWrong
+    } else {
+        Exit::Done
+    }
+}
+
+impl Delivery {
+    fn start(
+        address: Address,
+        runner: &Runner,
+        grown: Arc<Notify>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (state, link) = watch::channel(LinkState::Connecting);
+        let uplink = Uplink {
+            address: address.clone(),
+            device: runner.device.id.clone(),
+            spool: runner.spool.clone(),
+            quiet: runner.quiet.clone(),
+            grown,
+            state,
+        };
+        let stop = CancellationToken::new();
+        let task = tasks.spawn(uplink.run(stop.clone()));
+        Self {
+            address,
+            link,
+            stop,
+            task,
+        }
+    }
+
+    /// Waits until the collector has everything or is found to be away; says which.
+    async fn finish(mut self, spool: &Spool) -> anyhow::Result<String> {
+        let deadline = tokio::time::sleep(LAST_DELIVERY);
+        tokio::pin!(deadline);
+        loop {
+            let waiting = spool.status()?.waiting_records;
+            let state = self.link.borrow_and_update().clone();
+            let verdict = match state {
+                _ if waiting == 0 => Some(format!("delivered to {}", self.address)),
+                LinkState::Down { reason } => Some(format!("not delivered to {}: {reason}", self.address)),
+                LinkState::Connecting | LinkState::Delivered { .. } => None,
+            };
+            if let Some(verdict) = verdict {
+                self.stop.cancel();
+                self.task.await?;
+                return Ok(verdict);
+            }
+            tokio::select! {
+                changed = self.link.changed() => changed?,
+                () = &mut deadline => {
+                    self.stop.cancel();
+                    self.task.await?;
+                    return Ok(format!("{} did not take everything within {} s", self.address, LAST_DELIVERY.as_secs()));
+                }
+            }
+        }
+    }
+}
+
+/// Idle power is watched this long, as METRICS.md asks.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Idle power of `--quick`.
+const QUICK_IDLE: Duration = Duration::from_secs(10);
+
+/// How long the end of a bench waits for the collector to acknowledge the rest.
+const LAST_DELIVERY: Duration = Duration::from_secs(30);

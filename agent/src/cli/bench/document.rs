@@ -1,0 +1,62 @@
+//! `tokwatt.bench/1`: the one JSON document of a bench; its schema is in proto/schema/json.
+
+use std::io::Write;
+
+use serde::Serialize;
+use tokwatt_domain::{device::DeviceProfile, metrics::RunReport};
+
+use crate::runner::Outcome;
+
+/// Everything that was measured.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    schema: &'static str,
+    device: &'a DeviceProfile,
+    /// What the agent itself used; the engine is another process.
+    pub(super) agent: AgentCost,
+    runs: &'a [RunReport],
+}
+
+/// What the agent itself used, from its start on, its own engine's process not included.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct AgentCost {
+    /// CPU time, user and system.
+    pub(super) cpu_s: f64,
+    /// Largest resident set.
+    pub(super) peak_rss_bytes: u64,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(device: &'a DeviceProfile, outcome: &'a Outcome, agent: AgentCost) -> Self {
+        Self {
+            schema: "tokwatt.bench/1",
+            device,
+            agent,
+            runs: &outcome.reports,
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut impl Write) -> anyhow::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, self)?;
+        writeln!(out)?;
+        Ok(())
+    }
+}
+
+impl AgentCost {
+    /// From /proc/self; zero where that cannot be read.
+    pub(super) fn of_this_process() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|rest| rest.trim().strip_suffix("kB"))
+            .and_then(|kib| kib.trim().parse::<u64>().ok());
+        let times = rustix::process::times();
+        let ticks = times.tms_utime + times.tms_stime;
+        Self {
+            cpu_s: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            peak_rss_bytes: peak.unwrap_or(0) * 1024,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What a bench came to, for people: one line for each configuration and task, then where everything is.
+
+use std::{collections::BTreeMap, io::Write, path::Path};
+
+use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use tokwatt_domain::{
+    device::DeviceProfile,
+    metrics::{MetricValue, Percentile, PowerReport, RunReport, spread},
+    run::RunEnd,
+};
+
+use super::document::AgentCost;
+use crate::runner::Outcome;
+
+/// The repetitions of one cell.
+struct Repetitions<'a>(Vec<&'a RunReport>);
+
+pub(super) fn write(
+    out: &mut impl Write,
+    device: &DeviceProfile,
+    outcome: &Outcome,
+    agent: AgentCost,
+) -> anyhow::Result<()> {
+    write_device(out, device)?;
+    let Some(first) = outcome.reports.first() else {
+        writeln!(out, "nothing was measured")?;
+        return Ok(());
+    };
+    write_engine(out, first)?;
+    writeln!(out, "{}", table(&outcome.reports))?;
+    write_energy(out, &outcome.reports)?;
+    write_doubts(out, outcome)?;
+    let window: f64 = outcome.reports.iter().map(|report| report.window_s).sum();
+    writeln!(
+        out,
+        "the agent itself used {:.1} CPU s ({:.1} s were measured) and at most {:.1} MB; the engine is a process of its own",
+        agent.cpu_s,
+        window,
+        agent.peak_rss_bytes as f64 / 1e6
+    )?;
+    Ok(())
+}
+
+/// Where the results are, and what to do if they are not delivered.
+pub(super) fn write_whereabouts(
+    out: &mut impl Write,
+    delivered: Option<&str>,
+    waiting: u64,
+    spool: &Path,
+    bundle: Option<&Path>,
+) -> anyhow::Result<()> {
+    if let Some(bundle) = bundle {
+        writeln!(out, "bundle: {}", bundle.display())?;
+    }
+    if let Some(delivered) = delivered {
+        writeln!(out, "{delivered}")?;
+    }
+    if waiting > 0 {
+        writeln!(
+            out,
+            "{waiting} records wait safely in {}; deliver them with: tokwatt-agent run --collector URL --until-empty",
+            spool.display()
+        )?;
+    }
+    Ok(())
+}
+
+fn write_device(out: &mut impl Write, device: &DeviceProfile) -> anyhow::Result<()> {
+    let facts = ["board", "cpu_model", "memory_total_bytes", "kernel", "power_mode"];
+    let known: Vec<String> = facts
+        .iter()
+        .filter_map(|fact| Some(format!("{fact} {}", device.facts.get(*fact)?)))
+        .collect();
+    writeln!(out, "device {} ({}): {}", device.id, device.kind, known.join(", "))?;
+    Ok(())
+}
+
+fn write_engine(out: &mut impl Write, report: &RunReport) -> anyhow::Result<()> {
+    let identity = &report.cell.identity;
+    let configuration = &report.cell.configuration;
+    writeln!(
+        out,
+        "suite  {} ({}), model {}, engine {}",
+        identity.suite,
+        &identity.suite_digest.to_string()[..12],
+        identity.model,
+        configuration.engine
+    )?;
+    if let Some(note) = configuration.model_facts.get("note") {
+        writeln!(out, "note   {note}")?;
+    }
+    Ok(())
+}
+
+fn table(reports: &[RunReport]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header([
+        "precision", "task", "load", "answered", "TTFT p50 ms", "latency p50 ms", "decode tok/s",
+        "output tok/s", "quality", "score", "constant",
+    ]);
+    for repetitions in cells(reports).values() {
+        table.add_row(repetitions.row());
+    }
+    for column in 3..=10 {
+        if let (Some(column), true) = (table.column_mut(column), column != 8) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Reports by cell, in the order in which the cells were first run.
+fn cells(reports: &[RunReport]) -> BTreeMap<usize, Repetitions<'_>> {
+    let mut order: Vec<&tokwatt_domain::run::Cell> = Vec::new();
+    let mut cells: BTreeMap<usize, Repetitions<'_>> = BTreeMap::new();
+    for report in reports {
+        let place = order.iter().position(|cell| **cell == report.cell);
+        let place = place.unwrap_or_else(|| {
+            order.push(&report.cell);
+            order.len() - 1
+        });
+        cells.entry(place).or_insert_with(|| Repetitions(Vec::new())).0.push(report);
+    }
+    cells
+}
+
+impl Repetitions<'_> {
+    fn row(&self) -> Vec<String> {
+        let identity = &self.0[0].cell.identity;
+        let (quality, score, constant) = self.quality();
+        vec![
+            identity.precision.clone(),
+            identity.task.clone(),
+            identity.load.to_string(),
+            format!(
+                "{}/{}",
+                self.0.iter().map(|report| report.requests.succeeded).sum::<u32>(),
+                self.0.iter().map(|report| report.requests.issued).sum::<u32>()
+            ),
+            self.milliseconds("ttft"),
+            self.milliseconds("request_latency"),
+            self.number("decode_tps"),
+            self.number("output_tps"),
+            quality,
+            score,
+            constant,
+        ]
+    }
+
+    /// Median over a run's requests, geometric mean over the repetitions.
+    fn milliseconds(&self, id: &str) -> String {
+        let values = self.0.iter().map(|report| match report.metrics.get(id) {
+            Some(Some(MetricValue::Distribution(distribution))) => match distribution.p50 {
+                Some(Percentile::Value(seconds)) => Some(seconds * 1e3),
+                _ => None,
+            },
+            _ => None,
+        });
+        show(values.collect(), 2)
+    }
+
+    fn number(&self, id: &str) -> String {
+        let values = self.0.iter().map(|report| match report.metrics.get(id) {
+            Some(Some(MetricValue::Number(value))) => Some(*value),
+            _ => None,
+        });
+        show(values.collect(), 1)
+    }
+
+    /// The task's leading score beside the best constant answer's.
+    fn quality(&self) -> (String, String, String) {
+        let leading = LEADING.iter().find(|id| self.0[0].quality.contains_key(**id));
+        let Some(id) = leading else {
+            return ("–".into(), "–".into(), "–".into());
+        };
+        let mean = |id: &str| {
+            let scores: Option<Vec<f64>> = self
+                .0
+                .iter()
+                .map(|report| report.quality.get(id).copied().flatten())
+                .collect();
+            scores.map_or_else(
+                || "–".to_owned(),
+                |scores| format!("{:.2}", scores.iter().sum::<f64>() / scores.len() as f64),
+            )
+        };
+        ((*id).to_owned(), mean(id), mean(&format!("{id}.constant")))
+    }
+}
+
+fn show(values: Option<Vec<f64>>, digits: usize) -> String {
+    values
+        .and_then(|values| spread::geometric_mean(&values))
+        .map_or_else(|| "–".to_owned(), |mean| format!("{mean:.digits$}"))
+}
+
+/// One line for each scope, or why there is none.
+fn write_energy(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<()> {
+    let Some(with_power) = reports.iter().find(|report| !report.power.is_empty()) else {
+        let reason = reports.iter().find_map(|report| report.reasons.get("power"));
+        let reason = reason.map_or("no power sensor", String::as_str);
+        writeln!(out, "energy: none measured: {reason}")?;
+        return Ok(());
+    };
+    for sensor in &with_power.power {
+        let same = |power: &&PowerReport| power.scope == sensor.scope && power.source == sensor.source;
+        let all: Vec<&PowerReport> = reports.iter().flat_map(|report| &report.power).filter(same).collect();
+        let energy: f64 = all.iter().filter_map(|power| power.energy_j).sum();
+        let bound: f64 = all.iter().filter_map(|power| power.error_bound_j).sum();
+        let tokens: f64 = reports.iter().filter_map(|report| report.totals.get("completion_tokens")).sum();
+        let per_token = if tokens > 0.0 { format!("{:.4}", energy / tokens) } else { "–".to_owned() };
+        let provenance = with_power.provenance.power.map_or("", |power| power.as_str());
+        writeln!(
+            out,
+            "energy ({provenance}): {} by {} [{}]: {energy:.2} J ± {bound:.2} J (sampling), {per_token} J/token",
+            sensor.scope,
+            sensor.source,
+            sensor.rails.join(" + "),
+        )?;
+    }
+    Ok(())
+}
+
+/// Everything that makes a figure doubtful, once each.
+fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
+    let mut counts: BTreeMap<(bool, &str), (usize, &str)> = BTreeMap::new();
+    for flag in outcome.reports.iter().flat_map(|report| &report.flags) {
+        let entry = counts.entry((!flag.blocking, flag.id.as_str()));
+        entry.or_insert((0, flag.detail.as_str())).0 += 1;
+    }
+    for ((is_note, id), (runs, detail)) in counts {
+        let kind = if is_note { "note" } else { "not ranked" };
+        writeln!(out, "{kind}: {id} in {runs} of {} runs, e.g. {detail}", outcome.reports.len())?;
+    }
+    for trace in outcome.traces.iter().filter(|trace| trace.end == RunEnd::Aborted) {
+        let why = trace.header.reasons.get("run").map_or("the engine died and did not come back", String::as_str);
+        writeln!(out, "failed: {}: {why}", trace.header.cell.label())?;
+    }
+    Ok(())
+}
+
+/// The score that stands for a task in a table, by what the report has.
+const LEADING: &[&str] = &[
+    "caption_true_facts",
+    "counts_exact",
+    "attributes_f1",
+    "spatial_true",
+    "scene_true_facts",
+    "direct_exact",
+];

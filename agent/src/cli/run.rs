@@ -1,0 +1,70 @@
+//! `run`: delivers what waits in the spool, until stopped.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::sync::{Notify, watch};
+use tokio_util::task::TaskTracker;
+
+use super::{Exit, General, runtime, stop};
+use crate::{
+    clock::{Clock, SystemClock},
+    device::{HostRoot, probe},
+    runner::QuietGate,
+    settings::Given,
+    spool::Spool,
+    uplink::{Address, LinkState, Uplink},
+};
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// Whom to deliver to, e.g. http://127.0.0.1:7413
+    #[arg(long, env = "TOKWATT_COLLECTOR", value_name = "URL")]
+    collector: Option<String>,
+    /// End as soon as everything is delivered
+    #[arg(long)]
+    until_empty: bool,
+}
+
+pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
+    let given = Given {
+        collector: args.collector,
+        ..Given::default()
+    };
+    let settings = general.settings(given)?;
+    let Some(url) = &settings.collector.value else {
+        bail!("no collector to deliver to; name one with --collector URL or `collector.url` in the configuration");
+    };
+    let address: Address = url.parse().context("--collector")?;
+    let now = SystemClock::start().wall();
+    let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
+    let spool = Arc::new(spool);
+    let device = probe(&HostRoot::at(&settings.host_root.value)).id;
+    runtime()?.block_on(async {
+        let tasks = TaskTracker::new();
+        let stop = stop::on_signal(&tasks)?;
+        let (state, mut link) = watch::channel(LinkState::Connecting);
+        let uplink = Uplink {
+            address,
+            device,
+            spool: spool.clone(),
+            quiet: QuietGate::default(),
+            grown: Arc::new(Notify::new()),
+            state,
+        };
+        let delivery = tasks.spawn(uplink.run(stop.clone()));
+        while args.until_empty && !stop.is_cancelled() {
+            if spool.status()?.waiting_records == 0 {
+                stop.cancel();
+            }
+            tokio::select! {
+                changed = link.changed() => changed?,
+                () = stop.cancelled() => {}
+            }
+        }
+        delivery.await?;
+        let waiting = spool.status()?.waiting_records;
+        Ok(if waiting == 0 { Exit::Done } else { Exit::FoundWrong })
+    })
+}

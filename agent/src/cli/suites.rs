@@ -1,0 +1,77 @@
+//! `suites list|show|draw`: what can be asked, and pictures of it.
+
+use std::{io::Write, path::PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::Exit;
+use crate::workload::{Suite, draw_to_folder};
+
+#[derive(Args)]
+pub(super) struct SuitesArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// The suites that are built in
+    List,
+    /// One suite: what it measures, its tasks and prompts
+    Show {
+        /// Name of a built-in suite, or a file
+        suite: String,
+    },
+    /// Draw scenes as PNG files with truth.jsonl and a contact sheet
+    Draw {
+        /// Folder to write into; made if it is not there, refused if it is not empty
+        out: PathBuf,
+        /// How many
+        #[arg(long, default_value_t = 32)]
+        count: u32,
+        /// Where the generator starts
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Side in pixels, 96 to 1024
+        #[arg(long, default_value_t = 96)]
+        size: u32,
+    },
+}
+
+pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    match &args.action {
+        Action::List => {
+            for suite in Suite::built_in() {
+                writeln!(out, "{:<16} {}", suite.name, suite.measures)?;
+            }
+        }
+        Action::Show { suite } => show(&Suite::load(suite)?, &mut out)?,
+        Action::Draw {
+            out: folder,
+            count,
+            seed,
+            size,
+        } => {
+            draw_to_folder(folder, *count, *seed, *size)?;
+            writeln!(
+                out,
+                "{count} scenes, truth.jsonl and contact_sheet.png are in {}",
+                folder.display()
+            )?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show(suite: &Suite, out: &mut impl Write) -> anyhow::Result<()> {
+    writeln!(out, "{} version {}", suite.name, suite.version)?;
+    writeln!(out, "digest    {}", suite.digest())?;
+    writeln!(out, "measures  {}", suite.measures)?;
+    writeln!(out, "takes     {}", suite.takes)?;
+    for task in &suite.tasks {
+        writeln!(out, "\n{} (at most {} tokens)", task.name, task.max_tokens)?;
+        writeln!(out, "  {}", task.prompt)?;
+    }
+    Ok(())
+}

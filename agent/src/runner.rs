@@ -1,0 +1,484 @@
+//! One run after the other: load, idle, warm up, ask, observe, measure, spool.
+//!
+//! Order: group (a model at one precision) by group, repetition by repetition, concurrency by concurrency, cell by cell in the
+//! suite's order. So the repetitions of a cell are spread over the group's time instead of standing side by side, and a
+//! slow drift of the machine shows as spread, not as a difference between tasks.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokwatt_domain::{
+    device::DeviceProfile,
+    ids::RunId,
+    metrics::{RunReport, measure},
+    power::Provenance,
+    run::{
+        Cell, Configuration, IdleBaseline, Identity, LoadTime, RunEnd, RunHeader,
+        RunTrace, Segment,
+    },
+    workload::{CachePolicy, Load, Sampling},
+};
+use tokwatt_proto::record::Record;
+
+use crate::{
+    backend::{Backend, BackendError, ModelCard},
+    clock::Clock,
+    device::HostRoot,
+    power::sampler::Sampler,
+    spool::{Spool, SpoolError},
+    workload::{Plan, PlannedCell},
+};
+
+mod closed_loop;
+mod conditions;
+mod memory;
+mod observe;
+mod quiet;
+
+pub use quiet::{Quiet, QuietGate};
+
+/// Runs a plan on this device.
+pub struct Runner {
+    /// Where it runs.
+    pub device: DeviceProfile,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What it draws; without an instrument the energy is absent.
+    pub sampler: Option<Sampler>,
+    /// Why an instrument is missing: reason key to text.
+    pub power_reasons: BTreeMap<String, String>,
+    /// Where /proc is.
+    pub host_root: HostRoot,
+    /// Where results are safe.
+    pub spool: Arc<Spool>,
+    /// Rung when the spool has grown, for the uplink.
+    pub grown: Arc<Notify>,
+    /// Keeps the rest of the agent still inside a measured window.
+    pub quiet: QuietGate,
+    /// How to run.
+    pub settings: RunnerSettings,
+    /// Ends it early, with what was measured kept.
+    pub stop: CancellationToken,
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunnerSettings {
+    /// Repetitions of each cell.
+    pub repeat: u32,
+    /// Concurrencies of the closed loop, in this order.
+    pub concurrency: Vec<u32>,
+    /// Longest time a request may take.
+    pub timeout: Duration,
+    /// Token limit that replaces the suite's.
+    pub max_tokens: Option<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// How long idle power is watched.
+    pub idle: Duration,
+    /// Whether idle baselines were shortened.
+    pub is_quick: bool,
+    /// How the requests' figures come to be: measured on a device, simulated on a made-up one.
+    pub provenance: Provenance,
+}
+
+/// What is loaded once and then runs all cells.
+pub struct Group {
+    /// `embedded`, `openai`, `ollama`.
+    pub backend_name: String,
+    /// Who answers.
+    pub backend: Arc<dyn Backend>,
+    /// What it is called until it has been loaded, and if it never is.
+    pub expected: ModelCard,
+}
+
+/// What a bench came to.
+pub struct Outcome {
+    /// One for each run, in order.
+    pub reports: Vec<RunReport>,
+    /// The traces behind them, in the same order.
+    pub traces: Vec<RunTrace>,
+    /// Whether a person stopped it.
+    pub is_cancelled: bool,
+}
+
+/// Where a bench stands.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Something outside the measured windows that takes a while.
+    Stage(String),
+    /// A run begins.
+    Run {
+        /// Which one, from 1.
+        number: usize,
+        /// Of how many.
+        total: usize,
+        /// Its cell and repetition.
+        label: String,
+    },
+    /// Requests of all runs that have ended so far.
+    Requests {
+        /// So many.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+}
+
+/// A bench could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The engine cannot be started as it is set up.
+    #[error(transparent)]
+    Setup(BackendError),
+    /// Nowhere to keep results.
+    #[error("cannot keep what was measured")]
+    Spool(#[from] SpoolError),
+}
+
+/// What a group's runs share.
+struct Loaded {
+    card: ModelCard,
+    idle: Vec<IdleBaseline>,
+    load_time: Option<LoadTime>,
+    memory: memory::Baseline,
+    image_tokens: BTreeMap<Option<u32>, u32>,
+}
+
+/// Counts what has been done, for the progress bar.
+struct Tally<'a> {
+    done: u64,
+    total: u64,
+    report: Mutex<&'a mut (dyn FnMut(Progress) + Send)>,
+}
+
+impl Runner {
+    /// Runs every cell of the plan with every group. Each run is in the spool when it is reported.
+    ///
+    /// # Errors
+    /// The engine's set-up is wrong, or the spool is full or broken: both before anything more is asked.
+    pub async fn bench(
+        &self,
+        plan: &Plan,
+        groups: &[Group],
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Outcome, RunnerError> {
+        self.keep(vec![Record::Device(self.device.clone())]).await?;
+        let mut tally = Tally::new(self.total_requests(plan, groups), progress);
+        let mut outcome = Outcome::default();
+        for group in groups {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            self.run_group(plan, group, groups.len(), &mut tally, &mut outcome)
+                .await?;
+            group.backend.unload().await.map_err(RunnerError::Setup)?;
+        }
+        outcome.is_cancelled = self.stop.is_cancelled();
+        Ok(outcome)
+    }
+
+    async fn run_group(
+        &self,
+        plan: &Plan,
+        group: &Group,
+        n_groups: usize,
+        tally: &mut Tally<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), RunnerError> {
+        let loaded = match self.prepare(plan, group, tally).await {
+            Ok(loaded) => loaded,
+            Err(error @ BackendError::Setup { .. }) => return Err(RunnerError::Setup(error)),
+            Err(error) => return self.keep_failed_group(plan, group, &error, outcome).await,
+        };
+        let total = n_groups * self.runs_per_group(plan);
+        for repetition in 1..=self.settings.repeat {
+            for &concurrency in &self.settings.concurrency {
+                for planned in &plan.cells {
+                    if self.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                    let header = self.header(plan, planned, group, &loaded, repetition, concurrency);
+                    tally.tell(Progress::Run {
+                        number: outcome.reports.len() + 1,
+                        total,
+                        label: format!("{} #{repetition}", header.cell.label()),
+                    });
+                    let trace = self
+                        .run_cell(planned, group, &loaded, header, tally)
+                        .await?;
+                    self.finish(trace, outcome).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One run: warm up, then segments, each safe on disk before the next begins.
+    async fn run_cell(
+        &self,
+        planned: &PlannedCell,
+        group: &Group,
+        loaded: &Loaded,
+        header: RunHeader,
+        tally: &mut Tally<'_>,
+    ) -> Result<RunTrace, RunnerError> {
+        let run = header.run;
+        let drive = closed_loop::Drive {
+            backend: &*group.backend,
+            cell: planned,
+            identity: &header.cell.identity,
+            timeout: self.settings.timeout,
+            clock: &*self.clock,
+            stop: &self.stop,
+        };
+        drive.warm_up().await;
+        let mut trace = RunTrace {
+            header,
+            segments: Vec::new(),
+            end: RunEnd::Complete,
+        };
+        let mut asked = 0;
+        while asked < planned.items.len() && trace.end == RunEnd::Complete {
+            let (segment, end) = self.segment(&drive, group, loaded, asked).await;
+            asked += segment.requests.len();
+            tally.add(segment.requests.len() as u64);
+            let index = u32::try_from(trace.segments.len()).unwrap_or(u32::MAX);
+            let mut records = Record::segment(run, index, &segment);
+            if trace.segments.is_empty() {
+                records.insert(0, Record::RunOpened(Box::new(trace.header.clone())));
+            }
+            self.keep(records).await?;
+            trace.segments.push(segment);
+            trace.end = end;
+        }
+        Ok(trace)
+    }
+
+    /// One drained stretch of requests, with what was drawn and used meanwhile.
+    async fn segment(
+        &self,
+        drive: &closed_loop::Drive<'_>,
+        group: &Group,
+        loaded: &Loaded,
+        asked: usize,
+    ) -> (Segment, RunEnd) {
+        let memory = loaded.memory.watch(group.backend.process(), self.clock.clone());
+        let quiet = self.quiet.close().await;
+        let driven = drive.segment(asked).await;
+        drop(quiet);
+        let memory = memory.stop();
+        let power = match &self.sampler {
+            Some(sampler) => sampler.bracketed_window(driven.window).await,
+            None => Vec::new(),
+        };
+        let end = match driven.end {
+            closed_loop::End::Drained => RunEnd::Complete,
+            closed_loop::End::Stopped => RunEnd::Cancelled,
+            closed_loop::End::EngineLost => match group.backend.load().await {
+                Ok(_) => RunEnd::Complete,
+                Err(_) => RunEnd::Aborted,
+            },
+        };
+        let segment = Segment {
+            window: driven.window,
+            requests: driven.requests,
+            power,
+            memory,
+        };
+        (segment, end)
+    }
+
+    async fn finish(
+        &self,
+        trace: RunTrace,
+        outcome: &mut Outcome,
+    ) -> Result<(), RunnerError> {
+        let report = measure(&trace);
+        self.keep(vec![Record::RunFinished {
+            run: trace.header.run,
+            n_segments: u32::try_from(trace.segments.len()).unwrap_or(u32::MAX),
+            end: trace.end,
+            report: Box::new(report.clone()),
+        }])
+        .await?;
+        outcome.reports.push(report);
+        outcome.traces.push(trace);
+        Ok(())
+    }
+
+    /// The engine died while it was being loaded: one run that says so, with its last words.
+    async fn keep_failed_group(
+        &self,
+        plan: &Plan,
+        group: &Group,
+        error: &BackendError,
+        outcome: &mut Outcome,
+    ) -> Result<(), RunnerError> {
+        tracing::error!(%error, model = group.expected.model, "the engine died while loading");
+        let loaded = Loaded {
+            card: group.expected.clone(),
+            idle: Vec::new(),
+            load_time: None,
+            memory: memory::Baseline::default(),
+            image_tokens: BTreeMap::new(),
+        };
+        for planned in &plan.cells {
+            let mut header = self.header(plan, planned, group, &loaded, 1, 1);
+            header.reasons.insert("run".to_owned(), error.to_string());
+            let trace = RunTrace {
+                header,
+                segments: Vec::new(),
+                end: RunEnd::Aborted,
+            };
+            self.keep(vec![Record::RunOpened(Box::new(trace.header.clone()))])
+                .await?;
+            self.finish(trace, outcome).await?;
+        }
+        Ok(())
+    }
+
+    fn header(
+        &self,
+        plan: &Plan,
+        planned: &PlannedCell,
+        group: &Group,
+        loaded: &Loaded,
+        repetition: u32,
+        concurrency: u32,
+    ) -> RunHeader {
+        let mut reasons = self.power_reasons.clone();
+        let image_tokens = loaded.image_tokens.get(&planned.image_px).copied();
+        if image_tokens.is_none() {
+            reasons.insert(
+                "image_tokens".to_owned(),
+                "the engine does not count prompt tokens".to_owned(),
+            );
+        }
+        RunHeader {
+            run: random_run_id(),
+            device: self.device.id.clone(),
+            cell: Cell {
+                identity: self.identity(plan, planned, &loaded.card, concurrency),
+                configuration: configuration(&self.device, group, &loaded.card),
+            },
+            repetition,
+            started: self.clock.wall(),
+            scoring: planned.scoring,
+            requests_provenance: self.settings.provenance,
+            is_quick: self.settings.is_quick,
+            idle: loaded.idle.clone(),
+            load_time: loaded.load_time,
+            image_tokens,
+            reasons,
+        }
+    }
+
+    fn identity(
+        &self,
+        plan: &Plan,
+        planned: &PlannedCell,
+        card: &ModelCard,
+        concurrency: u32,
+    ) -> Identity {
+        Identity {
+            suite: plan.suite.clone(),
+            suite_digest: plan.digest,
+            task: planned.task.clone(),
+            image_px: planned.image_px,
+            model: card.model.clone(),
+            precision: card.precision.clone(),
+            max_tokens: self.settings.max_tokens.unwrap_or(planned.max_tokens),
+            sampling: self.settings.sampling,
+            load: Load::Closed(concurrency),
+            cache_policy: CachePolicy::Cold,
+            is_streaming: true,
+        }
+    }
+
+    /// Appends to the spool off the async threads; on disk when it returns.
+    async fn keep(&self, records: Vec<Record>) -> Result<(), SpoolError> {
+        let spool = self.spool.clone();
+        tokio::task::spawn_blocking(move || {
+            let encoded: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
+            spool.append(&encoded)
+        })
+        .await
+        .expect("appending does not panic")?;
+        self.grown.notify_one();
+        Ok(())
+    }
+
+    fn runs_per_group(&self, plan: &Plan) -> usize {
+        self.settings.repeat as usize * self.settings.concurrency.len() * plan.cells.len()
+    }
+
+    fn total_requests(&self, plan: &Plan, groups: &[Group]) -> u64 {
+        let per_pass: usize = plan.cells.iter().map(|cell| cell.items.len()).sum();
+        let passes = groups.len() * self.settings.repeat as usize * self.settings.concurrency.len();
+        (per_pass * passes) as u64
+    }
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            reports: Vec::new(),
+            traces: Vec::new(),
+            is_cancelled: false,
+        }
+    }
+}
+
+impl<'a> Tally<'a> {
+    fn new(total: u64, report: &'a mut (dyn FnMut(Progress) + Send)) -> Self {
+        Self {
+            done: 0,
+            total,
+            report: Mutex::new(report),
+        }
+    }
+
+    fn add(&mut self, requests: u64) {
+        self.done += requests;
+        self.tell(Progress::Requests {
+            done: self.done,
+            total: self.total,
+        });
+    }
+
+    fn tell(&self, progress: Progress) {
+        (self.report.lock().expect("no holder panics"))(progress);
+    }
+}
+
+fn configuration(device: &DeviceProfile, group: &Group, card: &ModelCard) -> Configuration {
+    let fact = |name: &str| device.facts.get(name).cloned();
+    Configuration {
+        backend: group.backend_name.clone(),
+        engine: card.engine.clone(),
+        engine_flags: card.engine_flags.clone(),
+        model_digest: card.digest,
+        mmproj_digest: card.mmproj_digest,
+        mmproj_precision: card.mmproj_precision.clone(),
+        model_facts: card.facts.clone(),
+        power_mode: fact("power_mode"),
+        os: [fact("os"), fact("kernel")]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+/// 128 random bits: two agents never make the same.
+fn random_run_id() -> RunId {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes");
+    RunId(bytes)
+}

@@ -1,0 +1,175 @@
+//! The closed loop: so many requests in flight, the next one sent when one ends.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio_util::sync::CancellationToken;
+use tokwatt_domain::{
+    run::{Identity, RequestTrace},
+    time::{Stamp, Window},
+    workload::Load,
+};
+
+use super::observe::{Observed, observe};
+use crate::{
+    backend::{Backend, Question},
+    clock::Clock,
+    workload::{Item, PlannedCell},
+};
+
+/// Asks a cell's questions.
+pub(super) struct Drive<'a> {
+    /// Who answers.
+    pub(super) backend: &'a dyn Backend,
+    /// What is asked.
+    pub(super) cell: &'a PlannedCell,
+    /// Under which limits.
+    pub(super) identity: &'a Identity,
+    /// Longest time a request may take.
+    pub(super) timeout: Duration,
+    /// What time it is.
+    pub(super) clock: &'a dyn Clock,
+    /// Ends it early.
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// A drained stretch of requests.
+pub(super) struct Driven {
+    /// First send to the end of the last one.
+    pub(super) window: Window,
+    /// In order of sending.
+    pub(super) requests: Vec<RequestTrace>,
+    /// Why it ended.
+    pub(super) end: End,
+}
+
+/// Why a stretch of requests ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// The segment is full, or the cell has no more questions.
+    Drained,
+    /// A person stopped it.
+    Stopped,
+    /// The engine died.
+    EngineLost,
+}
+
+impl Drive<'_> {
+    /// Asks the warm-up questions, which are never measured ones, and waits for their ends.
+    pub(super) async fn warm_up(&self) {
+        let mut in_flight = FuturesUnordered::new();
+        let mut items = self.cell.warm_up.iter();
+        loop {
+            while in_flight.len() < self.concurrency() && !self.stop.is_cancelled() {
+                let Some(item) = items.next() else { break };
+                in_flight.push(self.ask(item, 0));
+            }
+            if in_flight.next().await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Asks from item `first` on until the segment is full, then waits for what is in flight.
+    pub(super) async fn segment(&self, first: usize) -> Driven {
+        let mut stretch = Stretch::new(self.clock.now());
+        let mut next = first;
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            while in_flight.len() < self.concurrency() && self.may_send(&stretch, next - first) {
+                let Some(item) = self.cell.items.get(next) else {
+                    break;
+                };
+                in_flight.push(self.ask(item, next));
+                next += 1;
+            }
+            tokio::select! {
+                biased;
+                observed = in_flight.next() => match observed {
+                    Some(observed) => stretch.add(observed),
+                    None => break,
+                },
+                () = self.stop.cancelled(), if stretch.end != End::Stopped => stretch.end = End::Stopped,
+            }
+        }
+        stretch.into_driven(self.clock.now())
+    }
+
+    async fn ask(&self, item: &Item, index: usize) -> Observed {
+        let question = Question {
+            prompt: item.prompt.clone(),
+            picture: item.picture.clone(),
+            max_tokens: self.identity.max_tokens,
+            sampling: self.identity.sampling,
+        };
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        observe(
+            self.backend,
+            question,
+            item,
+            index,
+            self.timeout,
+            self.stop,
+            self.clock,
+        )
+        .await
+    }
+
+    fn may_send(&self, stretch: &Stretch, asked: usize) -> bool {
+        let lasted = self.clock.now().since(stretch.started);
+        stretch.end == End::Drained
+            && asked < SEGMENT_REQUESTS_MAX
+            && (asked == 0 || lasted < SEGMENT_LENGTH_MAX)
+    }
+
+    fn concurrency(&self) -> usize {
+        match self.identity.load {
+            Load::Closed(concurrency) => concurrency as usize,
+            Load::Open { .. } => unreachable!("the closed loop is given closed loads"),
+        }
+    }
+}
+
+/// A segment in the making.
+struct Stretch {
+    started: Stamp,
+    requests: Vec<RequestTrace>,
+    end: End,
+}
+
+impl Stretch {
+    fn new(started: Stamp) -> Self {
+        Self {
+            started,
+            requests: Vec::new(),
+            end: End::Drained,
+        }
+    }
+
+    fn add(&mut self, observed: Observed) {
+        self.requests.push(observed.request);
+        if observed.is_engine_lost && self.end == End::Drained {
+            self.end = End::EngineLost;
+        }
+    }
+
+    fn into_driven(mut self, now: Stamp) -> Driven {
+        self.requests.sort_by_key(|request| request.index);
+        let first = self.requests.iter().map(|request| request.sent).min();
+        let last = self.requests.iter().map(|request| request.ended).max();
+        Driven {
+            window: Window {
+                from: first.unwrap_or(now),
+                to: last.unwrap_or(now),
+            },
+            requests: self.requests,
+            end: self.end,
+        }
+    }
+}
+
+/// Most requests of a segment: a killed agent loses at most this much work.
+const SEGMENT_REQUESTS_MAX: usize = 500;
+
+/// No request of a segment is sent later than this after its first.
+const SEGMENT_LENGTH_MAX: Duration = Duration::from_secs(60);

@@ -1,0 +1,159 @@
+//! One request: asks, and writes down what came back and when.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tokwatt_domain::{
+    run::{Chunk, FailureClass, Outcome, RequestTrace},
+    time::Stamp,
+};
+
+use crate::{
+    backend::{Arrival, Backend, BackendError, Event, Finish, Question},
+    clock::Clock,
+    workload::Item,
+};
+
+/// A request that has ended, one way or another.
+pub(super) struct Observed {
+    /// What happened.
+    pub(super) request: RequestTrace,
+    /// Whether the engine has to be loaded again.
+    pub(super) is_engine_lost: bool,
+}
+
+/// Asks once. Never fails: a failure is a result.
+pub(super) async fn observe(
+    backend: &dyn Backend,
+    question: Question,
+    item: &Item,
+    index: u32,
+    timeout: Duration,
+    stop: &CancellationToken,
+    clock: &dyn Clock,
+) -> Observed {
+    let mut notes = Notes::new(clock.now());
+    let end = tokio::select! {
+        biased;
+        end = listen(backend, question, &mut notes) => Some(end),
+        () = tokio::time::sleep(timeout) => None,
+        () = abandoned(stop) => Some(Err(BackendError::Request {
+            class: FailureClass::Cancelled,
+            message: "stopped by a person".to_owned(),
+        })),
+    };
+    let (outcome, is_engine_lost) = match end {
+        Some(Ok(())) => (notes.ending(), false),
+        Some(Err(error)) => classed(error),
+        None => (
+            failed(FailureClass::Timeout, format!("no end within {timeout:?}")),
+            false,
+        ),
+    };
+    let request = notes.into_trace(item, index, outcome, clock.now());
+    Observed {
+        request,
+        is_engine_lost,
+    }
+}
+
+/// A person stopped it, and what was in flight has had its time to end.
+async fn abandoned(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOP_GRACE).await;
+}
+
+async fn listen(
+    backend: &dyn Backend,
+    question: Question,
+    notes: &mut Notes,
+) -> Result<(), BackendError> {
+    let mut arrivals = backend.ask(question);
+    while let Some(arrival) = arrivals.next().await {
+        notes.add(arrival?);
+    }
+    Ok(())
+}
+
+/// What has come back so far.
+struct Notes {
+    sent: Stamp,
+    chunks: Vec<Chunk>,
+    answer: Vec<u8>,
+    finish: Option<(Stamp, Finish)>,
+}
+
+impl Notes {
+    fn new(asked: Stamp) -> Self {
+        Self {
+            sent: asked,
+            chunks: Vec::new(),
+            answer: Vec::new(),
+            finish: None,
+        }
+    }
+
+    fn add(&mut self, arrival: Arrival) {
+        match arrival.event {
+            Event::Sent => self.sent = arrival.at,
+            Event::Chunk {
+                kind,
+                bytes,
+                tokens,
+            } => {
+                self.chunks.push(Chunk {
+                    at: arrival.at,
+                    kind,
+                    tokens,
+                });
+                self.answer.extend(bytes);
+            }
+            Event::Done(finish) => self.finish = Some((arrival.at, finish)),
+        }
+    }
+
+    fn ending(&self) -> Outcome {
+        match self.finish {
+            Some((_, finish)) if finish.is_truncated => Outcome::Length,
+            Some(_) => Outcome::Stop,
+            None => failed(
+                FailureClass::Protocol,
+                "the answer ended without a finish reason".to_owned(),
+            ),
+        }
+    }
+
+    fn into_trace(self, item: &Item, index: u32, outcome: Outcome, now: Stamp) -> RequestTrace {
+        let finish = self.finish.map(|(_, finish)| finish);
+        RequestTrace {
+            index,
+            item: item.name.clone(),
+            scheduled: None,
+            sent: self.sent,
+            chunks: self.chunks,
+            ended: self.finish.map_or(now, |(at, _)| at),
+            outcome,
+            tokens: finish.and_then(|finish| finish.tokens),
+            image_encode: finish.and_then(|finish| finish.image_encode),
+            engine_times: finish.and_then(|finish| finish.engine_times),
+            answer: String::from_utf8_lossy(&self.answer).into_owned(),
+            truth: item.truth.clone(),
+        }
+    }
+}
+
+fn classed(error: BackendError) -> (Outcome, bool) {
+    match error {
+        BackendError::Request { class, message } => (failed(class, message), false),
+        BackendError::Engine { class, message } => (failed(class, message), true),
+        BackendError::Setup { message } => (failed(FailureClass::Refused, message), true),
+    }
+}
+
+fn failed(class: FailureClass, message: String) -> Outcome {
+    Outcome::Failed { class, message }
+}
+
+/// How long an answer in flight may go on after a person stopped the bench.
+const STOP_GRACE: Duration = Duration::from_secs(3);

@@ -1,0 +1,284 @@
+//! What the agent runs with: file, environment and flags meet here, once.
+//!
+//! A flag beats the environment, which beats the file, which beats the default. `configs/agent.toml` shows every key with
+//! its default; a key that is not there is an error that names it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+/// The settings in force, each with where it came from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where spool, caches and unpacked models are.
+    pub data: Setting<PathBuf>,
+    /// Whom to deliver to; nobody if absent.
+    pub collector: Setting<Option<String>>,
+    /// Most bytes that may wait in the spool.
+    pub spool_bytes_max: Setting<u64>,
+    /// The program that has the embedded engine; absent: this one.
+    pub engine_worker: Setting<Option<PathBuf>>,
+    /// The tegrastats program.
+    pub tegrastats: Setting<PathBuf>,
+    /// Which power sources.
+    pub power: Setting<String>,
+    /// Time between two power samples.
+    pub power_interval: Setting<Duration>,
+    /// Where /sys, /proc and /etc are.
+    pub host_root: Setting<PathBuf>,
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// Who set a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Nobody.
+    Default,
+    /// The configuration file.
+    File,
+    /// A flag or the environment.
+    Given,
+}
+
+/// What a command line or the environment gave; absent fields leave the file's word.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// `--data` or `TOKWATT_DATA`.
+    pub data: Option<PathBuf>,
+    /// `--collector` or `TOKWATT_COLLECTOR`.
+    pub collector: Option<String>,
+    /// `--tegrastats`.
+    pub tegrastats: Option<PathBuf>,
+    /// `--power`.
+    pub power: Option<String>,
+    /// `--power-interval`.
+    pub power_interval: Option<Duration>,
+    /// `--host-root`.
+    pub host_root: Option<PathBuf>,
+}
+
+/// A configuration file is not to be used as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// It cannot be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no TOML, or has a key or value that we do not know.
+    #[error("the configuration `{}` is not valid; `tokwatt-agent config default` prints every key", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// `agent.toml`, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    data: Option<PathBuf>,
+    host_root: Option<PathBuf>,
+    collector: CollectorSection,
+    spool: SpoolSection,
+    engine: EngineSection,
+    power: PowerSection,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CollectorSection {
+    url: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SpoolSection {
+    bytes_max: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EngineSection {
+    worker: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PowerSection {
+    sources: Option<String>,
+    interval_ms: Option<u64>,
+    tegrastats: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Puts file and command line together; without a file the defaults stand in for it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or says something that we do not understand.
+    pub fn resolve(file: Option<&Path>, given: Given) -> Result<Self, SettingsError> {
+        let file = file.map_or_else(|| Ok(File::default()), File::read)?;
+        let interval = file.power.interval_ms.map(Duration::from_millis);
+        Ok(Self {
+            data: pick(given.data, non_empty(file.data), default_data()),
+            collector: optional(given.collector, file.collector.url),
+            spool_bytes_max: pick(None, file.spool.bytes_max, 1 << 30),
+            engine_worker: optional(None, file.engine.worker),
+            tegrastats: pick(given.tegrastats, file.power.tegrastats, "tegrastats".into()),
+            power: pick(given.power, file.power.sources, "auto".to_owned()),
+            power_interval: pick(given.power_interval, interval, Duration::from_millis(100)),
+            host_root: pick(given.host_root, file.host_root, "/".into()),
+        })
+    }
+
+    /// Every setting with its value and origin, in the order of the file.
+    pub fn table(&self) -> Vec<(&'static str, String, Origin)> {
+        let path = |setting: &Setting<PathBuf>| setting.value.display().to_string();
+        let unset = || "(not set)".to_owned();
+        vec![
+            ("data", path(&self.data), self.data.origin),
+            ("host_root", path(&self.host_root), self.host_root.origin),
+            (
+                "collector.url",
+                self.collector.value.clone().unwrap_or_else(unset),
+                self.collector.origin,
+            ),
+            (
+                "spool.bytes_max",
+                self.spool_bytes_max.value.to_string(),
+                self.spool_bytes_max.origin,
+            ),
+            (
+                "engine.worker",
+                self.engine_worker
+                    .value
+                    .as_ref()
+                    .map_or_else(unset, |path| path.display().to_string()),
+                self.engine_worker.origin,
+            ),
+            ("power.sources", self.power.value.clone(), self.power.origin),
+            (
+                "power.interval_ms",
+                self.power_interval.value.as_millis().to_string(),
+                self.power_interval.origin,
+            ),
+            ("power.tegrastats", path(&self.tegrastats), self.tegrastats.origin),
+        ]
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| SettingsError::Invalid {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+}
+
+fn pick<T>(given: Option<T>, file: Option<T>, default: T) -> Setting<T> {
+    match (given, file) {
+        (Some(value), _) => Setting {
+            value,
+            origin: Origin::Given,
+        },
+        (None, Some(value)) => Setting {
+            value,
+            origin: Origin::File,
+        },
+        (None, None) => Setting {
+            value: default,
+            origin: Origin::Default,
+        },
+    }
+}
+
+/// In the file an empty text stands for "not set", so that every key can be shown.
+fn optional<T: AsRef<std::ffi::OsStr>>(given: Option<T>, file: Option<T>) -> Setting<Option<T>> {
+    let setting = pick(given.map(Some), non_empty(file).map(Some), None);
+    Setting {
+        value: setting.value,
+        origin: setting.origin,
+    }
+}
+
+fn non_empty<T: AsRef<std::ffi::OsStr>>(value: Option<T>) -> Option<T> {
+    value.filter(|value| !value.as_ref().is_empty())
+}
+
+/// `/var/lib/tokwatt` for a service; for a person what the XDG base directories say.
+fn default_data() -> PathBuf {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    state
+        .or_else(home)
+        .map_or_else(|| "/var/lib/tokwatt".into(), |state| state.join("tokwatt"))
+}
+
+/// `configs/agent.toml`: complete, commented, equal to the defaults.
+pub const DEFAULT_FILE: &str = include_str!("../../configs/agent.toml");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_would_be_without_it() {
+        let (_folder, path) = file(DEFAULT_FILE);
+        let with = Settings::resolve(Some(&path), Given::default()).unwrap();
+        let without = Settings::resolve(None, Given::default()).unwrap();
+        let values = |settings: &Settings| -> Vec<_> {
+            let table = settings.table().into_iter();
+            table.map(|(key, value, _)| (key, value)).collect()
+        };
+        assert_eq!(values(&with), values(&without));
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_an_unknown_key_is_named() {
+        let (_folder, path) = file("[power]\nsources = \"nvml\"\ninterval_ms = 50\n");
+        let given = Given {
+            power: Some("none".to_owned()),
+            ..Given::default()
+        };
+        let settings = Settings::resolve(Some(&path), given).unwrap();
+        assert_eq!(settings.power.value, "none");
+        assert_eq!(settings.power.origin, Origin::Given);
+        assert_eq!(settings.power_interval.origin, Origin::File);
+
+        let (_folder, path) = file("[power]\nsource = \"nvml\"\n");
+        let error = Settings::resolve(Some(&path), Given::default()).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("source"), "{cause}");
+    }
+}

@@ -1,0 +1,399 @@
+//! The durable outbox: what was measured stays here until the collector has committed it.
+//!
+//! # Format
+//!
+//! One SQLite file, `spool.db`, in the agent's data folder; `PRAGMA user_version` is the format number, 1 today.
+//!
+//! - `life(epoch, next_seq)`: one row. The epoch is the wall time in µs at which the file was made, so that a spool made
+//!   anew never continues another one's sequence; `next_seq` outlives the records, so that no number is used twice.
+//! - `record(seq, bytes)`: encoded `Record`s in order. A row is deleted when the collector acknowledges it, never before.
+//!
+//! Appending is one transaction with `synchronous = FULL`: when it returns, the disk has it. Deleting is not that
+//! careful, since a record that comes back to life is delivered twice and admitted once.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use tokwatt_domain::{
+    ids::{Epoch, Seq},
+    time::WallTime,
+};
+
+/// The outbox: append, read after, acknowledge through. Delivered at least once, in order.
+pub struct Spool {
+    path: PathBuf,
+    epoch: Epoch,
+    bytes_max: u64,
+    connection: Mutex<Connection>,
+}
+
+/// A record with its place in the outbox.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Spooled {
+    /// Its place.
+    pub seq: Seq,
+    /// The encoded record.
+    pub bytes: Vec<u8>,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct SpoolStatus {
+    /// This life of the spool.
+    pub epoch: Epoch,
+    /// Records that the collector has not acknowledged.
+    pub waiting_records: u64,
+    /// Their size.
+    pub waiting_bytes: u64,
+    /// Last number given out; 0 if none was.
+    pub last: Seq,
+}
+
+/// The disk failed, or holds what cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Full, by the limit set for it.
+    #[error(
+        "the spool `{}` holds its limit of {bytes_max} bytes; bring the collector back with `tokwatt-agent run`, or raise `spool.bytes_max`", path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// Written by a newer agent.
+    #[error("the spool `{}` has format {found}, this agent knows {FORMAT}; use the newer agent", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+    /// The folder cannot be made.
+    #[error("cannot make the data folder `{}`; choose another with --data or TOKWATT_DATA", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// SQLite could not do it.
+    #[error("cannot {doing} the spool `{}`", path.display())]
+    Database {
+        /// What was attempted.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+impl Spool {
+    /// Opens the spool in `folder`, or begins one whose epoch is `now`.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written, or the file is no spool that this agent can read.
+    pub fn open(folder: &Path, now: WallTime, bytes_max: u64) -> Result<Self, SpoolError> {
+        std::fs::create_dir_all(folder).map_err(|source| SpoolError::Folder {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let path = folder.join("spool.db");
+        let in_database = |doing| {
+            let path = path.clone();
+            move |source| SpoolError::Database {
+                doing,
+                path,
+                source,
+            }
+        };
+        let mut connection = Connection::open(&path).map_err(in_database("open"))?;
+        connection
+            .execute_batch(PRAGMAS)
+            .map_err(in_database("set up"))?;
+        let found: i64 = connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(in_database("read the format of"))?;
+        if found > FORMAT {
+            return Err(SpoolError::Newer { path, found });
+        }
+        let epoch = begin_life(&mut connection, now).map_err(in_database("set up"))?;
+        Ok(Self {
+            path,
+            epoch,
+            bytes_max,
+            connection: Mutex::new(connection),
+        })
+    }
+
+    /// Appends all of them or none; on disk when it returns. Returns the last one's place.
+    ///
+    /// # Errors
+    /// The limit is reached, or the disk failed; then nothing was appended.
+    pub fn append(&self, records: &[Vec<u8>]) -> Result<Seq, SpoolError> {
+        let waiting = self.status()?.waiting_bytes;
+        let added: u64 = records.iter().map(|bytes| bytes.len() as u64).sum();
+        if waiting.saturating_add(added) > self.bytes_max {
+            return Err(SpoolError::Full {
+                path: self.path.clone(),
+                bytes_max: self.bytes_max,
+            });
+        }
+        insert(&mut self.connection(), records).map_err(self.failed("append to"))
+    }
+
+    /// Records after `seq` in order, as many as fit into `bytes_max`, at least one if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn after(&self, seq: Seq, bytes_max: usize) -> Result<Vec<Spooled>, SpoolError> {
+        select_after(&self.connection(), seq, bytes_max).map_err(self.failed("read"))
+    }
+
+    /// The collector has everything up to and including `seq`; drops it here.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn acknowledge(&self, seq: Seq) -> Result<(), SpoolError> {
+        self.connection()
+            .execute("DELETE FROM record WHERE seq <= ?1", [to_sql(seq.0)])
+            .map(|_| ())
+            .map_err(self.failed("acknowledge in"))
+    }
+
+    /// What waits.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn status(&self) -> Result<SpoolStatus, SpoolError> {
+        self.connection()
+            .query_row(
+                "SELECT (SELECT count(*) FROM record), (SELECT coalesce(sum(length(bytes)), 0) FROM record), next_seq - 1 FROM life",
+                [],
+                |row| {
+                    Ok(SpoolStatus {
+                        epoch: self.epoch,
+                        waiting_records: from_sql(row.get(0)?),
+                        waiting_bytes: from_sql(row.get(1)?),
+                        last: Seq(from_sql(row.get(2)?)),
+                    })
+                },
+            )
+            .map_err(self.failed("read"))
+    }
+
+    /// This life of the spool.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().expect("no holder panics")
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> SpoolError + '_ {
+        move |source| SpoolError::Database {
+            doing,
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+fn begin_life(connection: &mut Connection, now: WallTime) -> rusqlite::Result<Epoch> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLES)?;
+    let known: Option<i64> = transaction
+        .query_row("SELECT epoch FROM life", [], |row| row.get(0))
+        .optional()?;
+    let epoch = match known {
+        Some(epoch) => epoch,
+        None => {
+            transaction.execute("INSERT INTO life (epoch, next_seq) VALUES (?1, 1)", [now.0])?;
+            now.0
+        }
+    };
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()?;
+    Ok(Epoch(from_sql(epoch)))
+}
+
+fn insert(connection: &mut Connection, records: &[Vec<u8>]) -> rusqlite::Result<Seq> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut next: i64 = transaction.query_row("SELECT next_seq FROM life", [], |row| row.get(0))?;
+    for bytes in records {
+        transaction
+            .prepare_cached("INSERT INTO record (seq, bytes) VALUES (?1, ?2)")?
+            .execute(params![next, bytes])?;
+        next += 1;
+    }
+    transaction.execute("UPDATE life SET next_seq = ?1", [next])?;
+    transaction.commit()?;
+    Ok(Seq(from_sql(next - 1)))
+}
+
+fn select_after(
+    connection: &Connection,
+    seq: Seq,
+    bytes_max: usize,
+) -> rusqlite::Result<Vec<Spooled>> {
+    let mut statement =
+        connection.prepare_cached("SELECT seq, bytes FROM record WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([to_sql(seq.0)])?;
+    let mut found = Vec::new();
+    let mut total = 0;
+    while let Some(row) = rows.next()? {
+        let bytes: Vec<u8> = row.get(1)?;
+        total += bytes.len();
+        if total > bytes_max && !found.is_empty() {
+            break;
+        }
+        found.push(Spooled {
+            seq: Seq(from_sql(row.get(0)?)),
+            bytes,
+        });
+    }
+    Ok(found)
+}
+
+/// SQLite's integers are signed; ours never reach their upper half.
+fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn from_sql(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Raise it when a file of an older agent can no longer be read as it is.
+const FORMAT: i64 = 1;
+
+const PRAGMAS: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA busy_timeout = 5000;
+    PRAGMA journal_size_limit = 67108864;
+    PRAGMA cell_size_check = ON;
+    PRAGMA trusted_schema = OFF;
+";
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS life (epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open(folder: &Path) -> Spool {
+        Spool::open(folder, WallTime(1_000), 1 << 20).unwrap()
+    }
+
+    #[test]
+    fn numbers_go_on_after_everything_was_acknowledged_and_the_agent_restarted() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = open(folder.path());
+        assert_eq!(
+            spool.append(&[b"a".to_vec(), b"b".to_vec()]).unwrap(),
+            Seq(2)
+        );
+        spool.acknowledge(Seq(2)).unwrap();
+        drop(spool);
+        let spool = Spool::open(folder.path(), WallTime(2_000), 1 << 20).unwrap();
+        assert_eq!(spool.epoch(), Epoch(1_000));
+        assert_eq!(spool.append(&[b"c".to_vec()]).unwrap(), Seq(3));
+    }
+
+    #[test]
+    fn a_full_spool_refuses_the_whole_append_and_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), WallTime(1), 10).unwrap();
+        spool.append(&[vec![0; 6]]).unwrap();
+        let refused = spool.append(&[vec![0; 3], vec![0; 3]]).unwrap_err();
+        assert!(refused.to_string().contains("spool.bytes_max"), "{refused}");
+        assert_eq!(spool.status().unwrap().waiting_records, 1);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_agent_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()));
+        let connection = Connection::open(folder.path().join("spool.db")).unwrap();
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        let refused = Spool::open(folder.path(), WallTime(1), 10);
+        assert!(matches!(refused, Err(SpoolError::Newer { found: 2, .. })));
+    }
+
+    #[test]
+    fn what_is_no_database_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("spool.db"), vec![b'x'; 4096]).unwrap();
+        let Err(error) = Spool::open(folder.path(), WallTime(1), 10) else {
+            panic!("opened")
+        };
+        assert!(error.to_string().contains("spool.db"), "{error}");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append(Vec<Vec<u8>>),
+        Acknowledge(u64),
+        Reopen,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let bytes = proptest::collection::vec(any::<u8>(), 0..40);
+        prop_oneof![
+            proptest::collection::vec(bytes, 0..4).prop_map(Step::Append),
+            (0_u64..30).prop_map(Step::Acknowledge),
+            Just(Step::Reopen),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn behaves_like_a_queue(steps in proptest::collection::vec(step(), 0..24)) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut spool = open(folder.path());
+            let mut model: VecDeque<Spooled> = VecDeque::new();
+            let mut next = 1;
+            for step in steps {
+                match step {
+                    Step::Append(records) => {
+                        spool.append(&records).unwrap();
+                        for bytes in records {
+                            model.push_back(Spooled { seq: Seq(next), bytes });
+                            next += 1;
+                        }
+                    }
+                    Step::Acknowledge(seq) => {
+                        spool.acknowledge(Seq(seq)).unwrap();
+                        model.retain(|spooled| spooled.seq.0 > seq);
+                    }
+                    Step::Reopen => spool = open(folder.path()),
+                }
+                let kept = spool.after(Seq(0), usize::MAX).unwrap();
+                prop_assert_eq!(&kept, &Vec::from(model.clone()));
+            }
+        }
+    }
+}

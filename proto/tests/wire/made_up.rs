@@ -1,0 +1,575 @@
+//! Runs that never took place: any that the types allow, and a small one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::{
+    collection::{btree_map, vec},
+    num::f64::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO},
+    option,
+    prelude::*,
+};
+use tokwatt_domain::{
+    device::{DeviceKind, DeviceProfile},
+    ids::{DeviceId, Digest, RunId},
+    metrics::{
+        Distribution, Failed, Flag, MetricValue, Percentile, PowerReport, RequestCounts,
+        RunProvenance, RunReport,
+    },
+    power::{PowerSample, PowerTrace, Provenance, Rail, Reading, Scope, Sensor},
+    run::{
+        Cell, Chunk, ChunkKind, Configuration, CountSource, EngineTimes, FailureClass, Identity,
+        IdleBaseline, IdleState, LoadKind, LoadTime, MemoryScope, MemoryTrace, Outcome,
+        RequestTrace, RunEnd, RunHeader, RunTrace, Segment, TokenCounts,
+    },
+    time::{Stamp, WallTime, Window},
+    units::{Joules, Watts},
+    workload::{CachePolicy, Load, Sampling, SceneObject, SceneTruth, Scoring, Truth},
+};
+use tokwatt_proto::Record;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) trace: RunTrace,
+    pub(crate) report: RunReport,
+}
+
+impl Run {
+    /// As an agent would tell it.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let run = self.trace.header.run;
+        let mut records = vec![Record::RunOpened(Box::new(self.trace.header.clone()))];
+        for (index, segment) in (0..).zip(&self.trace.segments) {
+            records.extend(Record::segment(run, index, segment));
+        }
+        records.push(Record::RunFinished {
+            run,
+            n_segments: u32::try_from(self.trace.segments.len()).unwrap(),
+            end: self.trace.end,
+            report: Box::new(self.report.clone()),
+        });
+        records
+    }
+}
+
+/// Two segments, the second with more power samples than a record holds.
+pub(crate) fn small_run() -> Run {
+    let mut segments = vec![segment_of(bare_request), segment_of(bare_request)];
+    segments[0].requests.truncate(3);
+    segments[1].power = vec![power_trace(2_000)];
+    let trace = RunTrace {
+        header: header(),
+        segments,
+        end: RunEnd::Complete,
+    };
+    let report = report();
+    Run { trace, report }
+}
+
+/// 500 requests, no power, no memory.
+pub(crate) fn segment_of(request: impl Fn(u32) -> RequestTrace) -> Segment {
+    Segment {
+        window: Window {
+            from: Stamp(10),
+            to: Stamp(20),
+        },
+        requests: (0..500).map(request).collect(),
+        power: vec![],
+        memory: vec![],
+    }
+}
+
+pub(crate) fn bare_request(index: u32) -> RequestTrace {
+    RequestTrace {
+        index,
+        item: format!("scene-{index}"),
+        scheduled: None,
+        sent: Stamp(1_000),
+        chunks: vec![],
+        ended: Stamp(2_000),
+        outcome: Outcome::Stop,
+        tokens: None,
+        image_encode: None,
+        engine_times: None,
+        answer: String::new(),
+        truth: None,
+    }
+}
+
+pub(crate) fn power_trace(n_samples: u64) -> PowerTrace {
+    let sample = |n: u64| PowerSample {
+        at: Stamp(n * 100_000_000),
+        values: vec![12_500_000, -3],
+    };
+    let rail = |name: &str| Rail {
+        name: name.to_owned(),
+        quantum: Watts(0.1),
+    };
+    PowerTrace {
+        sensor: Sensor {
+            source: "ina".to_owned(),
+            scope: Scope::Module,
+            rails: vec![rail("VDD_GPU_SOC"), rail("VDD_CPU_CV")],
+            reading: Reading::Power,
+            refresh: None,
+            averaging: Duration::ZERO,
+            provenance: Provenance::Measured,
+        },
+        samples: (0..n_samples).map(sample).collect(),
+    }
+}
+
+pub(crate) fn cell() -> Cell {
+    Cell {
+        identity: Identity {
+            suite: "edge-vision".to_owned(),
+            suite_digest: Digest([1; 32]),
+            task: "caption_brief".to_owned(),
+            image_px: Some(96),
+            model: "tiny-vlm".to_owned(),
+            precision: "f32".to_owned(),
+            max_tokens: 64,
+            sampling: Sampling::Greedy,
+            load: Load::Closed(1),
+            cache_policy: CachePolicy::Cold,
+            is_streaming: true,
+        },
+        configuration: Configuration {
+            backend: "embedded".to_owned(),
+            engine: "llama.cpp b6000".to_owned(),
+            engine_flags: BTreeMap::from([("threads".to_owned(), "2".to_owned())]),
+            model_digest: Some(Digest([2; 32])),
+            mmproj_digest: None,
+            mmproj_precision: None,
+            model_facts: BTreeMap::new(),
+            power_mode: None,
+            os: "Debian 12, Linux 6.1".to_owned(),
+        },
+    }
+}
+
+pub(crate) fn header() -> RunHeader {
+    RunHeader {
+        run: RunId([7; 16]),
+        device: DeviceId::parse("thor-1").unwrap(),
+        cell: cell(),
+        repetition: 1,
+        started: WallTime(1_700_000_000_000_000),
+        scoring: Some(Scoring::Caption),
+        requests_provenance: Provenance::Measured,
+        is_quick: false,
+        idle: vec![],
+        load_time: None,
+        image_tokens: Some(16),
+        reasons: BTreeMap::new(),
+    }
+}
+
+/// One that has everything: figures, failures, absences.
+pub(crate) fn report() -> RunReport {
+    let latency = Distribution {
+        mean: Some(0.31),
+        p50: Some(Percentile::Value(0.3)),
+        p90: Some(Percentile::Failed(Failed::Failed)),
+        p95: None,
+        p99: None,
+        n: 12,
+    };
+    let metrics = [
+        ("request_latency", Some(MetricValue::Distribution(latency))),
+        ("output_tps", Some(MetricValue::Number(31.3))),
+        ("goodput", None),
+    ];
+    RunReport {
+        run: RunId([7; 16]),
+        device: DeviceId::parse("thor-1").unwrap(),
+        repetition: 1,
+        started: WallTime(1_700_000_000_000_000),
+        cell: cell(),
+        provenance: RunProvenance {
+            requests: Provenance::Measured,
+            power: Some(Provenance::Replayed),
+        },
+        window_s: 61.5,
+        requests: RequestCounts {
+            issued: 12,
+            succeeded: 10,
+            failed: BTreeMap::from([("timeout".to_owned(), 2)]),
+        },
+        metrics: metrics.map(|(id, value)| (id.to_owned(), value)).into(),
+        power: vec![power_report()],
+        quality: [("f1".to_owned(), Some(0.8)), ("exact".to_owned(), None)].into(),
+        totals: [("output_tokens".to_owned(), 120.0)].into(),
+        flags: vec![Flag {
+            id: "quick".to_owned(),
+            blocking: false,
+            detail: "idle baselines of 10 s".to_owned(),
+        }],
+        reasons: BTreeMap::from([("goodput".to_owned(), "no limits stated".to_owned())]),
+    }
+}
+
+fn power_report() -> PowerReport {
+    PowerReport {
+        scope: Scope::Module,
+        source: "ina".to_owned(),
+        rails: vec!["VDD_IN".to_owned()],
+        energy_j: Some(900.0),
+        error_bound_j: Some(9.0),
+        error_terms_j: [("edges".to_owned(), 9.0)].into(),
+        avg_power_w: Some(14.6),
+        idle_unloaded_power_w: None,
+        idle_loaded_power_w: Some(8.0),
+        energy_net_j: Some(-1.0),
+        coverage: 1.0,
+        bracketed: true,
+        sample_period_s: Some(0.1),
+        refresh_s: None,
+        samples: 615,
+        largest_gap_s: Some(0.12),
+        tok_per_s_per_w: Some(0.13),
+        j_per_output_token: Some(7.5),
+        j_per_request: Some(90.0),
+        j_per_image: Some(90.0),
+        j_per_correct_answer: None,
+    }
+}
+
+pub(crate) fn run() -> impl Strategy<Value = Run> {
+    let end = prop_oneof![
+        Just(RunEnd::Complete),
+        Just(RunEnd::Cancelled),
+        Just(RunEnd::Aborted)
+    ];
+    (any_header(), vec(segment(), 0..3), end, any_report()).prop_map(
+        |(header, segments, end, report)| Run {
+            trace: RunTrace {
+                header,
+                segments,
+                end,
+            },
+            report,
+        },
+    )
+}
+
+pub(crate) fn device_profile() -> impl Strategy<Value = DeviceProfile> {
+    (texts(), texts()).prop_map(|(facts, reasons)| DeviceProfile {
+        id: DeviceId::parse("thor-1").unwrap(),
+        kind: DeviceKind::Thor,
+        facts,
+        reasons,
+    })
+}
+
+fn any_header() -> impl Strategy<Value = RunHeader> {
+    let load_time = duration().prop_map(|duration| LoadTime {
+        duration,
+        kind: LoadKind::Swap,
+    });
+    let idle = vec(idle_baseline(), 0..3);
+    (
+        any_cell(),
+        any::<[u8; 16]>().prop_map(RunId),
+        any::<i64>().prop_map(WallTime),
+        idle,
+        option::of(load_time),
+        texts(),
+    )
+        .prop_map(|(cell, run, started, idle, load_time, reasons)| RunHeader {
+            run,
+            cell,
+            started,
+            idle,
+            load_time,
+            reasons,
+            ..header()
+        })
+}
+
+fn any_cell() -> impl Strategy<Value = Cell> {
+    let sampling = prop_oneof![
+        Just(Sampling::Greedy),
+        (number(), any::<u32>())
+            .prop_map(|(temperature, seed)| Sampling::Seeded { temperature, seed })
+    ];
+    let load = prop_oneof![
+        any::<u32>().prop_map(Load::Closed),
+        any::<u32>().prop_map(|per_1000_s| Load::Open { per_1000_s })
+    ];
+    let digest = option::of(any::<[u8; 32]>().prop_map(Digest));
+    let image_px = option::of(any::<u32>());
+    (sampling, load, image_px, texts(), digest, ".*").prop_map(
+        |(sampling, load, image_px, engine_flags, model_digest, os)| {
+            let mut cell = cell();
+            cell.identity.sampling = sampling;
+            cell.identity.load = load;
+            cell.identity.image_px = image_px;
+            cell.configuration.engine_flags = engine_flags;
+            cell.configuration.model_digest = model_digest;
+            cell.configuration.os = os;
+            cell
+        },
+    )
+}
+
+fn idle_baseline() -> impl Strategy<Value = IdleBaseline> {
+    (number(), duration(), any::<u64>()).prop_map(|(power, length, ended)| IdleBaseline {
+        source: "nvml".to_owned(),
+        scope: Scope::GpuRail,
+        state: IdleState::Loaded,
+        power: Watts(power),
+        length,
+        ended: Stamp(ended),
+    })
+}
+
+fn any_report() -> impl Strategy<Value = RunReport> {
+    let metrics = btree_map(".*", option::of(metric_value()), 0..4);
+    let quality = btree_map("[a-z]+", option::of(number()), 0..4);
+    let totals = btree_map("[a-z]+", number(), 0..4);
+    (metrics, quality, totals, number()).prop_map(|(metrics, quality, totals, window_s)| {
+        RunReport {
+            metrics,
+            quality,
+            totals,
+            window_s,
+            ..report()
+        }
+    })
+}
+
+fn metric_value() -> impl Strategy<Value = MetricValue> {
+    let percentile = || {
+        option::of(prop_oneof![
+            number().prop_map(Percentile::Value),
+            Just(Percentile::Failed(Failed::Failed))
+        ])
+    };
+    let distribution = (
+        option::of(number()),
+        percentile(),
+        percentile(),
+        any::<u32>(),
+    )
+        .prop_map(|(mean, p50, p99, n)| Distribution {
+            mean,
+            p50,
+            p90: None,
+            p95: None,
+            p99,
+            n,
+        });
+    prop_oneof![
+        number().prop_map(MetricValue::Number),
+        distribution.prop_map(MetricValue::Distribution)
+    ]
+}
+
+fn segment() -> impl Strategy<Value = Segment> {
+    let requests = vec(request(), 0..8);
+    (
+        window(),
+        requests,
+        vec(any_power(), 0..3),
+        vec(memory(), 0..3),
+    )
+        .prop_map(|(window, requests, power, memory)| Segment {
+            window,
+            requests,
+            power,
+            memory,
+        })
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Window {
+        from: Stamp(a.min(b)),
+        to: Stamp(a.max(b)),
+    })
+}
+
+fn request() -> impl Strategy<Value = RequestTrace> {
+    let times = (option::of(stamp()), stamp(), stamp());
+    let engine_times = (nanoseconds(), nanoseconds())
+        .prop_map(|(prefill, decode)| EngineTimes { prefill, decode });
+    let engine = (option::of(nanoseconds()), option::of(engine_times));
+    (
+        any::<u32>(),
+        ".*",
+        times,
+        vec(chunk(), 0..20),
+        outcome(),
+        option::of(token_counts()),
+        engine,
+        ".*",
+        option::of(truth()),
+    )
+        .prop_map(
+            |(index, item, times, chunks, outcome, tokens, engine, answer, truth)| RequestTrace {
+                index,
+                item,
+                scheduled: times.0,
+                sent: times.1,
+                chunks,
+                ended: times.2,
+                outcome,
+                tokens,
+                image_encode: engine.0,
+                engine_times: engine.1,
+                answer,
+                truth,
+            },
+        )
+}
+
+fn chunk() -> impl Strategy<Value = Chunk> {
+    let kind = prop_oneof![Just(ChunkKind::Content), Just(ChunkKind::Reasoning)];
+    let tokens = prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)];
+    (stamp(), kind, option::of(tokens)).prop_map(|(at, kind, tokens)| Chunk { at, kind, tokens })
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let class = prop::sample::select(vec![
+        FailureClass::Timeout,
+        FailureClass::Http,
+        FailureClass::Refused,
+        FailureClass::OutOfMemory,
+        FailureClass::Crashed,
+        FailureClass::Protocol,
+        FailureClass::Cancelled,
+    ]);
+    prop_oneof![
+        Just(Outcome::Stop),
+        Just(Outcome::Length),
+        (class, ".*").prop_map(|(class, message)| Outcome::Failed { class, message })
+    ]
+}
+
+fn token_counts() -> impl Strategy<Value = TokenCounts> {
+    let source = prop::sample::select(vec![
+        CountSource::Usage,
+        CountSource::Timings,
+        CountSource::Engine,
+        CountSource::Tokenizer,
+    ]);
+    (any::<u32>(), option::of(any::<u32>()), any::<u32>(), source).prop_map(
+        |(prompt, cached, completion, source)| TokenCounts {
+            prompt,
+            cached,
+            completion,
+            source,
+        },
+    )
+}
+
+fn truth() -> impl Strategy<Value = Truth> {
+    let object = (".*", any::<u16>()).prop_map(|(kind, x)| SceneObject {
+        kind,
+        color: "red".to_owned(),
+        size: "small".to_owned(),
+        x,
+        y: 500,
+        radius: u16::MAX,
+    });
+    let scene = (".*", vec(object, 0..4)).prop_map(|(place, objects)| {
+        Truth::Scene(SceneTruth {
+            place,
+            time: "day".to_owned(),
+            weather: "clear".to_owned(),
+            objects,
+        })
+    });
+    let answer =
+        (".*", vec(".*", 0..3)).prop_map(|(expected, choices)| Truth::Answer { expected, choices });
+    prop_oneof![scene, answer]
+}
+
+fn any_power() -> impl Strategy<Value = PowerTrace> {
+    // Enough samples for two records now and then.
+    let samples = prop_oneof![4 => 0..20_usize, 1 => 990..1_010_usize];
+    (0..4_usize, samples).prop_flat_map(|(n_rails, n_samples)| {
+        let values = vec(
+            prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX), -5..5_i64],
+            n_rails,
+        );
+        let samples = vec((stamp(), values), n_samples);
+        (sensor(n_rails), samples).prop_map(|(sensor, mut samples)| {
+            samples.sort_by_key(|(at, _)| *at);
+            let sample = |(at, values)| PowerSample { at, values };
+            PowerTrace {
+                sensor,
+                samples: samples.into_iter().map(sample).collect(),
+            }
+        })
+    })
+}
+
+fn sensor(n_rails: usize) -> impl Strategy<Value = Sensor> {
+    let rail = (".*", number()).prop_map(|(name, quantum)| Rail {
+        name,
+        quantum: Watts(quantum),
+    });
+    let reading = prop_oneof![
+        Just(Reading::Power),
+        number().prop_map(|resolution| Reading::Counter {
+            resolution: Joules(resolution)
+        })
+    ];
+    (
+        vec(rail, n_rails),
+        reading,
+        option::of(duration()),
+        duration(),
+        prop::sample::select(Scope::ALL.to_vec()),
+    )
+        .prop_map(|(rails, reading, refresh, averaging, scope)| Sensor {
+            source: "replay".to_owned(),
+            scope,
+            rails,
+            reading,
+            refresh,
+            averaging,
+            provenance: Provenance::Replayed,
+        })
+}
+
+fn memory() -> impl Strategy<Value = MemoryTrace> {
+    let scope = prop::sample::select(vec![
+        MemoryScope::ProcessTree,
+        MemoryScope::System,
+        MemoryScope::Gpu,
+    ]);
+    (scope, any::<u64>(), vec((stamp(), any::<u64>()), 0..20)).prop_map(
+        |(scope, baseline_bytes, mut samples)| {
+            samples.sort_by_key(|(at, _)| *at);
+            MemoryTrace {
+                scope,
+                baseline_bytes,
+                samples,
+            }
+        },
+    )
+}
+
+/// Ends of the range as often as its middle.
+fn stamp() -> impl Strategy<Value = Stamp> {
+    prop_oneof![any::<u64>(), 0..1_000_u64, Just(0), Just(u64::MAX)].prop_map(Stamp)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(s, ns)| Duration::new(s, ns))
+}
+
+/// What a field of 64 bits of nanoseconds holds.
+fn nanoseconds() -> impl Strategy<Value = Duration> {
+    any::<u64>().prop_map(Duration::from_nanos)
+}
+
+/// Every finite one.
+fn number() -> impl Strategy<Value = f64> {
+    NORMAL | SUBNORMAL | ZERO | POSITIVE | NEGATIVE
+}
+
+fn texts() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map(".*", ".*", 0..4)
+}

@@ -1,0 +1,273 @@
+//! Records survive the way over the wire, and nothing that comes over it brings a reader down.
+
+use proptest::prelude::*;
+use tokwatt_domain::{
+    ids::RunId,
+    run::{RequestTrace, RunEnd},
+};
+use tokwatt_proto::{
+    Record, assemble,
+    record::{POWER_SAMPLES_MAX, RECORD_BYTES_MAX, REQUESTS_BYTES_MAX},
+};
+
+use crate::made_up::{self, Run, bare_request};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_run_comes_back_from_its_records_in_any_order(
+        (run, shuffled) in made_up::run().prop_flat_map(|run| {
+            let bytes: Vec<Vec<u8>> = run.records().iter().map(Record::encode).collect();
+            (Just(run), Just(bytes).prop_shuffle())
+        })
+    ) {
+        let records: Vec<Record> = shuffled.iter().map(|bytes| Record::decode(bytes).unwrap()).collect();
+        let assembled = assemble(records).unwrap();
+        prop_assert_eq!(assembled.trace, run.trace);
+        prop_assert_eq!(assembled.report, run.report);
+    }
+
+    #[test]
+    fn a_device_comes_back(profile in made_up::device_profile()) {
+        let record = Record::Device(profile);
+        prop_assert_eq!(Record::decode(&record.encode()).unwrap(), record);
+    }
+
+    #[test]
+    fn any_piece_that_is_missing_is_noticed(run in made_up::run(), which: prop::sample::Index) {
+        let mut records = run.records();
+        records.remove(which.index(records.len()));
+        prop_assert!(assemble(records).is_err());
+    }
+
+    #[test]
+    fn any_piece_that_is_there_twice_is_noticed(run in made_up::run(), which: prop::sample::Index) {
+        let mut records = run.records();
+        records.push(records[which.index(records.len())].clone());
+        prop_assert!(assemble(records).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        read_and_assemble(&bytes);
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_cut_is_read_or_refused(
+        run in made_up::run(),
+        which: prop::sample::Index,
+        at: prop::sample::Index,
+        bit in 0..8,
+    ) {
+        let records = run.records();
+        let mut bytes = records[which.index(records.len())].encode();
+        let at = at.index(bytes.len());
+        read_and_assemble(&bytes[..at]);
+        bytes[at] ^= 1_u8 << bit;
+        read_and_assemble(&bytes);
+    }
+}
+
+/// A reader must get through both steps without panicking, and what it read must be writable again.
+fn read_and_assemble(bytes: &[u8]) {
+    if let Ok(record) = Record::decode(bytes) {
+        let again = Record::decode(&record.encode()).unwrap();
+        assert_eq!(again, record);
+        assemble([record]).unwrap_err();
+    }
+}
+
+#[test]
+fn a_segment_is_split_into_records_of_bounded_size() {
+    let mut segment = made_up::segment_of(|index| RequestTrace {
+        answer: "x".repeat(3_000),
+        ..bare_request(index)
+    });
+    segment.power = vec![made_up::power_trace(2_500), made_up::power_trace(0)];
+    let records = Record::segment(RunId([7; 16]), 0, &segment);
+    assert!(
+        records
+            .iter()
+            .all(|record| record.encode().len() <= REQUESTS_BYTES_MAX + 64)
+    );
+    let n_samples = |record: &Record| match record {
+        Record::Power { trace, .. } => Some(trace.samples.len()),
+        _ => None,
+    };
+    let chunks: Vec<usize> = records.iter().filter_map(n_samples).collect();
+    assert_eq!(chunks, [POWER_SAMPLES_MAX, POWER_SAMPLES_MAX, 500, 0]);
+    assert!(matches!(
+        records.last(),
+        Some(Record::SegmentClosed {
+            n_requests: 500,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let run = made_up::small_run();
+    check(&run, |_| true, "");
+    check(
+        &run,
+        |record| !matches!(record, Record::RunOpened(_)),
+        "its header is missing",
+    );
+    check(
+        &run,
+        |record| !matches!(record, Record::RunFinished { .. }),
+        "its end is missing",
+    );
+    check(
+        &run,
+        |record| !matches!(record, Record::SegmentClosed { segment: 1, .. }),
+        "segment 1: its end is missing",
+    );
+    check(
+        &run,
+        |record| !matches!(record, Record::Requests { segment: 0, .. }),
+        "segment 0: requests 0 to 2 are missing",
+    );
+    check(
+        &run,
+        |record| {
+            !matches!(
+                record,
+                Record::Power {
+                    segment: 1,
+                    first: 1_000,
+                    ..
+                }
+            )
+        },
+        "segment 1: sensor 0: samples 1000 to 1999 are missing",
+    );
+    check(
+        &run,
+        |record| {
+            !matches!(
+                record,
+                Record::Requests { segment: 1, .. }
+                    | Record::Power { segment: 1, .. }
+                    | Record::SegmentClosed { segment: 1, .. }
+            )
+        },
+        "segment 1 of 2 is missing",
+    );
+
+    #[track_caller]
+    fn check(run: &Run, keep: impl Fn(&Record) -> bool, want: &str) {
+        let kept = run.records().into_iter().filter(|record| keep(record));
+        let problem = assemble(kept).map_or_else(|error| error.to_string(), |_| String::new());
+        let name = format!("run {}: ", run.trace.header.run);
+        assert_eq!(problem.strip_prefix(&name).unwrap_or(&problem), want);
+    }
+}
+
+#[test]
+fn a_record_of_another_run_does_not_slip_in() {
+    let run = made_up::small_run();
+    let mut records = run.records();
+    records.push(Record::RunFinished {
+        run: RunId([9; 16]),
+        n_segments: 0,
+        end: RunEnd::Complete,
+        report: Box::new(run.report),
+    });
+    let error = assemble(records).unwrap_err().to_string();
+    assert!(error.contains("a record of run 09090909"), "{error}");
+}
+
+#[test]
+fn a_claim_of_four_billion_segments_costs_nothing() {
+    let run = made_up::small_run();
+    let header = Record::RunOpened(Box::new(run.trace.header.clone()));
+    let finish = Record::RunFinished {
+        run: run.trace.header.run,
+        n_segments: u32::MAX,
+        end: RunEnd::Complete,
+        report: Box::new(run.report),
+    };
+    let error = assemble([header, finish]).unwrap_err().to_string();
+    assert!(
+        error.ends_with("segment 0 of 4294967295 is missing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn errors_name_the_field() {
+    use tokwatt_proto::v1::{self, record::Kind};
+
+    let request = v1::Request {
+        chunk_at_ns: vec![1, 2],
+        chunk_kind: vec![1],
+        ..v1::Request::default()
+    };
+    let requests = |request: &v1::Request, run: usize| {
+        Kind::Requests(v1::Requests {
+            run: vec![0; run],
+            requests: vec![prost::Message::encode_to_vec(request)],
+            ..v1::Requests::default()
+        })
+    };
+    check(
+        requests(&request, 16),
+        "`record.requests.requests[0].chunk_kind` has 1 values where there must be 2",
+    );
+    check(
+        requests(&v1::Request::default(), 16),
+        "`record.requests.requests[0].outcome` is missing",
+    );
+    check(
+        requests(&request, 15),
+        "`record.requests.run` has 15 bytes, a run id has 16",
+    );
+    check(
+        Kind::Device(v1::DeviceSeen::default()),
+        "`record.device.profile` is missing",
+    );
+    check(
+        Kind::Device(v1::DeviceSeen {
+            profile: Some(v1::Document {
+                schema: "tokwatt.device/2".to_owned(),
+                json: vec![],
+            }),
+        }),
+        "`record.device.profile` is a `tokwatt.device/2`, expected `tokwatt.device/1`",
+    );
+    check(
+        Kind::RunOpened(v1::RunOpened {
+            header: Some(v1::Document {
+                schema: "tokwatt.header/1".to_owned(),
+                json: b"{}".to_vec(),
+            }),
+        }),
+        "cannot read `record.run_opened.header` as `tokwatt.header/1`",
+    );
+    check(
+        Kind::SegmentClosed(v1::SegmentClosed {
+            run: vec![0; 16],
+            memory: vec![v1::MemoryColumns::default()],
+            ..v1::SegmentClosed::default()
+        }),
+        "`record.segment_closed.memory[0].scope` is 0, which stands for nothing",
+    );
+
+    #[track_caller]
+    fn check(kind: Kind, want: &str) {
+        let bytes = prost::Message::encode_to_vec(&v1::Record { kind: Some(kind) });
+        assert_eq!(Record::decode(&bytes).unwrap_err().to_string(), want);
+    }
+}
+
+#[test]
+fn a_record_beyond_the_limit_is_not_even_parsed() {
+    let error = Record::decode(&vec![0; RECORD_BYTES_MAX + 1]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "record has 4194305 bytes, at most 4194304 are read"
+    );
+}

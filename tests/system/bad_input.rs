@@ -1,0 +1,195 @@
+//! What a person can get wrong: each time a message that names the thing, exit code 2, and nothing lost.
+
+use std::{fs, path::Path, process::Output};
+
+use tokwatt_harness::{CollectorProcess, agent, program};
+
+fn run(data: &Path, arguments: &[&str]) -> Output {
+    agent(data).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn refuses(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for word in words {
+        assert!(said.contains(word), "does not say `{word}`: {said}");
+    }
+}
+
+fn model(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/embedded/model");
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_wrong_command_line_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    refuses(
+        &run(data, &["bench", "--suite", "edge-visoin"]),
+        &["edge-visoin", "edge-vision"],
+    );
+    refuses(&run(data, &["bench", "--fast"]), &["--fast"]);
+    refuses(
+        &run(data, &["bench", "--backend", "magic"]),
+        &["magic", "embedded"],
+    );
+    refuses(
+        &run(data, &["bench", "--precision", "f12"]),
+        &["f12", "q8_0"],
+    );
+    refuses(
+        &run(data, &["bench", "--power", "magic"]),
+        &["magic", "tegrastats"],
+    );
+    refuses(
+        &run(data, &["bench", "--collector", "http://10.1.2.3:7413"]),
+        &["10.1.2.3", "plain text"],
+    );
+    refuses(
+        &run(data, &["bench", "--size", "20000"]),
+        &["20000", "1024"],
+    );
+}
+
+#[test]
+fn a_wrong_suite_file_is_named_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = folder.path().join("mine.toml");
+    let path = suite.to_str().unwrap();
+    let good = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/suites/edge-vision.toml"),
+    )
+    .unwrap();
+    fs::write(&suite, format!("colour = 1\n{good}")).unwrap();
+    refuses(
+        &run(folder.path(), &["bench", "--suite", path]),
+        &["mine.toml", "colour"],
+    );
+    let without_tasks = good.split("[[task").next().unwrap();
+    fs::write(&suite, without_tasks).unwrap();
+    refuses(
+        &run(folder.path(), &["bench", "--suite", path]),
+        &["mine.toml", "task"],
+    );
+}
+
+#[test]
+fn a_wrong_model_file_is_named_before_anything_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let weights = fs::read(model("tiny-vlm-f32.gguf")).unwrap();
+    let mmproj = fs::read_dir(model(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_str().unwrap().contains("mmproj"))
+        .unwrap();
+    let mmproj = mmproj.to_str().unwrap();
+    let bench = |model: &str, mmproj: &str| {
+        run(
+            data,
+            &[
+                "bench", "--limit", "1", "--power", "none", "--model", model, "--mmproj", mmproj,
+            ],
+        )
+    };
+
+    let text = data.join("text.gguf");
+    fs::write(&text, "this is a text").unwrap();
+    refuses(
+        &bench(text.to_str().unwrap(), mmproj),
+        &["text.gguf", "GGUF"],
+    );
+    let cut = data.join("cut.gguf");
+    fs::write(&cut, &weights[..weights.len() / 2]).unwrap();
+    refuses(
+        &bench(cut.to_str().unwrap(), mmproj),
+        &["cut.gguf", "truncated"],
+    );
+    refuses(
+        &bench(&data.join("none.gguf").to_str().unwrap(), mmproj),
+        &["none.gguf"],
+    );
+    refuses(
+        &bench(&model("tiny-vlm-f32.gguf"), &model("tiny-vlm-f16.gguf")),
+        &["tiny-vlm-f16.gguf"],
+    );
+}
+
+#[test]
+fn a_wrong_picture_or_label_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let pictures = data.join("pictures");
+    run(
+        data,
+        &["suites", "draw", pictures.to_str().unwrap(), "--count", "2"],
+    );
+    let png = fs::read(pictures.join("scene_0000.png")).unwrap();
+    let own = data.join("own");
+    fs::create_dir(&own).unwrap();
+    let path = own.to_str().unwrap();
+    let bench = || {
+        run(
+            data,
+            &["bench", "--limit", "1", "--power", "none", "--images", path],
+        )
+    };
+    refuses(&bench(), &["own", "picture"]);
+    fs::write(own.join("a.png"), &png).unwrap();
+    fs::write(
+        own.join("labels.jsonl"),
+        "{\"file\": \"a.png\", \"trouth\": {}}\n",
+    )
+    .unwrap();
+    refuses(&bench(), &["labels.jsonl", "trouth"]);
+    fs::remove_file(own.join("labels.jsonl")).unwrap();
+    fs::write(own.join("b.png"), &png[..png.len() / 2]).unwrap();
+    refuses(&bench(), &["b.png"]);
+    let mut huge = png.clone();
+    huge[16..20].copy_from_slice(&20_000_u32.to_be_bytes());
+    fs::write(own.join("b.png"), huge).unwrap();
+    refuses(&bench(), &["b.png", "20000"]);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_named_before_anything_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("data");
+    refuses(
+        &run(&below, &["bench", "--limit", "1", "--power", "none"]),
+        &["file/data", "--data"],
+    );
+    let out = file.join("out");
+    refuses(
+        &run(
+            folder.path(),
+            &[
+                "bench",
+                "--limit",
+                "1",
+                "--power",
+                "none",
+                "--out",
+                out.to_str().unwrap(),
+            ],
+        ),
+        &["--out"],
+    );
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = CollectorProcess::start(&folder.path().join("one")).unwrap();
+    let address = first.url().trim_start_matches("http://").to_owned();
+    let second = std::process::Command::new(program("tokwatt-collector"))
+        .args(["serve", "--listen", &address, "--data"])
+        .arg(folder.path().join("two"))
+        .output()
+        .unwrap();
+    refuses(&second, &[&address, "in use"]);
+}

@@ -1,0 +1,112 @@
+//! From the agent's spool to the collector's boards: once, whatever happens in between.
+
+use serde_json::Value;
+use tokwatt_harness::{CollectorProcess, agent};
+
+use crate::{bench, document, text};
+
+const SMALL: &[&str] = &[
+    "--power",
+    "none",
+    "--limit",
+    "2",
+    "--repeat",
+    "1",
+    "--precision",
+    "q8_0",
+];
+
+fn runs(collector: &CollectorProcess) -> Vec<Value> {
+    let answer = collector
+        .ask(&["runs", "list", "--format", "json"])
+        .unwrap();
+    let listed: Value = serde_json::from_str(&text(&answer)).unwrap();
+    listed["runs"].as_array().unwrap().clone()
+}
+
+fn waiting(data: &std::path::Path) -> u64 {
+    let status = agent(data)
+        .args(["spool", "status", "--format", "json"])
+        .output()
+        .unwrap();
+    let status: Value = serde_json::from_str(&text(&status)).unwrap();
+    status["waiting_records"].as_u64().unwrap()
+}
+
+#[test]
+fn what_is_measured_is_ranked_by_the_collector_which_comes_to_the_same_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = CollectorProcess::start(&folder.path().join("collector")).unwrap();
+    let mut arguments = vec!["--power", "none", "--limit", "20", "--repeat", "3"];
+    arguments.extend(["--precision", "f32,q8_0", "--collector", collector.url()]);
+    let bench = document(&bench(folder.path(), &arguments));
+    assert_eq!(bench["runs"].as_array().unwrap().len(), 2 * 3 * 5);
+    assert_eq!(waiting(folder.path()), 0);
+
+    let runs = runs(&collector);
+    assert_eq!(runs.len(), 30);
+    for run in &runs {
+        assert_eq!(run["state"], "complete", "{run}");
+        assert_eq!(
+            run["agrees"], true,
+            "the collector measured something else: {run}"
+        );
+    }
+    let board = collector
+        .ask(&[
+            "rank",
+            "--metric",
+            "decode_tps",
+            "--by",
+            "precision",
+            "--format",
+            "json",
+        ])
+        .unwrap();
+    let board: Value = serde_json::from_str(&text(&board)).unwrap();
+    let rows = board["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{board}");
+    for row in rows {
+        assert_eq!(row["n_runs"], 3, "{row}");
+        assert_eq!(row["n_requests"], 300, "{row}");
+        let blocked = !row["flags"].as_array().unwrap().is_empty() && row["place"].is_null();
+        assert!(row["place"].is_u64() || blocked, "{row}");
+    }
+    collector.stop().unwrap();
+}
+
+#[test]
+fn a_collector_that_is_away_gets_it_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = ["--collector", "http://127.0.0.1:9"];
+    let output = bench(folder.path(), &[SMALL, &nobody].concat());
+    document(&output);
+    assert!(waiting(folder.path()) > 0);
+
+    let collector = CollectorProcess::start(&folder.path().join("collector")).unwrap();
+    let delivery = agent(folder.path())
+        .args(["run", "--until-empty", "--collector", collector.url()])
+        .output()
+        .unwrap();
+    text(&delivery);
+    assert_eq!(waiting(folder.path()), 0);
+    assert_eq!(runs(&collector).len(), 5);
+}
+
+#[test]
+fn a_collector_that_was_killed_has_everything_that_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("collector");
+    for round in 1..=3 {
+        let collector = CollectorProcess::start(&data).unwrap();
+        document(&bench(
+            folder.path(),
+            &[SMALL, &["--collector", collector.url()]].concat(),
+        ));
+        assert_eq!(waiting(folder.path()), 0);
+        collector.kill().unwrap();
+        let collector = CollectorProcess::start(&data).unwrap();
+        assert_eq!(runs(&collector).len(), 5 * round);
+        collector.stop().unwrap();
+    }
+}

@@ -1,0 +1,88 @@
+//! Energy from an instrument to the document, with its scope, its bound and its provenance.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use crate::{bench, document};
+
+/// Prints what an AGX Orin's tegrastats would, at the interval that it is asked for: rails that sum to 11 W and never change.
+const FAKE_TEGRASTATS: &str = r#"#!/bin/sh
+interval=1000
+while [ $# -gt 0 ]; do [ "$1" = --interval ] && interval=$2; shift; done
+while :; do
+  echo "11-22-2026 12:00:00 RAM 4000/62795MB (lfb 4x4MB) CPU [1%@729,2%@729] VDD_GPU_SOC 5000mW/5000mW VDD_CPU_CV 2000mW/2000mW VIN_SYS_5V0 4000mW/4000mW VDDQ_VDD2_1V8AO 700mW/700mW"
+  sleep $(awk "BEGIN { print $interval / 1000 }")
+done
+"#;
+
+fn agx_orin() -> String {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/host/agx-orin");
+    fixtures.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn rails_of_one_scope_are_added_up_and_energy_is_power_times_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("tegrastats");
+    fs::write(&program, FAKE_TEGRASTATS).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = agx_orin();
+    let bench = document(&bench(
+        folder.path(),
+        &[
+            "--host-root",
+            &root,
+            "--power",
+            "tegrastats",
+            "--tegrastats",
+            program.to_str().unwrap(),
+            "--limit",
+            "20",
+            "--repeat",
+            "1",
+            "--precision",
+            "f32",
+            "--quick",
+        ],
+    ));
+    for run in bench["runs"].as_array().unwrap() {
+        let power = &run["power"][0];
+        assert_eq!(power["scope"], "module", "{run}");
+        assert_eq!(power["bracketed"], true, "{power}");
+        let window = run["window_s"].as_f64().unwrap();
+        let energy = power["energy_j"].as_f64().unwrap();
+        assert!((energy - 11.0 * window).abs() < 1e-6 * energy, "{power}");
+        assert!((power["idle_loaded_power_w"].as_f64().unwrap() - 11.0).abs() < 1e-9);
+        let efficiency = power["tok_per_s_per_w"].as_f64().unwrap();
+        let cost = power["j_per_output_token"].as_f64().unwrap();
+        assert!((efficiency * cost - 1.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn without_a_sensor_energy_is_absent_with_the_reason_and_the_rest_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = document(&bench(
+        folder.path(),
+        &[
+            "--power",
+            "none",
+            "--limit",
+            "1",
+            "--repeat",
+            "1",
+            "--precision",
+            "q8_0",
+        ],
+    ));
+    for run in bench["runs"].as_array().unwrap() {
+        assert_eq!(run["power"].as_array().unwrap().len(), 0);
+        assert!(
+            run["reasons"]["power"].as_str().unwrap().contains("none"),
+            "{run}"
+        );
+        assert!(
+            run["metrics"]["decode_tps"].as_f64().unwrap() > 0.0,
+            "{run}"
+        );
+    }
+}
