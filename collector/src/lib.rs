@@ -1,3 +1,5 @@
+//! The fleet's memory and judgement: admit, store, roll up, rank, show.
+
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 

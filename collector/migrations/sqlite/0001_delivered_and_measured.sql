@@ -37,7 +37,7 @@ CREATE INDEX record_set_aside ON record (device) WHERE problem IS NOT NULL;
 CREATE TABLE run (
     id           BLOB    NOT NULL PRIMARY KEY,
     device       TEXT    NOT NULL REFERENCES device (id),
-    -- open, finished (all delivered, not measured yet), measured, unreadable
+    -- open, finished (all delivered, not measured yet), complete (measured), unreadable
     state        TEXT    NOT NULL,
     started_us   INTEGER,
     -- RunHeader.

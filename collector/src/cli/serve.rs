@@ -37,7 +37,7 @@ pub(super) fn serve(arguments: &Serve, output: &mut Output<'_>) -> anyhow::Resul
     let outcome = runtime.block_on(async {
         let collector = Collector::bind(&settings).await?;
         let stopped = stopped()?;
-        output.print(&format!("listening on {}", collector.addr))?;
+        output.print(&format!("listening on http://{}", collector.addr))?;
         tracing::info!(data = %settings.data.display(), "serving in plain text, to this machine only");
         Ok(collector.run(stopped).await?)
     });

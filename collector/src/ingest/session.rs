@@ -69,7 +69,7 @@ impl Session {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
                     return Err(Status::invalid_argument(format!(
-                        "more than {CREDITS} batches without an acknowledgement: wait for credits"
+                        "more than {QUEUE_MAX} batches without an acknowledgement: wait for credits"
                     )));
                 }
                 // Committing has failed, and says why.
@@ -83,16 +83,14 @@ impl Session {
         mut batches: mpsc::Receiver<v1::Batch>,
         through: Seq,
     ) -> Result<(), Status> {
-        self.acknowledge(through, CREDITS).await?;
+        self.acknowledge(through, &batches).await?;
         while let Some(first) = batches.recv().await {
-            let mut credits = 1;
             let mut records = first.records;
             while let Ok(next) = batches.try_recv() {
                 records.extend(next.records);
-                credits += 1;
             }
             let admitted = self.admit(records).await?;
-            self.acknowledge(admitted.through, credits).await?;
+            self.acknowledge(admitted.through, &batches).await?;
         }
         Ok(())
     }
@@ -135,7 +133,14 @@ impl Session {
         })
     }
 
-    async fn acknowledge(&self, through: Seq, credits: u32) -> Result<(), Status> {
+    /// Says what is committed, and how much more may come beside what waits.
+    async fn acknowledge(
+        &self,
+        through: Seq,
+        waiting: &mpsc::Receiver<v1::Batch>,
+    ) -> Result<(), Status> {
+        let n_waiting = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+        let credits = CREDITS.saturating_sub(n_waiting).max(1);
         let ack = Ack {
             epoch: self.epoch,
             through,
@@ -146,5 +151,5 @@ impl Session {
     }
 }
 
-/// Batches that an agent may send ahead.
-const QUEUE_MAX: usize = CREDITS as usize;
+/// Each acknowledgement sets the credits anew and cannot know what is on its way to us: so it may be as much again.
+const QUEUE_MAX: usize = 2 * CREDITS as usize;

@@ -30,7 +30,7 @@ pub struct RunLine {
     pub run: String,
     /// Where it ran.
     pub device: String,
-    /// `open`, `finished`, `measured` or `unreadable`.
+    /// `open`, `finished` (delivered and not measured yet), `complete` or `unreadable`.
     pub state: String,
     /// When it started, by the agent's wall clock, in µs since 1970.
     pub started: Option<i64>,
@@ -44,6 +44,8 @@ pub struct RunLine {
     pub n_requests: Option<u32>,
     /// Of these, successes.
     pub n_succeeded: Option<u32>,
+    /// Whether the agent's report is the same as ours, to the last bit; absent before the run is complete.
+    pub agrees: Option<bool>,
     /// What makes its figures doubtful.
     pub flags: Vec<String>,
     /// Why it is unreadable.
@@ -154,6 +156,7 @@ impl RunLine {
                 .map(|header| header.requests_provenance.to_string()),
             n_requests: report.as_ref().map(|report| report.requests.issued),
             n_succeeded: report.as_ref().map(|report| report.requests.succeeded),
+            agrees: report.as_ref().map(|_| row.differs.is_empty()),
             flags: flags.chain(differs).collect(),
             problem: row.problem.clone(),
             report,

@@ -250,7 +250,7 @@ async fn a_measured_run_is_measured_once() {
     let row = store.runs_named("0101".to_owned()).await.unwrap().remove(0);
     assert_eq!(
         (row.state, row.report.as_deref()),
-        (State::Measured, Some("1"))
+        (State::Complete, Some("1"))
     );
     assert_eq!(row.differs, ["metrics.ttft"]);
     assert_eq!(store.cell_of(run(1)).await.unwrap().as_deref(), Some("one"));

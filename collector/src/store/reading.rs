@@ -18,7 +18,7 @@ pub struct RunRow {
     pub header: Option<String>,
     /// The agent's RunReport as JSON, once the run is finished.
     pub agent_report: Option<String>,
-    /// Our RunReport as JSON, once it is measured.
+    /// Our RunReport as JSON, once it is complete.
     pub report: Option<String>,
     /// Keys in which the two differ.
     pub differs: Vec<String>,
@@ -42,8 +42,8 @@ pub enum State {
     Open,
     /// All of it is here, and not measured yet.
     Finished,
-    /// Its report is made from its trace.
-    Measured,
+    /// All of it is here, and its report is made from its trace.
+    Complete,
     /// No report can be made from what was delivered.
     Unreadable,
 }
@@ -97,7 +97,7 @@ impl State {
         match self {
             Self::Open => "open",
             Self::Finished => "finished",
-            Self::Measured => "measured",
+            Self::Complete => "complete",
             Self::Unreadable => "unreadable",
         }
     }
@@ -105,7 +105,7 @@ impl State {
     fn parse(text: &str) -> Self {
         match text {
             "finished" => Self::Finished,
-            "measured" => Self::Measured,
+            "complete" => Self::Complete,
             "unreadable" => Self::Unreadable,
             _ => Self::Open,
         }
@@ -185,7 +185,7 @@ pub(super) fn set_aside(connection: &Connection) -> rusqlite::Result<Vec<SetAsid
 
 pub(super) fn reports(connection: &Connection) -> rusqlite::Result<Vec<ReportRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT report, differs <> '[]' FROM run WHERE state = 'measured' ORDER BY id",
+        "SELECT report, differs <> '[]' FROM run WHERE state = 'complete' ORDER BY id",
     )?;
     let reports = statement.query_map([], |row| {
         Ok(ReportRow {

@@ -31,11 +31,11 @@ pub struct CellRow {
     pub rollup: String,
 }
 
-/// Moves a run from finished to measured.
+/// Moves a run from finished to complete.
 pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Result<(), StoreError> {
     let differs = serde_json::Value::from(measured.differs.clone()).to_string();
     let changed = connection.execute(
-        "UPDATE run SET state = 'measured', report = ?2, differs = ?3, cell = ?4
+        "UPDATE run SET state = 'complete', report = ?2, differs = ?3, cell = ?4
          WHERE id = ?1 AND state = 'finished'",
         params![measured.run.0, measured.report, differs, measured.cell.key],
     )?;
