@@ -3,8 +3,29 @@
 /// What every metric is called, measured in, and made of.
 pub mod dictionary;
 
+/// Sums over a run, from which ratios are made.
+pub mod totals;
+
+/// How long requests took.
+pub mod latency;
+
+/// Memory in use.
+pub mod memory;
+
+/// Energy over a run's windows, and its error bound.
+pub mod energy;
+
+/// Energy for what was done.
+pub mod efficiency;
+
+/// How much of the answers is true.
+pub mod quality;
+
 /// Means and intervals over repetitions.
 pub mod spread;
+
+#[cfg(test)]
+mod example;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,302 @@
+//! Energy for what was done: one entry for each sensor and scope of a run.
+//!
+//! Every figure is a ratio of sums over one energy, so tok/s/W and J/token are each other's reciprocals.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    metrics::{
+        PowerReport,
+        dictionary::total_id,
+        energy::{Energy, Stretch, energy},
+        totals::{Totals, window},
+    },
+    power::{PowerTrace, Scope, Sensor},
+    run::{IdleBaseline, IdleState, RunTrace, Segment},
+    units::Watts,
+};
+
+/// Reports of all sensors, sorted by scope and source, and why some of their figures are absent: `energy@SCOPE` to the reason.
+///
+/// Adds `energy_j@SCOPE` to the totals: of several sensors of a scope, that of the smallest relative bound.
+pub fn power_reports(
+    trace: &RunTrace,
+    totals: &mut Totals,
+) -> (Vec<PowerReport>, BTreeMap<String, String>) {
+    let mut reasons = BTreeMap::new();
+    let mut reports = Vec::new();
+    for (scope, source) in sensors(trace) {
+        let mut absent = Absent {
+            scope,
+            reasons: &mut reasons,
+        };
+        reports.extend(report(trace, totals, &source, &mut absent));
+    }
+    for report in best_of_each_scope(&reports) {
+        if let Some(joules) = report.energy_j {
+            totals.set(&total_id("energy_j", Some(report.scope)), joules);
+        }
+    }
+    (reports, reasons)
+}
+
+impl PowerReport {
+    /// Why figures over this energy are shown and not ranked, in a run of `window_s` seconds; `None` if they may be.
+    pub fn unranked_because(&self, window_s: f64, is_quick: bool) -> Option<String> {
+        let Some(joules) = self.energy_j.filter(|joules| *joules > 0.0) else {
+            return Some("no energy above 0 was measured".to_owned());
+        };
+        let bound = self.error_bound_j.unwrap_or(f64::INFINITY) / joules;
+        let doubts = [
+            (is_quick, "a quick run".to_owned()),
+            (
+                !self.bracketed,
+                "samples do not bracket every window".to_owned(),
+            ),
+            (
+                self.coverage < 0.95,
+                format!("coverage {:.3} is below 0.95", self.coverage),
+            ),
+            (
+                bound > 0.05,
+                format!(
+                    "the error bound is {:.1} % of the energy, above 5 %",
+                    100.0 * bound
+                ),
+            ),
+            (
+                window_s < 60.0,
+                format!("the window of {window_s:.1} s is below 60 s"),
+            ),
+        ];
+        doubts
+            .into_iter()
+            .find_map(|(is_so, doubt)| is_so.then_some(doubt))
+    }
+}
+
+/// Longest time between an idle baseline and the run that it is taken from.
+const OLDEST_BASELINE: Duration = Duration::from_mins(30);
+
+/// Where reasons go: under the metric's id and this scope.
+struct Absent<'a> {
+    scope: Scope,
+    reasons: &'a mut BTreeMap<String, String>,
+}
+
+impl Absent<'_> {
+    /// The value, or `None` with its reason noted.
+    fn note<T>(&mut self, id: &str, figure: Result<T, String>) -> Option<T> {
+        figure
+            .map_err(|reason| {
+                let key = format!("{id}@{}", self.scope);
+                self.reasons.entry(key).or_insert(reason);
+            })
+            .ok()
+    }
+}
+
+/// Energy of one sensor, as a divisor and dividend.
+struct Spent<'a> {
+    joules: Result<f64, String>,
+    totals: &'a Totals,
+}
+
+impl Spent<'_> {
+    /// E / total.
+    fn per(&self, total: &str) -> Result<f64, String> {
+        let joules = self.above_zero()?;
+        let count = self.totals.get(total)?;
+        if count > 0.0 {
+            Ok(joules / count)
+        } else {
+            Err(format!("`{total}` is {count}"))
+        }
+    }
+
+    /// Total / E.
+    fn of(&self, total: &str) -> Result<f64, String> {
+        let joules = self.above_zero()?;
+        self.totals.get(total).map(|count| count / joules)
+    }
+
+    fn above_zero(&self) -> Result<f64, String> {
+        let joules = self.joules.clone()?;
+        if joules > 0.0 {
+            Ok(joules)
+        } else {
+            Err(format!("the energy is {joules} J"))
+        }
+    }
+}
+
+fn report(
+    trace: &RunTrace,
+    totals: &Totals,
+    source: &str,
+    absent: &mut Absent<'_>,
+) -> Option<PowerReport> {
+    let scope = absent.scope;
+    let sensor = traces(trace, scope, source).next()?.sensor.clone();
+    let energy = energy(&sensor, &stretches(trace, scope, source));
+    let joules = energy.joules.map(|joules| joules.0);
+    let unseen = "the sensor shows nothing of the run's windows";
+    let spent = Spent {
+        joules: joules.ok_or_else(|| unseen.to_owned()),
+        totals,
+    };
+    let seconds = window(trace).as_secs_f64();
+    let unloaded = absent.note(
+        "idle_unloaded_power",
+        idle(trace, &sensor, IdleState::Unloaded),
+    );
+    let loaded = absent.note("idle_loaded_power", idle(trace, &sensor, IdleState::Loaded));
+    let net = joules
+        .zip(loaded)
+        .map(|(joules, idle)| joules - idle.0 * seconds);
+    Some(PowerReport {
+        scope,
+        source: source.to_owned(),
+        rails: sensor.rails.iter().map(|rail| rail.name.clone()).collect(),
+        energy_j: absent.note("energy", spent.joules.clone()),
+        error_bound_j: joules.map(|_| energy.bound.total().0),
+        error_terms_j: energy.bound.terms(),
+        avg_power_w: absent.note("avg_power", spent.per("window_s")),
+        idle_unloaded_power_w: unloaded.map(|power| power.0),
+        idle_loaded_power_w: loaded.map(|power| power.0),
+        energy_net_j: absent.note("energy_net", net.ok_or_else(|| no_net(joules))),
+        tok_per_s_per_w: absent.note("tok_per_s_per_w", spent.of("completion_tokens")),
+        j_per_output_token: absent.note("j_per_output_token", spent.per("completion_tokens")),
+        j_per_request: absent.note("j_per_request", spent.per("successes")),
+        j_per_image: absent.note("j_per_image", spent.per("images")),
+        j_per_correct_answer: absent.note("j_per_correct_answer", spent.per("correct_answers")),
+        ..seen(&energy, &sensor)
+    })
+}
+
+/// The part of the report that says how much of the run was seen.
+fn seen(energy: &Energy, sensor: &Sensor) -> PowerReport {
+    PowerReport {
+        scope: sensor.scope,
+        source: String::new(),
+        rails: Vec::new(),
+        energy_j: None,
+        error_bound_j: None,
+        error_terms_j: BTreeMap::new(),
+        avg_power_w: None,
+        idle_unloaded_power_w: None,
+        idle_loaded_power_w: None,
+        energy_net_j: None,
+        coverage: energy.coverage,
+        bracketed: energy.is_bracketed,
+        sample_period_s: energy.period.map(|period| period.as_secs_f64()),
+        refresh_s: sensor.refresh.map(|refresh| refresh.as_secs_f64()),
+        samples: energy.samples,
+        largest_gap_s: energy.largest_gap.map(|gap| gap.as_secs_f64()),
+        tok_per_s_per_w: None,
+        j_per_output_token: None,
+        j_per_request: None,
+        j_per_image: None,
+        j_per_correct_answer: None,
+    }
+}
+
+fn sensors(trace: &RunTrace) -> BTreeSet<(Scope, String)> {
+    let traces = trace.segments.iter().flat_map(|segment| &segment.power);
+    traces
+        .map(|power| (power.sensor.scope, power.sensor.source.clone()))
+        .collect()
+}
+
+fn traces<'a>(
+    trace: &'a RunTrace,
+    scope: Scope,
+    source: &'a str,
+) -> impl Iterator<Item = &'a PowerTrace> {
+    trace
+        .segments
+        .iter()
+        .filter_map(move |segment| of_sensor(segment, scope, source))
+}
+
+fn of_sensor<'a>(segment: &'a Segment, scope: Scope, source: &str) -> Option<&'a PowerTrace> {
+    let is_same =
+        |power: &&PowerTrace| power.sensor.scope == scope && power.sensor.source == source;
+    segment.power.iter().find(is_same)
+}
+
+/// Every window, also those in which the sensor was silent.
+fn stretches<'a>(trace: &'a RunTrace, scope: Scope, source: &str) -> Vec<Stretch<'a>> {
+    let samples = |segment: &'a Segment| {
+        of_sensor(segment, scope, source).map_or(&[][..], |power| power.samples.as_slice())
+    };
+    trace
+        .segments
+        .iter()
+        .map(|segment| (segment.window, samples(segment)))
+        .collect()
+}
+
+fn no_net(joules: Option<f64>) -> String {
+    match joules {
+        None => "there is no energy".to_owned(),
+        Some(_) => "there is no idle power with the model loaded".to_owned(),
+    }
+}
+
+/// The latest baseline of that sensor, if it is long and fresh enough.
+fn idle(trace: &RunTrace, sensor: &Sensor, state: IdleState) -> Result<Watts, String> {
+    let is_same = |idle: &&IdleBaseline| {
+        idle.source == sensor.source && idle.scope == sensor.scope && idle.state == state
+    };
+    let latest = trace
+        .header
+        .idle
+        .iter()
+        .filter(is_same)
+        .max_by_key(|idle| idle.ended);
+    let latest = latest.ok_or("no idle baseline was measured")?;
+    let needed = Duration::from_secs(if trace.header.is_quick { 10 } else { 60 });
+    let start = trace
+        .segments
+        .first()
+        .map(|segment| segment.window.from)
+        .unwrap_or_default();
+    let age = start.since(latest.ended);
+    if latest.length < needed {
+        return Err(format!(
+            "the idle baseline lasted {} s, it takes {} s",
+            latest.length.as_secs(),
+            needed.as_secs()
+        ));
+    }
+    if age > OLDEST_BASELINE {
+        return Err(format!(
+            "the idle baseline is {} minutes old, 30 are allowed",
+            age.as_secs() / 60
+        ));
+    }
+    Ok(latest.power)
+}
+
+fn best_of_each_scope(reports: &[PowerReport]) -> Vec<&PowerReport> {
+    let relative_bound = |report: &PowerReport| {
+        let joules = report.energy_j.filter(|joules| *joules > 0.0);
+        joules
+            .zip(report.error_bound_j)
+            .map_or(f64::INFINITY, |(joules, bound)| bound / joules)
+    };
+    let scopes = reports.chunk_by(|left, right| left.scope == right.scope);
+    let best = |of_scope: &'_ [PowerReport]| {
+        let bounds = of_scope.iter().map(relative_bound).enumerate();
+        bounds
+            .min_by(|left, right| left.1.total_cmp(&right.1))
+            .map(|(index, _)| index)
+    };
+    scopes
+        .filter_map(|of_scope| of_scope.get(best(of_scope)?))
+        .collect()
+}
