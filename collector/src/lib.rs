@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The fleet's memory and judgement: admit, store, roll up, rank, show.
+
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+/// Deliveries in: who, what, once.
+pub mod ingest;
+
+/// Durable: what was delivered, and what was made of it.
+pub mod store;
+
+/// Finished runs to reports, and runs of a kind to cells.
+pub mod rollup;
+
+/// Runs to a board. Pure.
+pub mod rank;
+
+/// The questions that command line, web and gRPC all ask.
+pub mod query;
+
+/// Documents as tables, CSV and Markdown.
+pub mod report;
+
+/// What can be set, and where it was.
+pub mod settings;
+
+/// All of it behind one address.
+pub mod server;
+
+/// The command line.
+pub mod cli;

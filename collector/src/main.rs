@@ -1,3 +1,7 @@
-//! Entry point.
+//! Entry point of the collector: arguments, logging, exit code; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tokwatt_collector::cli::main()
+}

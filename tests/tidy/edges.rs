@@ -50,16 +50,18 @@ const COLLECTOR: Edges = &[
     ("settings", &[]),
     ("store", &[]),
     ("rollup", &["store"]),
-    ("ingest", &["rollup", "store"]),
+    ("ingest", &["store"]),
     ("rank", &[]),
     ("query", &["rank", "store"]),
-    ("report", &[]),
-    ("server", &["ingest", "query", "settings", "store"]),
+    // Documents of the questions.
+    ("report", &["query"]),
+    (
+        "server",
+        &["ingest", "query", "rollup", "settings", "store"],
+    ),
     (
         "cli",
-        &[
-            "ingest", "query", "rank", "report", "rollup", "server", "settings", "store",
-        ],
+        &["query", "report", "server", "settings"],
     ),
 ];
 

@@ -21,7 +21,7 @@ pub struct Board {
     pub unit: String,
     /// Whether the smaller value is the better one.
     pub lower_is_better: bool,
-    /// How tasks were put together: `one task`, `ratio of sums` or `geometric mean`.
+    /// How tasks were put together: `one task`, `ratio of sums`, `geometric mean`, or `arithmetic mean` for shares.
     pub aggregate: String,
     /// What every row has in common: key to value.
     pub fixed: BTreeMap<String, String>,

@@ -1,0 +1,61 @@
+//! What a record is about, as far as the store must know; what cannot be read is content too.
+
+use std::error::Error;
+
+use serde::Serialize;
+use tokwatt_domain::ids::DeviceId;
+use tokwatt_proto::Record;
+
+use crate::store::Content;
+
+/// Reads a record of a device.
+pub(super) fn content(device: &DeviceId, bytes: &[u8]) -> Content {
+    match Record::decode(bytes) {
+        Err(error) => Content::Unusable(chain(&error)),
+        Ok(record) => of_record(device, record),
+    }
+}
+
+fn of_record(device: &DeviceId, record: Record) -> Content {
+    let run = record.run();
+    match (record, run) {
+        (Record::Device(profile), _) => {
+            of_device(device, &profile.id).unwrap_or_else(|| Content::Device {
+                profile: json(&profile),
+            })
+        }
+        (Record::RunOpened(header), _) => {
+            of_device(device, &header.device).unwrap_or_else(|| Content::Opened {
+                run: header.run,
+                started_us: header.started.0,
+                header: json(&header),
+            })
+        }
+        (Record::RunFinished { run, report, .. }, _) => Content::Finished {
+            run,
+            report: json(&report),
+        },
+        (_, Some(run)) => Content::Part { run },
+        (_, None) => Content::Unusable("it belongs to no run".to_owned()),
+    }
+}
+
+/// A device speaks for itself only.
+fn of_device(sender: &DeviceId, named: &DeviceId) -> Option<Content> {
+    (sender != named).then(|| Content::Unusable(format!("it is of device `{named}`")))
+}
+
+fn json(document: &impl Serialize) -> String {
+    serde_json::to_string(document).expect("it was read from JSON of the same form")
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

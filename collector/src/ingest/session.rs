@@ -1,0 +1,155 @@
+//! One agent's connection, from hello to its end.
+
+use std::sync::Arc;
+
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
+use tokio_util::sync::CancellationToken;
+use tokwatt_domain::ids::{DeviceId, Epoch, Seq};
+use tokwatt_proto::{
+    delivery::{Ack, CREDITS},
+    v1,
+};
+use tonic::{Status, Streaming};
+
+use super::{content::content, status};
+use crate::store::{Admitted, Delivery, Received, Store};
+
+/// Who delivers, and where it goes.
+pub(super) struct Session {
+    pub(super) device: DeviceId,
+    pub(super) epoch: Epoch,
+    pub(super) store: Arc<Store>,
+    pub(super) finished: Arc<Notify>,
+    pub(super) stopping: CancellationToken,
+    pub(super) acks: mpsc::Sender<Result<v1::Ack, Status>>,
+}
+
+impl Session {
+    /// Runs until the agent is done, something is wrong, or the collector stops; what was read is committed first.
+    pub(super) async fn run(self, uploads: Streaming<v1::Upload>, through: Seq) {
+        tracing::info!(through = through.0, "device connected");
+        let (queue, batches) = mpsc::channel(QUEUE_MAX);
+        // A commit that fails ends the reading; a reading that fails lets what was read be committed.
+        let reading = async { Ok(self.read(uploads, queue).await) };
+        let outcome = tokio::try_join!(reading, self.commit(batches, through));
+        let status = match outcome {
+            Ok((Ok(()), ())) => {
+                tracing::info!("device disconnected");
+                return;
+            }
+            Ok((Err(status), ())) | Err(status) => status,
+        };
+        tracing::warn!(code = ?status.code(), reason = status.message(), "delivery ended");
+        // An agent that is gone cannot be told.
+        drop(self.acks.send(Err(status)).await);
+    }
+
+    async fn read(
+        &self,
+        mut uploads: Streaming<v1::Upload>,
+        queue: mpsc::Sender<v1::Batch>,
+    ) -> Result<(), Status> {
+        loop {
+            let upload = tokio::select! {
+                upload = uploads.message() => upload?,
+                () = self.stopping.cancelled() => {
+                    return Err(Status::unavailable("the collector is stopping, connect again"));
+                }
+            };
+            let Some(upload) = upload else {
+                return Ok(());
+            };
+            let Some(v1::upload::Kind::Batch(batch)) = upload.kind else {
+                return Err(Status::invalid_argument("after hello come batches"));
+            };
+            match queue.try_send(batch) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => {
+                    return Err(Status::invalid_argument(format!(
+                        "more than {QUEUE_MAX} batches without an acknowledgement: wait for credits"
+                    )));
+                }
+                // Committing has failed, and says why.
+                Err(TrySendError::Closed(_)) => return Ok(()),
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        mut batches: mpsc::Receiver<v1::Batch>,
+        through: Seq,
+    ) -> Result<(), Status> {
+        self.acknowledge(through, &batches).await?;
+        while let Some(first) = batches.recv().await {
+            let mut records = first.records;
+            while let Ok(next) = batches.try_recv() {
+                records.extend(next.records);
+            }
+            let admitted = self.admit(records).await?;
+            self.acknowledge(admitted.through, &batches).await?;
+        }
+        Ok(())
+    }
+
+    async fn admit(&self, envelopes: Vec<v1::Envelope>) -> Result<Admitted, Status> {
+        let records = envelopes
+            .into_iter()
+            .map(|envelope| self.open(envelope))
+            .collect::<Result<_, _>>()?;
+        let delivery = Delivery {
+            device: self.device.clone(),
+            epoch: self.epoch,
+            records,
+        };
+        let admitted = self
+            .store
+            .admit(delivery)
+            .await
+            .map_err(|error| status(&error))?;
+        for (seq, problem) in &admitted.set_aside {
+            tracing::warn!(seq = seq.0, problem, "record kept and set aside");
+        }
+        if admitted.finished > 0 {
+            self.finished.notify_one();
+        }
+        Ok(admitted)
+    }
+
+    fn open(&self, envelope: v1::Envelope) -> Result<Received, Status> {
+        if envelope.epoch != self.epoch.0 {
+            return Err(Status::invalid_argument(format!(
+                "a record of epoch {} on a stream of epoch {}",
+                envelope.epoch, self.epoch.0
+            )));
+        }
+        Ok(Received {
+            seq: Seq(envelope.seq),
+            content: content(&self.device, &envelope.record),
+            bytes: envelope.record,
+        })
+    }
+
+    /// Says what is committed, and how much more may come beside what waits.
+    async fn acknowledge(
+        &self,
+        through: Seq,
+        waiting: &mpsc::Receiver<v1::Batch>,
+    ) -> Result<(), Status> {
+        let n_waiting = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+        let credits = CREDITS.saturating_sub(n_waiting).max(1);
+        let ack = Ack {
+            epoch: self.epoch,
+            through,
+            credits,
+        };
+        let sent = self.acks.send(Ok(ack.into())).await;
+        sent.map_err(|_| Status::cancelled("the agent is gone"))
+    }
+}
+
+/// Each acknowledgement sets the credits anew and cannot know what is on its way to us: so it may be as much again.
+const QUEUE_MAX: usize = 2 * CREDITS as usize;

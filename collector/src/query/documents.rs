@@ -1,0 +1,227 @@
+//! Answers as documents: `tokwatt.runs/1`, `tokwatt.run/1`, `tokwatt.devices/1`.
+
+use serde::{Deserialize, Serialize};
+use tokwatt_domain::{
+    device::DeviceProfile,
+    metrics::{Flag, RunReport},
+    run::RunHeader,
+};
+
+use crate::{
+    rank::Condition,
+    store::{DeviceRow, RunRow, SetAside},
+};
+
+/// `tokwatt.runs/1`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Runs {
+    /// Name of the document.
+    pub schema: String,
+    /// Latest start first.
+    pub runs: Vec<RunLine>,
+    /// What is not shown, and what could not be used.
+    pub notes: Vec<String>,
+}
+
+/// A run in a list.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RunLine {
+    /// Its id.
+    pub run: String,
+    /// Where it ran.
+    pub device: String,
+    /// `open`, `finished` (delivered and not measured yet), `complete` or `unreadable`.
+    pub state: String,
+    /// When it started, by the agent's wall clock, in µs since 1970.
+    pub started: Option<i64>,
+    /// What was run, in short.
+    pub cell: Option<String>,
+    /// Which repetition of it.
+    pub repetition: Option<u32>,
+    /// How its figures came to be.
+    pub provenance: Option<String>,
+    /// Sent requests.
+    pub n_requests: Option<u32>,
+    /// Of these, successes.
+    pub n_succeeded: Option<u32>,
+    /// Whether the agent's report is the same as ours, to the last bit; absent before the run is complete.
+    pub agrees: Option<bool>,
+    /// What makes its figures doubtful.
+    pub flags: Vec<String>,
+    /// Why it is unreadable.
+    pub problem: Option<String>,
+    /// What conditions look at.
+    #[serde(skip)]
+    report: Option<RunReport>,
+}
+
+/// `tokwatt.run/1`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RunDetail {
+    /// Name of the document.
+    pub schema: String,
+    /// Its line in the list.
+    #[serde(flatten)]
+    pub line: RunLine,
+    /// Keys in which the agent's report differs from ours.
+    pub differs: Vec<String>,
+    /// What was known before its first request.
+    pub header: Option<RunHeader>,
+    /// Our report.
+    pub report: Option<RunReport>,
+    /// What its cell comes to over all repetitions: number of runs, spread of every figure.
+    pub cell_rollup: Option<serde_json::Value>,
+}
+
+/// `tokwatt.devices/1`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Devices {
+    /// Name of the document.
+    pub schema: String,
+    /// By name.
+    pub devices: Vec<Device>,
+}
+
+/// A device and what it delivered.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Device {
+    /// Its name.
+    pub device: String,
+    /// Of the agent that last said hello.
+    pub agent_version: String,
+    /// Runs, in whatever state.
+    pub n_runs: u32,
+    /// Configurations among its measured runs.
+    pub n_cells: u32,
+    /// Records that could not be used.
+    pub n_set_aside: u32,
+    /// Start of its latest run, in µs since 1970.
+    pub last_started: Option<i64>,
+    /// How far each life of its spool was delivered.
+    pub streams: Vec<Stream>,
+    /// As it described itself.
+    pub profile: Option<DeviceProfile>,
+}
+
+/// How far one life of a spool was delivered.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Stream {
+    /// Which life.
+    pub epoch: i64,
+    /// Everything up to here is committed.
+    pub through: i64,
+}
+
+impl Runs {
+    pub(super) fn new(runs: Vec<RunLine>, n_more: usize, set_aside: &[SetAside]) -> Self {
+        let mut notes = Vec::new();
+        if n_more > 0 {
+            notes.push(format!("{n_more} older not shown: --limit shows more"));
+        }
+        notes.extend(set_aside.iter().take(SET_ASIDE_MAX).map(|record| {
+            format!(
+                "record {} of epoch {} of `{}` is kept and not used: {}",
+                record.seq, record.epoch, record.device, record.problem
+            )
+        }));
+        let n_unsaid = set_aside.len().saturating_sub(SET_ASIDE_MAX);
+        if n_unsaid > 0 {
+            notes.push(format!("{n_unsaid} more records are kept and not used"));
+        }
+        Self {
+            schema: "tokwatt.runs/1".to_owned(),
+            runs,
+            notes,
+        }
+    }
+}
+
+impl RunLine {
+    pub(super) fn new(row: &RunRow) -> Result<Self, serde_json::Error> {
+        let header: Option<RunHeader> = parse(row.header.as_deref())?;
+        let report: Option<RunReport> = parse(row.report.as_deref())?;
+        let flags = report
+            .iter()
+            .flat_map(|report| report.flags.iter().map(named));
+        let differs = (!row.differs.is_empty()).then(|| "report_differs".to_owned());
+        Ok(Self {
+            run: row.run.to_string(),
+            device: row.device.clone(),
+            state: row.state.as_str().to_owned(),
+            started: header.as_ref().map(|header| header.started.0),
+            cell: header.as_ref().map(|header| header.cell.label()),
+            repetition: header.as_ref().map(|header| header.repetition),
+            provenance: header
+                .as_ref()
+                .map(|header| header.requests_provenance.to_string()),
+            n_requests: report.as_ref().map(|report| report.requests.issued),
+            n_succeeded: report.as_ref().map(|report| report.requests.succeeded),
+            agrees: report.as_ref().map(|_| row.differs.is_empty()),
+            flags: flags.chain(differs).collect(),
+            problem: row.problem.clone(),
+            report,
+        })
+    }
+
+    /// Whether all conditions hold; a run that is not measured meets none.
+    pub(super) fn meets(&self, conditions: &[Condition]) -> bool {
+        conditions.iter().all(|condition| {
+            self.report
+                .as_ref()
+                .is_some_and(|report| condition.holds(report))
+        })
+    }
+}
+
+impl RunDetail {
+    pub(super) fn new(row: &RunRow, rollup: Option<&str>) -> Result<Self, serde_json::Error> {
+        let line = RunLine::new(row)?;
+        Ok(Self {
+            schema: "tokwatt.run/1".to_owned(),
+            differs: row.differs.clone(),
+            header: parse(row.header.as_deref())?,
+            report: line.report.clone(),
+            cell_rollup: parse(rollup)?,
+            line,
+        })
+    }
+}
+
+impl Devices {
+    pub(super) fn new(devices: Vec<Device>) -> Self {
+        Self {
+            schema: "tokwatt.devices/1".to_owned(),
+            devices,
+        }
+    }
+}
+
+impl Device {
+    pub(super) fn new(row: &DeviceRow) -> Result<Self, serde_json::Error> {
+        let stream = |stream: &crate::store::StreamRow| Stream {
+            epoch: stream.epoch,
+            through: stream.through,
+        };
+        Ok(Self {
+            device: row.device.clone(),
+            agent_version: row.agent_version.clone(),
+            n_runs: row.n_runs,
+            n_cells: row.n_cells,
+            n_set_aside: row.n_set_aside,
+            last_started: row.last_started_us,
+            streams: row.streams.iter().map(stream).collect(),
+            profile: parse(row.profile.as_deref())?,
+        })
+    }
+}
+
+fn named(flag: &Flag) -> String {
+    flag.id.clone()
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: Option<&'a str>) -> Result<Option<T>, serde_json::Error> {
+    json.map(serde_json::from_str).transpose()
+}
+
+/// Enough to see what is going on; the log has each of them.
+const SET_ASIDE_MAX: usize = 10;

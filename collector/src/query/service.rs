@@ -1,0 +1,107 @@
+//! The questions over gRPC: the same documents as `--format json` prints.
+
+use std::{error::Error, future::Future};
+
+use serde::Serialize;
+use tokwatt_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::{Query, QueryError};
+use crate::rank::{Condition, Question};
+
+#[tonic::async_trait]
+impl v1::query_server::Query for Query {
+    async fn rank(
+        &self,
+        request: Request<v1::RankRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let request = request.into_inner();
+        answer(async {
+            let question = Question::parse(
+                &request.metric,
+                &request.by,
+                &request.r#where,
+                &request.provenance,
+                request.strict,
+            )?;
+            let board = self.board(&question).await?;
+            document(&board.schema, &board)
+        })
+        .await
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let request = request.into_inner();
+        answer(async {
+            let conditions = request
+                .r#where
+                .iter()
+                .map(|text| Condition::parse(text))
+                .collect::<Result<Vec<_>, _>>()?;
+            let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+            let limit = if limit == 0 { LIMIT } else { limit };
+            let runs = self.runs(&conditions, limit).await?;
+            document(&runs.schema, &runs)
+        })
+        .await
+    }
+
+    async fn show_run(
+        &self,
+        request: Request<v1::ShowRunRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let name = request.into_inner().run;
+        answer(async {
+            let run = self.run(&name).await?;
+            document(&run.schema, &run)
+        })
+        .await
+    }
+
+    async fn list_devices(
+        &self,
+        _request: Request<v1::ListDevicesRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        answer(async {
+            let devices = self.devices().await?;
+            document(&devices.schema, &devices)
+        })
+        .await
+    }
+}
+
+async fn answer(
+    question: impl Future<Output = Result<v1::Document, QueryError>>,
+) -> Result<Response<v1::Document>, Status> {
+    match question.await {
+        Ok(document) => Ok(Response::new(document)),
+        Err(error) => Err(status(&error)),
+    }
+}
+
+fn document(schema: &str, content: &impl Serialize) -> Result<v1::Document, QueryError> {
+    Ok(v1::Document {
+        schema: schema.to_owned(),
+        json: serde_json::to_vec(content)?,
+    })
+}
+
+fn status(error: &QueryError) -> Status {
+    let text = error.to_string();
+    match error {
+        QueryError::Rank(_) | QueryError::RunName(_) | QueryError::Ambiguous { .. } => {
+            Status::invalid_argument(text)
+        }
+        QueryError::NoSuchRun(_) => Status::not_found(text),
+        QueryError::Store(_) | QueryError::Document(_) => {
+            tracing::error!(%error, source = ?error.source(), "a question could not be answered");
+            Status::internal(text)
+        }
+    }
+}
+
+/// Runs in a list, if the asker does not say: a screen or two.
+const LIMIT: usize = 100;

@@ -1,0 +1,535 @@
+//! Boards of made-up runs with places known beforehand.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tokwatt_domain::{
+    ids::{DeviceId, Digest, RunId},
+    leaderboard::{Board, Row},
+    metrics::{
+        Distribution, Flag, MetricValue, Percentile, PowerReport, RequestCounts, RunProvenance,
+        RunReport,
+    },
+    power::{Provenance, Scope},
+    run::{Cell, Configuration, Identity},
+    time::WallTime,
+    workload::{CachePolicy, Load, Sampling},
+};
+
+use super::*;
+
+/// A run of 100 s that generated `tokens` tokens: `output_tps` is a hundredth of that.
+fn run(number: u8, device: &str, tokens: f64) -> RankedRun {
+    let report = RunReport {
+        run: RunId([number; 16]),
+        device: DeviceId::parse(device).unwrap(),
+        repetition: u32::from(number),
+        started: WallTime(0),
+        cell: cell(),
+        provenance: RunProvenance {
+            requests: Provenance::Measured,
+            power: None,
+        },
+        window_s: 100.0,
+        requests: RequestCounts {
+            issued: 20,
+            succeeded: 20,
+            failed: BTreeMap::new(),
+        },
+        metrics: BTreeMap::from([("ttft".to_owned(), Some(median(100.0 / tokens)))]),
+        power: Vec::new(),
+        quality: BTreeMap::new(),
+        totals: BTreeMap::from([
+            ("completion_tokens".to_owned(), tokens),
+            ("window_s".to_owned(), 100.0),
+        ]),
+        flags: Vec::new(),
+        reasons: BTreeMap::from([("power".to_owned(), "no sensor".to_owned())]),
+    };
+    RankedRun {
+        report,
+        report_differs: false,
+    }
+}
+
+fn cell() -> Cell {
+    Cell {
+        identity: Identity {
+            suite: "edge-vision".to_owned(),
+            suite_digest: Digest([1; 32]),
+            task: "caption_brief".to_owned(),
+            image_px: Some(96),
+            model: "tiny".to_owned(),
+            precision: "f32".to_owned(),
+            max_tokens: 64,
+            sampling: Sampling::Greedy,
+            load: Load::Closed(1),
+            cache_policy: CachePolicy::Cold,
+            is_streaming: true,
+        },
+        configuration: Configuration {
+            backend: "embedded".to_owned(),
+            engine: "llama.cpp 1".to_owned(),
+            engine_flags: BTreeMap::new(),
+            model_digest: Some(Digest([2; 32])),
+            mmproj_digest: None,
+            mmproj_precision: None,
+            model_facts: BTreeMap::new(),
+            power_mode: None,
+            os: "linux".to_owned(),
+        },
+    }
+}
+
+fn median(value: f64) -> MetricValue {
+    MetricValue::Distribution(Distribution {
+        mean: Some(value),
+        p50: Some(Percentile::Value(value)),
+        p90: None,
+        p95: None,
+        p99: None,
+        n: 20,
+    })
+}
+
+/// Three repetitions a per mille apart.
+fn three(first: u8, device: &str, tokens: f64) -> Vec<RankedRun> {
+    let factors = [0.999, 1.0, 1.001];
+    let numbers = first..;
+    let runs = numbers
+        .zip(factors)
+        .map(|(number, factor)| run(number, device, tokens * factor));
+    runs.collect()
+}
+
+/// The same runs with something changed.
+fn with(mut runs: Vec<RankedRun>, change: impl Fn(&mut RunReport)) -> Vec<RankedRun> {
+    runs.iter_mut().for_each(|run| change(&mut run.report));
+    runs
+}
+
+/// A trustworthy power reading of `energy_j`.
+fn powered(report: &mut RunReport, scope: Scope, energy_j: f64) {
+    report.provenance.power = Some(Provenance::Measured);
+    report.totals.insert(format!("energy_j@{scope}"), energy_j);
+    report.totals.insert("images".to_owned(), 20.0);
+    report.power.push(PowerReport {
+        scope,
+        source: "ina".to_owned(),
+        rails: Vec::new(),
+        energy_j: Some(energy_j),
+        error_bound_j: Some(0.01 * energy_j),
+        error_terms_j: BTreeMap::new(),
+        avg_power_w: None,
+        idle_unloaded_power_w: None,
+        idle_loaded_power_w: None,
+        energy_net_j: None,
+        coverage: 1.0,
+        bracketed: true,
+        sample_period_s: Some(0.1),
+        refresh_s: None,
+        samples: 1000,
+        largest_gap_s: Some(0.1),
+        tok_per_s_per_w: None,
+        j_per_output_token: None,
+        j_per_request: None,
+        j_per_image: Some(energy_j / 20.0),
+        j_per_correct_answer: None,
+    });
+}
+
+fn question(metric: &str, by: &[&str], conditions: &[&str]) -> Question {
+    let texts = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
+    Question::parse(metric, &texts(by), &texts(conditions), "", false).unwrap()
+}
+
+fn board(runs: &[RankedRun]) -> Board {
+    rank(runs, &question("output_tps", &[], &[])).unwrap()
+}
+
+fn of<'a>(board: &'a Board, device: &str) -> &'a Row {
+    board
+        .rows
+        .iter()
+        .find(|row| row.key["device"] == device)
+        .unwrap()
+}
+
+fn ends(row: &Row) -> (Option<u32>, Option<(u32, u32)>) {
+    (row.place, row.place_range)
+}
+
+#[test]
+fn a_clear_winner_is_first_and_alone() {
+    let board = board(&[three(1, "a", 1000.0), three(4, "b", 2000.0)].concat());
+    let devices: Vec<&str> = board
+        .rows
+        .iter()
+        .map(|row| row.key["device"].as_str())
+        .collect();
+    assert_eq!(devices, ["b", "a"]);
+    assert_eq!(ends(&board.rows[0]), (Some(1), Some((1, 1))));
+    assert_eq!(ends(&board.rows[1]), (Some(2), Some((2, 2))));
+    assert!(
+        (board.rows[0].value - 20.0).abs() < 1e-4,
+        "{}",
+        board.rows[0].value
+    );
+    assert_eq!((board.rows[0].n_runs, board.rows[0].n_requests), (3, 60));
+    assert_eq!(board.fixed["precision"], "f32");
+    assert_eq!(board.aggregate, "one task");
+}
+
+#[test]
+fn the_better_one_is_the_smaller_where_less_is_better() {
+    let runs = [three(1, "a", 1000.0), three(4, "b", 2000.0)].concat();
+    let board = rank(&runs, &question("ttft", &[], &[])).unwrap();
+    assert!(board.lower_is_better);
+    assert_eq!(
+        (of(&board, "b").place, of(&board, "a").place),
+        (Some(1), Some(2))
+    );
+}
+
+#[test]
+fn who_cannot_be_told_apart_shares_a_place() {
+    let close = [
+        three(1, "a", 1000.0),
+        three(4, "b", 1000.5),
+        three(7, "c", 500.0),
+    ]
+    .concat();
+    let board = board(&close);
+    assert_eq!(ends(of(&board, "a")), (Some(1), Some((1, 2))));
+    assert_eq!(ends(of(&board, "b")), (Some(1), Some((1, 2))));
+    assert_eq!(ends(of(&board, "c")), (Some(3), Some((3, 3))));
+    let advice = of(&board, "a").flags.join(" ");
+    assert!(
+        advice.contains("needs about") && advice.contains("device=b"),
+        "{advice}"
+    );
+}
+
+#[test]
+fn two_repetitions_have_no_place() {
+    let mut runs = [three(1, "a", 1000.0), three(4, "b", 2000.0)].concat();
+    runs.pop();
+    let board = board(&runs);
+    assert_eq!(ends(of(&board, "a")), (Some(1), Some((1, 1))));
+    let short = of(&board, "b");
+    assert_eq!((ends(short), short.ci95), ((None, None), None));
+    assert_eq!(short.flags, ["needs 1 more repetition for an interval"]);
+    assert_eq!(
+        board.rows[1].key["device"], "b",
+        "what has no place comes last"
+    );
+}
+
+#[test]
+fn a_blocking_flag_shows_and_does_not_rank() {
+    let throttled = |report: &mut RunReport| {
+        report.flags.push(Flag {
+            id: "throttled".to_owned(),
+            blocking: true,
+            detail: String::new(),
+        });
+    };
+    let runs = [
+        three(1, "a", 1000.0),
+        with(three(4, "b", 2000.0), throttled),
+    ]
+    .concat();
+    let board = board(&runs);
+    assert_eq!(of(&board, "a").place, Some(1));
+    assert_eq!(
+        (of(&board, "b").place, of(&board, "b").flags.clone()),
+        (None, vec!["throttled".to_owned()])
+    );
+    assert!(
+        board.notes.iter().any(|note| note.contains("flag")),
+        "{:?}",
+        board.notes
+    );
+}
+
+#[test]
+fn a_note_does_not_keep_from_a_place() {
+    let mut runs = three(1, "a", 1000.0);
+    runs[0].report_differs = true;
+    let board = board(&runs);
+    assert_eq!(
+        (board.rows[0].place, board.rows[0].flags.clone()),
+        (Some(1), vec!["report_differs".to_owned()])
+    );
+}
+
+#[test]
+fn what_is_simulated_has_a_board_of_its_own() {
+    let simulated = |report: &mut RunReport| report.provenance.requests = Provenance::Simulated;
+    let runs = [
+        three(1, "a", 1000.0),
+        with(three(4, "b", 2000.0), simulated),
+    ]
+    .concat();
+    let measured = board(&runs);
+    assert_eq!(measured.rows.len(), 1);
+    assert!(
+        measured
+            .notes
+            .iter()
+            .any(|note| note.contains("3 runs are simulated")),
+        "{:?}",
+        measured.notes
+    );
+    let other = Question::parse("output_tps", &[], &[], "simulated", false).unwrap();
+    let other = rank(&runs, &other).unwrap();
+    assert_eq!(
+        (other.rows.len(), other.rows[0].key["device"].as_str()),
+        (1, "b")
+    );
+    assert_eq!(other.provenance, Provenance::Simulated);
+}
+
+#[test]
+fn what_differs_in_identity_is_refused_with_the_way_out() {
+    let half = |report: &mut RunReport| report.cell.identity.precision = "f16".to_owned();
+    let runs = [three(1, "a", 1000.0), with(three(4, "b", 2000.0), half)].concat();
+    let error = rank(&runs, &question("output_tps", &[], &[]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("precision has several values (f16, f32)"),
+        "{error}"
+    );
+    assert!(
+        error.contains("--where 'precision=f16'") && error.contains("--by device,precision"),
+        "{error}"
+    );
+    let fixed = rank(&runs, &question("output_tps", &[], &["precision=f16"])).unwrap();
+    assert_eq!(
+        (fixed.rows.len(), fixed.fixed["precision"].as_str()),
+        (1, "f16")
+    );
+    let split = rank(
+        &runs,
+        &question("output_tps", &["device", "precision"], &[]),
+    )
+    .unwrap();
+    assert_eq!(split.rows.len(), 2);
+}
+
+#[test]
+fn a_board_of_models_is_of_one_device() {
+    let runs = [three(1, "a", 1000.0), three(4, "b", 2000.0)].concat();
+    let error = rank(&runs, &question("output_tps", &["precision"], &[]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("device has several values (a, b)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn models_are_not_compared_by_their_tokens() {
+    let other = |report: &mut RunReport| report.cell.identity.model = "other".to_owned();
+    let runs = [three(1, "a", 1000.0), with(three(4, "a", 2000.0), other)].concat();
+    let error = rank(&runs, &question("output_tps", &["model"], &[])).unwrap_err();
+    assert_eq!(error, RankError::TokenizersDiffer("output_tps"));
+    assert!(rank(&runs, &question("ttft", &["model"], &[])).is_ok());
+}
+
+#[test]
+fn a_device_stands_with_its_best_configuration_by_name() {
+    let threads = |report: &mut RunReport| {
+        let flags = &mut report.cell.configuration.engine_flags;
+        flags.insert("threads".to_owned(), "4".to_owned());
+    };
+    let runs = [
+        three(1, "a", 1000.0),
+        with(three(4, "a", 2000.0), threads),
+        three(7, "b", 1500.0),
+    ]
+    .concat();
+    let board = board(&runs);
+    assert_eq!(board.rows.len(), 2);
+    assert_eq!(of(&board, "a").key["engine_flags"], "threads=4");
+    assert_eq!(of(&board, "a").place, Some(1));
+    assert!(
+        board
+            .notes
+            .iter()
+            .any(|note| note.contains("add engine_flags to --by")),
+        "{:?}",
+        board.notes
+    );
+    let strict = Question::parse("output_tps", &[], &[], "", true).unwrap();
+    assert!(matches!(
+        rank(&runs, &strict),
+        Err(RankError::Several { .. })
+    ));
+}
+
+#[test]
+fn tasks_are_put_together_by_sums_where_there_are_sums() {
+    let long = |report: &mut RunReport| {
+        report.cell.identity.task = "scene_context".to_owned();
+        report.totals.insert("window_s".to_owned(), 300.0);
+    };
+    let runs = [three(1, "a", 1000.0), with(three(1, "a", 1000.0), long)].concat();
+    let runs: Vec<RankedRun> = runs
+        .into_iter()
+        .zip(1..)
+        .map(|(mut run, number)| {
+            run.report.run = RunId([number; 16]);
+            run
+        })
+        .collect();
+    let sums = board(&runs);
+    assert_eq!(sums.aggregate, "ratio of sums");
+    assert_eq!(sums.fixed["task"], "caption_brief + scene_context");
+    assert_eq!(sums.rows[0].n_runs, 3);
+    // 2,000 tokens in 400 s, not the mean of 10/s and 3.33/s.
+    assert!(
+        (sums.rows[0].value - 5.0).abs() < 1e-4,
+        "{}",
+        sums.rows[0].value
+    );
+    let means = rank(&runs, &question("ttft", &[], &[])).unwrap();
+    assert_eq!(means.aggregate, "geometric mean");
+}
+
+#[test]
+fn who_lacks_a_task_is_left_out_and_named() {
+    let scene = |report: &mut RunReport| report.cell.identity.task = "scene_context".to_owned();
+    let both = [three(1, "a", 1000.0), with(three(1, "a", 1000.0), scene)].concat();
+    let runs = [both, three(7, "b", 2000.0)].concat();
+    let board = board(&runs);
+    assert_eq!(board.rows.len(), 1);
+    assert!(
+        board
+            .notes
+            .iter()
+            .any(|note| note == "device=b is left out: it has no figure for scene_context"),
+        "{:?}",
+        board.notes
+    );
+}
+
+#[test]
+fn energies_of_two_scopes_are_not_compared() {
+    let module = |report: &mut RunReport| powered(report, Scope::Module, 1000.0);
+    let wall = |report: &mut RunReport| powered(report, Scope::Wall, 2000.0);
+    let runs = [
+        with(three(1, "a", 1000.0), module),
+        with(three(4, "b", 1000.0), wall),
+    ]
+    .concat();
+    let error = rank(&runs, &question("j_per_image", &[], &[]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("j_per_image@module or j_per_image@wall"),
+        "{error}"
+    );
+    let board = rank(&runs, &question("j_per_image@module", &[], &[])).unwrap();
+    assert_eq!(
+        (board.rows.len(), board.rows[0].place, board.scope),
+        (1, Some(1), Some(Scope::Module))
+    );
+    assert!((board.rows[0].value - 50.0).abs() < 1e-9);
+}
+
+#[test]
+fn an_energy_that_is_not_good_enough_has_no_place() {
+    let check = |change: fn(&mut RunReport), want: &str| {
+        let runs = with(three(1, "a", 1000.0), |report| {
+            powered(report, Scope::Module, 1000.0);
+            change(report);
+        });
+        let board = rank(&runs, &question("j_per_image@module", &[], &[])).unwrap();
+        assert_eq!(
+            (board.rows[0].place, board.rows[0].flags.clone()),
+            (None, vec![want.to_owned()])
+        );
+    };
+    check(|report| report.power[0].bracketed = false, "not_bracketed");
+    check(|report| report.power[0].coverage = 0.94, "low_coverage");
+    check(
+        |report| report.power[0].error_bound_j = Some(51.0),
+        "bound_above_5_percent",
+    );
+    check(|report| report.window_s = 59.0, "window_below_60_s");
+    let quick = Flag {
+        id: "quick".to_owned(),
+        blocking: false,
+        detail: String::new(),
+    };
+    let runs = with(three(1, "a", 1000.0), |report| {
+        powered(report, Scope::Module, 1000.0);
+        report.flags.push(quick.clone());
+    });
+    let energy = rank(&runs, &question("j_per_image@module", &[], &[])).unwrap();
+    assert_eq!(energy.rows[0].place, None);
+    assert_eq!(board(&runs).rows[0].place, Some(1), "its speed is ranked");
+}
+
+#[test]
+fn an_absent_figure_is_left_out_with_its_reason() {
+    let board = rank(&three(1, "a", 1000.0), &question("energy@module", &[], &[])).unwrap();
+    assert!(board.rows.is_empty());
+    assert_eq!(
+        board.notes,
+        ["3 runs are left out: no `energy@module` (no sensor)"]
+    );
+}
+
+#[test]
+fn a_condition_that_nothing_meets_says_what_there_is() {
+    let runs = [three(1, "a", 1000.0), three(4, "b", 2000.0)].concat();
+    let error = rank(&runs, &question("output_tps", &[], &["device=c"]))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "no run has device=c; there are: a, b");
+}
+
+#[test]
+fn words_that_mean_nothing_are_answered_with_the_nearest() {
+    let parse = |metric, provenance| {
+        Question::parse(metric, &[], &[], provenance, false)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(parse("output_tp", "").contains("did you mean `output_tps`?"));
+    assert!(parse("output_tps@module", "").contains("takes no power scope"));
+    assert!(parse("energy@modul", "").contains("module"));
+    assert!(parse("total_tps", "").contains("never ranked"));
+    assert!(parse("output_tps", "mesured").contains("did you mean `measured`?"));
+}
+
+proptest! {
+    #[test]
+    fn the_same_runs_make_the_same_bytes_in_any_order(
+        shuffled in Just([
+            three(1, "a", 1000.0), three(4, "b", 1000.4), three(7, "c", 990.0),
+            with(three(10, "d", 700.0), |report| report.cell.configuration.os = "other".to_owned()),
+            three(13, "d", 710.0),
+        ].concat()).prop_shuffle()
+    ) {
+        let sorted = {
+            let mut runs = shuffled.clone();
+            runs.sort_by_key(|run| run.report.run);
+            runs
+        };
+        for metric in ["output_tps", "ttft"] {
+            let question = question(metric, &[], &[]);
+            let boards = [&sorted, &shuffled].map(|runs| serde_json::to_string(&rank(runs, &question).unwrap()).unwrap());
+            prop_assert_eq!(&boards[0], &boards[1]);
+        }
+    }
+}

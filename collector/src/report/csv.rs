@@ -1,0 +1,78 @@
+//! A board as CSV: one line a row, what all rows share repeated in each, so that a line stands alone.
+
+use tokwatt_domain::leaderboard::{Board, Row};
+
+/// The board with a header line; absent values are empty.
+pub fn csv(board: &Board) -> String {
+    let (short, long) = super::keys(board);
+    let keys: Vec<&str> = short.into_iter().chain(long).collect();
+    let head = FIRST.iter().copied().chain(keys.iter().copied());
+    let head = head
+        .chain(LAST)
+        .chain(board.fixed.keys().map(String::as_str));
+    let mut text = line(head.map(str::to_owned));
+    for row in &board.rows {
+        text.push_str(&line(fields(board, row, &keys)));
+    }
+    text
+}
+
+fn fields(board: &Board, row: &Row, keys: &[&str]) -> impl Iterator<Item = String> {
+    let first = [
+        board.metric.clone(),
+        or_empty(board.scope),
+        board.unit.clone(),
+        board.provenance.to_string(),
+        board.aggregate.clone(),
+        or_empty(row.place),
+        or_empty(row.place_range.map(|(first, _)| first)),
+        or_empty(row.place_range.map(|(_, last)| last)),
+    ];
+    let keys: Vec<String> = keys.iter().map(|key| or_empty(row.key.get(*key))).collect();
+    let last = [
+        row.value.to_string(),
+        or_empty(row.ci95.map(|(low, _)| low)),
+        or_empty(row.ci95.map(|(_, high)| high)),
+        row.n_runs.to_string(),
+        row.n_requests.to_string(),
+        row.flags.join("; "),
+    ];
+    let fixed: Vec<String> = board.fixed.values().cloned().collect();
+    first.into_iter().chain(keys).chain(last).chain(fixed)
+}
+
+fn line(fields: impl Iterator<Item = String>) -> String {
+    let quoted: Vec<String> = fields.map(quoted).collect();
+    quoted.join(",") + "\n"
+}
+
+/// As RFC 4180 has it.
+fn quoted(field: String) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        return format!("\"{}\"", field.replace('"', "\"\""));
+    }
+    field
+}
+
+fn or_empty(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+const FIRST: [&str; 8] = [
+    "metric",
+    "scope",
+    "unit",
+    "provenance",
+    "aggregate",
+    "place",
+    "place_first",
+    "place_last",
+];
+const LAST: [&str; 6] = [
+    "value",
+    "ci95_low",
+    "ci95_high",
+    "n_runs",
+    "n_requests",
+    "flags",
+];

@@ -1,0 +1,305 @@
+//! Documents as text tables of about a hundred columns.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
+use tokwatt_domain::{
+    leaderboard::Board,
+    metrics::{MetricValue, Percentile, PowerReport, RunReport},
+    power::Provenance,
+};
+
+use super::{aggregate, date, flags, interval, keys, name, notes, number, place, shortened, title};
+use crate::query::{Device, Devices, RunDetail, RunLine, Runs};
+
+/// A board.
+pub fn board(board: &Board) -> String {
+    let mut text = format!("{}\n", title(board));
+    text += &list(
+        board
+            .fixed
+            .iter()
+            .map(|(key, value)| format!("{key} {}", shortened(value)))
+            .chain(aggregate(board)),
+    );
+    if !board.rows.is_empty() {
+        text += &format!("\n{}\n", rows(board));
+    }
+    let (short, long) = keys(board);
+    for row in board.rows.iter().filter(|_| !long.is_empty()) {
+        text += &format!("\n{}: {}", name(row, &short), name(row, &long));
+    }
+    text += if long.is_empty() { "" } else { "\n" };
+    text + &paragraphs(&notes(board))
+}
+
+fn rows(board: &Board) -> Table {
+    let (keys, _) = keys(board);
+    let is_measured = board.provenance == Provenance::Measured;
+    let mut head = vec!["place"];
+    head.extend(&keys);
+    head.extend(["value", "95 % interval", "runs"]);
+    head.extend((!is_measured).then_some("provenance"));
+    head.push("flags");
+    let mut table = table(&head);
+    for row in &board.rows {
+        let value_of = |key: &&str| {
+            row.key
+                .get(*key)
+                .map(|value| shortened(value))
+                .unwrap_or_default()
+        };
+        let (words, _) = flags(row);
+        let mut cells = vec![Cell::new(place(row))];
+        cells.extend(keys.iter().map(value_of).map(Cell::new));
+        cells.extend([
+            right(number::short(row.value)),
+            right(interval(row)),
+            right(row.n_runs),
+        ]);
+        cells.extend((!is_measured).then(|| Cell::new(board.provenance)));
+        cells.push(Cell::new(words.join(", ")));
+        table.add_row(cells);
+    }
+    table
+}
+
+/// A list of runs.
+pub fn runs(runs: &Runs) -> String {
+    let mut table = table(&[
+        "run",
+        "started (UTC)",
+        "device",
+        "cell",
+        "no.",
+        "state",
+        "ok",
+        "flags",
+    ]);
+    for line in &runs.runs {
+        table.add_row(run_cells(line));
+    }
+    let problems = runs
+        .runs
+        .iter()
+        .filter_map(|line| Some(format!("run {}: {}", &line.run, line.problem.as_ref()?)));
+    let notes: Vec<String> = problems.chain(runs.notes.iter().cloned()).collect();
+    if runs.runs.is_empty() {
+        return format!("no runs\n{}", paragraphs(&notes));
+    }
+    format!("{table}\n{}", paragraphs(&notes))
+}
+
+fn run_cells(line: &RunLine) -> Vec<Cell> {
+    let start: String = line.run.chars().take(RUN_DIGITS).collect();
+    let ok = match (line.n_succeeded, line.n_requests) {
+        (Some(succeeded), Some(requests)) => format!("{succeeded}/{requests}"),
+        _ => "–".to_owned(),
+    };
+    let unless_measured = line.provenance.iter().filter(|name| *name != "measured");
+    let flags: Vec<&str> = unless_measured
+        .chain(&line.flags)
+        .map(String::as_str)
+        .collect();
+    vec![
+        Cell::new(start),
+        Cell::new(line.started.map_or_else(|| "–".to_owned(), date::utc)),
+        Cell::new(&line.device),
+        Cell::new(line.cell.as_deref().unwrap_or("–")),
+        right(
+            line.repetition
+                .map_or_else(|| "–".to_owned(), |n| n.to_string()),
+        ),
+        Cell::new(&line.state),
+        right(ok),
+        Cell::new(flags.join(", ")),
+    ]
+}
+
+/// Devices.
+pub fn devices(devices: &Devices) -> String {
+    if devices.devices.is_empty() {
+        return "no devices: `tokwatt-agent bench --collector …` makes this machine one\n"
+            .to_owned();
+    }
+    let mut table = table(&[
+        "device",
+        "kind",
+        "agent",
+        "runs",
+        "cells",
+        "last run (UTC)",
+        "unused records",
+        "delivered",
+    ]);
+    for device in &devices.devices {
+        table.add_row(device_cells(device));
+    }
+    format!("{table}\n")
+}
+
+fn device_cells(device: &Device) -> Vec<Cell> {
+    let delivered = device
+        .streams
+        .iter()
+        .map(|stream| stream.through)
+        .sum::<i64>();
+    let kind = device
+        .profile
+        .as_ref()
+        .map(|profile| profile.kind.to_string());
+    vec![
+        Cell::new(&device.device),
+        Cell::new(kind.as_deref().unwrap_or("–")),
+        Cell::new(&device.agent_version),
+        right(device.n_runs),
+        right(device.n_cells),
+        Cell::new(
+            device
+                .last_started
+                .map_or_else(|| "–".to_owned(), date::utc),
+        ),
+        right(device.n_set_aside),
+        right(delivered),
+    ]
+}
+
+/// One run.
+pub fn run(run: &RunDetail) -> String {
+    let line = &run.line;
+    let mut text = format!("run {} on {}: {}\n", line.run, line.device, line.state);
+    if let Some(header) = &run.header {
+        text += &format!(
+            "{}, repetition {}, started {} UTC, {}\n",
+            header.cell.label(),
+            header.repetition,
+            date::utc(header.started.0),
+            header.requests_provenance
+        );
+    }
+    if let Some(problem) = &line.problem {
+        text += &format!("{problem}\n");
+    }
+    if !run.differs.is_empty() {
+        text += &format!(
+            "the agent's own report differs in: {}\n",
+            run.differs.join(", ")
+        );
+    }
+    run.report.as_ref().map_or_else(
+        || text.clone(),
+        |report| format!("{text}{}", figures(report)),
+    )
+}
+
+fn figures(report: &RunReport) -> String {
+    let counts = &report.requests;
+    let mut text = format!(
+        "{} of {} requests succeeded in {} s\n",
+        counts.succeeded,
+        counts.issued,
+        number::short(report.window_s)
+    );
+    let mut table = table(&["figure", "value or median", "p90", "p99"]);
+    for (id, value) in report
+        .metrics
+        .iter()
+        .filter_map(|(id, value)| Some((id, (*value)?)))
+    {
+        table.add_row(match value {
+            MetricValue::Number(value) => vec![Cell::new(id), right(number::short(value))],
+            MetricValue::Distribution(spread) => vec![
+                Cell::new(id),
+                right(percentile(spread.p50)),
+                right(percentile(spread.p90)),
+                right(percentile(spread.p99)),
+            ],
+        });
+    }
+    for (id, value) in report
+        .quality
+        .iter()
+        .filter_map(|(id, value)| Some((id, (*value)?)))
+    {
+        table.add_row(vec![Cell::new(id), right(number::short(value))]);
+    }
+    for power in &report.power {
+        for (id, value) in energies(power) {
+            table.add_row(vec![Cell::new(id), right(number::short(value))]);
+        }
+    }
+    text += &format!("\n{table}\n");
+    let flags = report
+        .flags
+        .iter()
+        .map(|flag| format!("flag {}: {}", flag.id, flag.detail));
+    let reasons = report
+        .reasons
+        .iter()
+        .map(|(key, reason)| format!("no {key}: {reason}"));
+    text + &paragraphs(&flags.chain(reasons).collect::<Vec<_>>())
+}
+
+fn energies(power: &PowerReport) -> Vec<(String, f64)> {
+    let figures = [
+        ("energy", power.energy_j),
+        ("avg_power", power.avg_power_w),
+        ("tok_per_s_per_w", power.tok_per_s_per_w),
+        ("j_per_output_token", power.j_per_output_token),
+        ("j_per_request", power.j_per_request),
+        ("j_per_image", power.j_per_image),
+    ];
+    let named = |(id, value): (&str, Option<f64>)| {
+        Some((format!("{id}@{} ({})", power.scope, power.source), value?))
+    };
+    figures.into_iter().filter_map(named).collect()
+}
+
+fn percentile(percentile: Option<Percentile>) -> String {
+    match percentile {
+        None => "–".to_owned(),
+        Some(Percentile::Value(value)) => number::short(value),
+        Some(Percentile::Failed(_)) => "failed".to_owned(),
+    }
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')))
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(head.to_vec());
+    table
+}
+
+fn right(value: impl ToString) -> Cell {
+    Cell::new(value).set_alignment(CellAlignment::Right)
+}
+
+/// Items after each other, broken between them.
+fn list(items: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    let mut width = 0;
+    for item in items {
+        let length = item.chars().count() + 2;
+        if width > 0 && width + length > COLUMNS {
+            text += "\n";
+            width = 0;
+        }
+        text += &format!("{}{item}", if width > 0 { ", " } else { "" });
+        width += length;
+    }
+    if text.is_empty() { text } else { text + "\n" }
+}
+
+fn paragraphs(notes: &[String]) -> String {
+    let lines: String = notes.iter().map(|note| format!("- {note}\n")).collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\n{lines}")
+    }
+}
+
+const COLUMNS: usize = 100;
+
+/// Enough to tell a million runs apart, and accepted by `runs show`.
+const RUN_DIGITS: usize = 12;

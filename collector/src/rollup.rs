@@ -1,0 +1,157 @@
+//! Finished runs to reports, computed anew from the trace, and runs of a kind to cells.
+//!
+//! This happens beside the deliveries, not in their way: an acknowledgement says that the bytes are safe, not that they are
+//! measured. What is to be done stands in the store (runs that are finished and not measured), so that a crash in between is
+//! repaired by starting again.
+
+mod cell;
+mod verify;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokwatt_domain::{
+    ids::RunId,
+    metrics::{RunReport, measure},
+};
+use tokwatt_proto::{ContractError, Record, assemble};
+
+use crate::store::{CellRow, Measured, Store, StoreError};
+
+/// Measures what is finished.
+pub struct Rollup {
+    store: Arc<Store>,
+    finished: Arc<Notify>,
+    progress: watch::Sender<u64>,
+}
+
+/// Why the roll-up could not.
+#[derive(Debug, thiserror::Error)]
+pub enum RollupError {
+    /// The store could not.
+    #[error("cannot roll up")]
+    Store(#[from] StoreError),
+    /// A report that we wrote ourselves.
+    #[error("cannot read a stored report")]
+    Report(#[from] serde_json::Error),
+}
+
+impl Rollup {
+    /// Looks for work whenever `finished` is notified.
+    pub fn new(store: Arc<Store>, finished: Arc<Notify>) -> Self {
+        Self {
+            store,
+            finished,
+            progress: watch::Sender::new(0),
+        }
+    }
+
+    /// Counts the runs that were settled: changes with each.
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.progress.subscribe()
+    }
+
+    /// Measures until `stopping`; begins with what an earlier life left.
+    pub async fn run(self, stopping: CancellationToken) {
+        while !stopping.is_cancelled() {
+            let pause = match self.settle_all(&stopping).await {
+                Ok(()) => Duration::MAX,
+                Err(error) => {
+                    tracing::error!(%error, source = ?std::error::Error::source(&error), "runs wait to be measured");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = self.finished.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+    }
+
+    async fn settle_all(&self, stopping: &CancellationToken) -> Result<(), RollupError> {
+        for run in self.store.unmeasured().await? {
+            if stopping.is_cancelled() {
+                break;
+            }
+            self.settle(run).await?;
+            self.progress.send_modify(|settled| *settled += 1);
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, run: RunId) -> Result<(), RollupError> {
+        let records = self.store.records_of(run).await?;
+        let judged = tokio::task::spawn_blocking(move || judge(&records)).await;
+        let judged = judged.unwrap_or_else(|panic| Err(format!("measuring it failed: {panic}")));
+        match judged {
+            Ok(judged) => self.keep(run, judged).await,
+            Err(problem) => {
+                tracing::warn!(%run, problem, "no report can be made from what was delivered");
+                Ok(self.store.put_unreadable(run, problem).await?)
+            }
+        }
+    }
+
+    async fn keep(&self, run: RunId, judged: Judged) -> Result<(), RollupError> {
+        let Judged { report, differs } = judged;
+        if !differs.is_empty() {
+            tracing::warn!(%run, ?differs, "the agent's report differs from ours");
+        }
+        let key = cell::key(&report);
+        let others = self.store.reports_of_cell(key).await?;
+        let json = serde_json::to_string(&report)?;
+        let mut reports = parse(&others)?;
+        reports.push(report);
+        let measured = Measured {
+            run,
+            report: json,
+            differs,
+            cell: cell::roll_up(&reports),
+        };
+        tracing::info!(%run, "run measured");
+        Ok(self.store.put_measured(measured).await?)
+    }
+}
+
+/// Makes all cells anew from the reports: the same bytes as before, or the cache was wrong.
+///
+/// # Errors
+/// The store could not, or a stored report cannot be read.
+pub async fn rebuild(store: &Store) -> Result<Vec<CellRow>, RollupError> {
+    let rows = store.reports().await?;
+    let texts: Vec<String> = rows.into_iter().map(|row| row.report).collect();
+    let cells = cell::roll_up_all(parse(&texts)?);
+    store.replace_cells(cells.clone()).await?;
+    Ok(cells)
+}
+
+/// A run as we see it.
+struct Judged {
+    report: RunReport,
+    differs: Vec<String>,
+}
+
+fn judge(records: &[Vec<u8>]) -> Result<Judged, String> {
+    let decoded: Result<Vec<Record>, ContractError> =
+        records.iter().map(|bytes| Record::decode(bytes)).collect();
+    let assembled = decoded
+        .and_then(assemble)
+        .map_err(|error| error.to_string())?;
+    let report = measure(&assembled.trace);
+    Ok(Judged {
+        differs: verify::differences(&assembled.report, &report),
+        report,
+    })
+}
+
+fn parse(reports: &[String]) -> Result<Vec<RunReport>, serde_json::Error> {
+    reports
+        .iter()
+        .map(|json| serde_json::from_str(json))
+        .collect()
+}
+
+/// Long enough for somebody to make room on the disk, short enough not to be waited for.
+const RETRY: Duration = Duration::from_secs(10);

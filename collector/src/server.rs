@@ -1,0 +1,158 @@
+//! All of the collector behind one address: built first, run later.
+
+mod services;
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::Notify};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokwatt_proto::{
+    delivery::MESSAGE_BYTES_MAX,
+    v1::{ingest_server::IngestServer, query_server::QueryServer},
+};
+use tonic::transport::Server;
+
+use self::services::Services;
+use crate::{
+    ingest::Ingest,
+    query::Query,
+    rollup::Rollup,
+    settings::Settings,
+    store::{Store, StoreError},
+};
+
+/// A collector that has its address and its database, and serves once it is run.
+pub struct Collector {
+    /// Where it can be reached; the real port where 0 was asked for.
+    pub addr: SocketAddr,
+    listener: TcpListener,
+    store: Arc<Store>,
+}
+
+/// Why the collector could not.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be had.
+    #[error("cannot listen on {addr}: {}", hint(.source))]
+    Listen {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database failed in a way that only a restart can mend.
+    #[error(
+        "the database failed: {0}; start the collector again, it recovers what was acknowledged"
+    )]
+    Broken(String),
+    /// The transport failed.
+    #[error("serving failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+impl Collector {
+    /// Takes address and database; serves nobody yet.
+    ///
+    /// # Errors
+    /// The address is taken or not ours, the database cannot be used.
+    pub async fn bind(settings: &Settings) -> Result<Self, ServeError> {
+        let listen = |source| ServeError::Listen {
+            addr: settings.listen,
+            source,
+        };
+        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let store = Arc::new(Store::open(&settings.data)?);
+        Ok(Self {
+            addr: listener.local_addr().map_err(listen)?,
+            listener,
+            store,
+        })
+    }
+
+    /// Serves until `shutdown`, then takes no more, commits what it has read and stops, at the latest after [`DRAIN`].
+    ///
+    /// # Errors
+    /// The database or the transport failed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let stopping = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let finished = Arc::new(Notify::new());
+        let rollup = Rollup::new(Arc::clone(&self.store), Arc::clone(&finished));
+        let query = Query::new(Arc::clone(&self.store), rollup.progress());
+        tasks.spawn(rollup.run(stopping.clone()));
+        let ingest = Ingest {
+            store: Arc::clone(&self.store),
+            finished,
+            tasks: tasks.clone(),
+            stopping: stopping.clone(),
+        };
+        let incoming = TcpListenerStream::new(self.listener);
+        let serving = transport().serve_with_incoming_shutdown(
+            services(ingest, query),
+            incoming,
+            stopping.clone().cancelled_owned(),
+        );
+        tokio::pin!(serving);
+        let outcome = tokio::select! {
+            served = &mut serving => served.map_err(ServeError::from),
+            reason = self.store.failed() => Err(ServeError::Broken(reason)),
+            () = shutdown => Ok(()),
+        };
+        stopping.cancel();
+        tasks.close();
+        let drained = async { tokio::join!(tasks.wait(), serving) };
+        if outcome.is_ok() && tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!(after = ?DRAIN, "stopped with connections still open");
+        }
+        outcome
+    }
+}
+
+fn services(ingest: Ingest, query: Query) -> Services {
+    Services {
+        ingest: IngestServer::new(ingest)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        query: QueryServer::new(query)
+            .max_decoding_message_size(QUESTION_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX),
+    }
+}
+
+fn transport() -> Server {
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(4 * STREAM_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+}
+
+fn hint(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "the port is in use, perhaps by another collector: stop it, or choose another with --listen (port 0: any)".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// How long stopping may take. Bytes that are read and not committed by then come again: they were not acknowledged.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// Of each stream: full speed on a local network, and a thousand agents in a quarter of a gigabyte.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+
+/// Streams of one connection: a delivery and a few questions.
+const STREAMS_MAX: u32 = 8;
+
+/// A connection whose other end vanished is noticed after both of these.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const QUESTION_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,0 +1,185 @@
+//! What the collector may be told, resolved once: flags over file over defaults.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set; `configs/collector.toml` says what each means.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where agents and command line connect.
+    pub listen: SocketAddr,
+    /// Folder of the database.
+    pub data: PathBuf,
+}
+
+/// What the command line sets.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+}
+
+/// Settings in force, and where each came from. Displays as a settings file.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// In force.
+    pub settings: Settings,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    Flag,
+    File(PathBuf),
+    Default,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// No such file, or not for us.
+    #[error("cannot read the settings file `{path}`")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of another kind.
+    #[error("settings file `{path}`: {problem}")]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Where and what.
+        problem: String,
+    },
+    /// Who listens for everybody must know who is there.
+    #[error(
+        "will not listen on {0}: deliveries are plain text for now, so only this machine may reach them; use 127.0.0.1:PORT or [::1]:PORT"
+    )]
+    NotLoopback(SocketAddr),
+}
+
+impl Settings {
+    /// Flags over file over defaults, checked.
+    ///
+    /// # Errors
+    /// The file cannot be read or says something that is not known; an address that others can reach.
+    pub fn resolve(file: Option<&Path>, flags: &Overrides) -> Result<Resolved, SettingsError> {
+        let (mut settings, named) = match file {
+            None => (Self::default(), toml::Table::new()),
+            Some(path) => read(path)?,
+        };
+        let origin = |key: &'static str, is_flag: bool| match file {
+            _ if is_flag => Origin::Flag,
+            Some(path) if named.contains_key(key) => Origin::File(path.to_owned()),
+            _ => Origin::Default,
+        };
+        let origins = BTreeMap::from([
+            ("listen", origin("listen", flags.listen.is_some())),
+            ("data", origin("data", flags.data.is_some())),
+        ]);
+        settings.listen = flags.listen.unwrap_or(settings.listen);
+        settings.data = flags.data.clone().unwrap_or(settings.data);
+        let settings = settings.check()?;
+        Ok(Resolved { settings, origins })
+    }
+
+    fn check(self) -> Result<Self, SettingsError> {
+        if !self.listen.ip().is_loopback() {
+            return Err(SettingsError::NotLoopback(self.listen));
+        }
+        Ok(self)
+    }
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = toml::Table::try_from(&self.settings).map_err(|_| fmt::Error)?;
+        for (key, value) in &table {
+            let origin = self.origins.get(key.as_str()).unwrap_or(&Origin::Default);
+            let text = value.as_str().unwrap_or_default();
+            writeln!(f, "{key} = {text:?}  # {origin}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7413)),
+            data: PathBuf::from("collector-data"),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<(Settings, toml::Table), SettingsError> {
+    let text = fs::read_to_string(path).map_err(|source| SettingsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let parse = |error: toml::de::Error| SettingsError::Parse {
+        path: path.to_owned(),
+        problem: error.to_string().trim_end().to_owned(),
+    };
+    let settings = toml::from_str(&text).map_err(parse)?;
+    Ok((settings, toml::from_str(&text).map_err(parse)?))
+}
+
+/// The default settings as a file with comments.
+pub const DEFAULT_FILE: &str = include_str!("../../configs/collector.toml");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
+        settings.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_shipped_file_is_complete_and_equal_to_the_defaults() {
+        let shipped: toml::Table = toml::from_str(DEFAULT_FILE).unwrap();
+        let defaults = toml::Table::try_from(Settings::default()).unwrap();
+        assert_eq!(shipped, defaults);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = parse("lissten = '127.0.0.1:1'").unwrap_err();
+        assert!(error.contains("lissten"), "{error}");
+    }
+
+    #[test]
+    fn only_this_machine_may_reach_plain_text() {
+        assert!(parse("listen = '[::1]:7413'").is_ok());
+        for address in ["0.0.0.0:7413", "192.168.1.2:7413", "[::]:7413"] {
+            let error = parse(&format!("listen = '{address}'")).unwrap_err();
+            assert!(
+                error.contains(address) && error.contains("127.0.0.1"),
+                "{error}"
+            );
+        }
+    }
+}

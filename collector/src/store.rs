@@ -1,0 +1,364 @@
+//! The collector's memory: every record as it was received, the runs that they make, and a cache of cells.
+//!
+//! One thread writes, with one connection, in transactions that are on the disk before anybody is told; readers have read-only
+//! connections of their own. The model is `migrations/sqlite/`: integers, bytes, text.
+
+mod admission;
+mod database;
+mod migrations;
+mod reading;
+mod results;
+mod writer;
+
+#[cfg(test)]
+mod conformance;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use rusqlite::{Connection, ErrorCode};
+use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+
+use self::{database::Database, writer::Writer};
+
+pub use self::{
+    admission::{Admitted, Content, Delivery, Received},
+    reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
+    results::{CellRow, Measured},
+};
+
+/// The database of one collector.
+#[derive(Debug)]
+pub struct Store {
+    // Taken when the store closes, so that the thread sees the end of its queue.
+    writer: Option<Writer>,
+    thread: Option<JoinHandle<()>>,
+    database: Database,
+    idle_readers: Arc<Mutex<Vec<Connection>>>,
+    // Held until the writing thread has ended.
+    _lock: File,
+}
+
+/// Why the store could not.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing can be written there.
+    #[error(
+        "cannot write `{path}`: check its owner, and that the disk is not mounted read-only, or name another folder with --data"
+    )]
+    NotWritable {
+        /// Folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file is something else.
+    #[error("`{path}` is not a database: move it away, or name another folder with --data")]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is a database of something else.
+    #[error("`{path}` is not a tokwatt database: move it away, or name another folder with --data")]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a later version.
+    #[error(
+        "`{path}` has schema {found}, this collector knows {known}: install a newer tokwatt-collector"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: usize,
+        /// Ours.
+        known: usize,
+    },
+    /// `quick_check` found something.
+    #[error(
+        "`{path}` is damaged ({verdict}): restore a backup, or name another folder with --data"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found first.
+        verdict: String,
+    },
+    /// Another process has the folder.
+    #[error("another collector uses `{0}`: stop it, or name another folder with --data")]
+    InUse(PathBuf),
+    /// A SQLite with a known way to corrupt files.
+    #[error(
+        "SQLite {0} can corrupt a database that is written and read at once: build with 3.51.3 or later"
+    )]
+    OldSqlite(i32),
+    /// A record does not follow the one before it.
+    #[error("device `{device}`, epoch {epoch}: expected sequence number {expected}, got {got}")]
+    Gap {
+        /// Whose.
+        device: DeviceId,
+        /// In which life of its spool.
+        epoch: u64,
+        /// What would follow.
+        expected: u64,
+        /// What came.
+        got: u64,
+    },
+    /// A sequence number came again with other bytes.
+    #[error(
+        "device `{device}`, epoch {epoch}: sequence number {seq} was delivered before with other bytes: a new spool needs a new epoch"
+    )]
+    Altered {
+        /// Whose.
+        device: DeviceId,
+        /// In which life of its spool.
+        epoch: u64,
+        /// Which record.
+        seq: u64,
+    },
+    /// Nothing more fits.
+    #[error("the collector's disk is full")]
+    Full,
+    /// The writing thread has ended, with the reason if there is one.
+    #[error("the store has stopped: {0}")]
+    Stopped(String),
+    /// Anything else that SQLite says.
+    #[error("the database failed")]
+    Sqlite(#[source] rusqlite::Error),
+}
+
+impl Store {
+    /// Opens or creates the database in `folder`, and takes the folder for this process.
+    ///
+    /// # Errors
+    /// The folder cannot be written or is in use, or what is there is not a database that this version can use.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let (database, lock, connection) = Database::open(folder)?;
+        let (writer, thread) =
+            Writer::start(connection).map_err(|error| StoreError::Stopped(error.to_string()))?;
+        Ok(Self {
+            writer: Some(writer),
+            thread: Some(thread),
+            database,
+            idle_readers: Arc::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Notes that a device said hello; returns the watermark that it continues from.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn greet(
+        &self,
+        device: DeviceId,
+        epoch: Epoch,
+        agent_version: String,
+    ) -> Result<Seq, StoreError> {
+        self.write(move |connection| admission::greet(connection, &device, epoch, &agent_version))
+            .await
+    }
+
+    /// Commits consecutive records, each once, for ever, and returns the new watermark.
+    ///
+    /// # Errors
+    /// [`StoreError::Gap`] and [`StoreError::Altered`] store nothing of the delivery; [`StoreError::Full`] likewise, try later.
+    pub async fn admit(&self, delivery: Delivery) -> Result<Admitted, StoreError> {
+        self.write(move |connection| admission::admit(connection, &delivery))
+            .await
+    }
+
+    /// Keeps what a finished run came to. A run that is not waiting for it is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn put_measured(&self, measured: Measured) -> Result<(), StoreError> {
+        self.write(move |connection| results::put_measured(connection, &measured))
+            .await
+    }
+
+    /// Marks a finished run from which no report can be made.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn put_unreadable(&self, run: RunId, problem: String) -> Result<(), StoreError> {
+        self.write(move |connection| results::put_unreadable(connection, run, &problem))
+            .await
+    }
+
+    /// Replaces all cells: they are a cache over the reports.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn replace_cells(&self, cells: Vec<CellRow>) -> Result<(), StoreError> {
+        self.write(move |connection| results::replace_cells(connection, &cells))
+            .await
+    }
+
+    /// Runs that are delivered and not measured, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn unmeasured(&self) -> Result<Vec<RunId>, StoreError> {
+        self.read(reading::unmeasured).await
+    }
+
+    /// The records of a run as received, in the order of delivery.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn records_of(&self, run: RunId) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.read(move |connection| reading::records_of(connection, run))
+            .await
+    }
+
+    /// Runs, latest start first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        self.read(reading::runs).await
+    }
+
+    /// Runs whose id begins so; `prefix` is hexadecimal digits in lower case.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn runs_named(&self, prefix: String) -> Result<Vec<RunRow>, StoreError> {
+        self.read(move |connection| reading::runs_named(connection, &prefix))
+            .await
+    }
+
+    /// Devices by name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn devices(&self) -> Result<Vec<DeviceRow>, StoreError> {
+        self.read(reading::devices).await
+    }
+
+    /// Records that could not be used, in the order of their names.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        self.read(reading::set_aside).await
+    }
+
+    /// Reports of all measured runs, by run id.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn reports(&self) -> Result<Vec<ReportRow>, StoreError> {
+        self.read(reading::reports).await
+    }
+
+    /// Our reports of a cell's runs as JSON, by run id.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn reports_of_cell(&self, key: [u8; 32]) -> Result<Vec<String>, StoreError> {
+        self.read(move |connection| reading::reports_of_cell(connection, key))
+            .await
+    }
+
+    /// The cache of cells, by key.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn cells(&self) -> Result<Vec<CellRow>, StoreError> {
+        self.read(reading::cells).await
+    }
+
+    /// What the cell of a run comes to, as JSON; `None` before the run is measured.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn cell_of(&self, run: RunId) -> Result<Option<String>, StoreError> {
+        self.read(move |connection| reading::cell_of(connection, run))
+            .await
+    }
+
+    /// Resolves with the reason when the database failed in a way that only a restart can mend.
+    pub async fn failed(&self) -> String {
+        match &self.writer {
+            Some(writer) => writer.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let writer = self.writer.as_ref();
+        let writer = writer.ok_or_else(|| StoreError::Stopped("closed".to_owned()))?;
+        writer.write(task).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = self.database.clone();
+        let idle = Arc::clone(&self.idle_readers);
+        let answer = tokio::task::spawn_blocking(move || {
+            let spare = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match spare {
+                Some(connection) => connection,
+                None => database.reader()?,
+            };
+            let answer = question(&connection)?;
+            idle.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(connection);
+            Ok(answer)
+        });
+        answer
+            .await
+            .map_err(|error| StoreError::Stopped(error.to_string()))?
+    }
+}
+
+impl Drop for Store {
+    /// Ends the writing thread, so that the file is closed cleanly before another may open it.
+    fn drop(&mut self) {
+        self.writer = None;
+        self.idle_readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the writing thread of the store ended with a panic");
+        }
+    }
+}
+
+impl StoreError {
+    /// What failed, if disk or file failed in a way that only opening it anew can mend.
+    fn breakage(&self) -> Option<String> {
+        let Self::Sqlite(error) = self else {
+            return None;
+        };
+        let is_broken = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        );
+        is_broken.then(|| error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Sqlite(error),
+        }
+    }
+}

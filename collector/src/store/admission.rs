@@ -1,0 +1,346 @@
+//! Admission: each record once, for ever, in order, whatever is in it.
+//!
+//! A record is known by (device, epoch, seq), and a run by its id. What cannot be used is kept and set aside with the reason: it
+//! must not stand in the way of what follows it. A run that comes again under another epoch (a spool that was copied) is
+//! recognised by its bytes and not stored twice.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+
+use super::StoreError;
+
+/// Consecutive records of one device.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Whose.
+    pub device: DeviceId,
+    /// In which life of its spool.
+    pub epoch: Epoch,
+    /// In order.
+    pub records: Vec<Received>,
+}
+
+/// A record as it was received, and what it is about.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its position.
+    pub seq: Seq,
+    /// Kept byte for byte.
+    pub bytes: Vec<u8>,
+    /// What it is about.
+    pub content: Content,
+}
+
+/// What the store must know of a record.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A device described itself.
+    Device {
+        /// DeviceProfile as JSON.
+        profile: String,
+    },
+    /// A run begins.
+    Opened {
+        /// Which.
+        run: RunId,
+        /// RunHeader as JSON.
+        header: String,
+        /// By the agent's wall clock, in µs since 1970.
+        started_us: i64,
+    },
+    /// Some of a run's trace.
+    Part {
+        /// Which run.
+        run: RunId,
+    },
+    /// All of a run was sent before this.
+    Finished {
+        /// Which.
+        run: RunId,
+        /// The agent's RunReport as JSON.
+        report: String,
+    },
+    /// It cannot be used, and why.
+    Unusable(String),
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Admitted {
+    /// Everything up to here is committed.
+    pub through: Seq,
+    /// Records that were new.
+    pub stored: u32,
+    /// Of these, those set aside, with the reason.
+    pub set_aside: Vec<(Seq, String)>,
+    /// Runs that this delivery finished.
+    pub finished: u32,
+}
+
+/// The run that a record belongs to, as far as it is known.
+struct KnownRun {
+    device: String,
+    is_open: bool,
+    has_header: bool,
+}
+
+/// Where a record goes.
+enum Verdict {
+    /// Counted with its run, if it has one.
+    Keep(Option<RunId>),
+    /// The run has these bytes already, from another epoch.
+    Held,
+    /// Kept, not counted, and why.
+    SetAside(Option<RunId>, String),
+}
+
+impl Content {
+    fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Opened { run, .. } | Self::Part { run } | Self::Finished { run, .. } => {
+                Some(*run)
+            }
+            Self::Device { .. } | Self::Unusable(_) => None,
+        }
+    }
+}
+
+/// Makes device and stream known; returns the stream's watermark.
+pub(super) fn greet(
+    connection: &Connection,
+    device: &DeviceId,
+    epoch: Epoch,
+    agent_version: &str,
+) -> Result<Seq, StoreError> {
+    connection.execute(
+        "INSERT INTO device (id, agent_version) VALUES (?1, ?2)
+         ON CONFLICT (id) DO UPDATE SET agent_version = excluded.agent_version",
+        params![device.as_str(), agent_version],
+    )?;
+    connection.execute(
+        "INSERT INTO stream (device, epoch, through) VALUES (?1, ?2, 0) ON CONFLICT DO NOTHING",
+        params![device.as_str(), integer(epoch.0)],
+    )?;
+    watermark(connection, device, epoch)
+}
+
+/// Stores what lies after the watermark and moves it.
+pub(super) fn admit(connection: &Connection, delivery: &Delivery) -> Result<Admitted, StoreError> {
+    let mut admitted = Admitted {
+        through: watermark(connection, &delivery.device, delivery.epoch)?,
+        ..Admitted::default()
+    };
+    for record in &delivery.records {
+        if record.seq <= admitted.through {
+            check_unaltered(connection, delivery, record)?;
+            continue;
+        }
+        check_next(delivery, record.seq, admitted.through)?;
+        store(connection, delivery, record, &mut admitted)?;
+        admitted.through = record.seq;
+    }
+    connection.execute(
+        "UPDATE stream SET through = ?3 WHERE device = ?1 AND epoch = ?2",
+        params![
+            delivery.device.as_str(),
+            integer(delivery.epoch.0),
+            integer(admitted.through.0)
+        ],
+    )?;
+    Ok(admitted)
+}
+
+fn watermark(connection: &Connection, device: &DeviceId, epoch: Epoch) -> Result<Seq, StoreError> {
+    let through: i64 = connection.query_row(
+        "SELECT through FROM stream WHERE device = ?1 AND epoch = ?2",
+        params![device.as_str(), integer(epoch.0)],
+        |row| row.get(0),
+    )?;
+    Ok(Seq(u64::try_from(through).unwrap_or_default()))
+}
+
+fn check_next(delivery: &Delivery, got: Seq, through: Seq) -> Result<(), StoreError> {
+    let expected = through.0 + 1;
+    if got.0 == expected {
+        return Ok(());
+    }
+    Err(StoreError::Gap {
+        device: delivery.device.clone(),
+        epoch: delivery.epoch.0,
+        expected,
+        got: got.0,
+    })
+}
+
+/// A spool that was lost and begun anew under its old epoch would otherwise lose what it has in silence.
+fn check_unaltered(
+    connection: &Connection,
+    delivery: &Delivery,
+    record: &Received,
+) -> Result<(), StoreError> {
+    let is_altered = connection
+        .query_row(
+            "SELECT received <> ?4 FROM record WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            params![
+                delivery.device.as_str(),
+                integer(delivery.epoch.0),
+                integer(record.seq.0),
+                record.bytes
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if is_altered != Some(true) {
+        return Ok(());
+    }
+    Err(StoreError::Altered {
+        device: delivery.device.clone(),
+        epoch: delivery.epoch.0,
+        seq: record.seq.0,
+    })
+}
+
+fn store(
+    connection: &Connection,
+    delivery: &Delivery,
+    record: &Received,
+    admitted: &mut Admitted,
+) -> Result<(), StoreError> {
+    let (run, problem) = match judge(connection, delivery, record)? {
+        Verdict::Held => return Ok(()),
+        Verdict::Keep(run) => (run, None),
+        Verdict::SetAside(run, problem) => (run, Some(problem)),
+    };
+    connection.execute(
+        "INSERT INTO record (device, epoch, seq, run, problem, received) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            delivery.device.as_str(),
+            integer(delivery.epoch.0),
+            integer(record.seq.0),
+            run.map(|run| run.0),
+            problem,
+            record.bytes
+        ],
+    )?;
+    admitted.stored += 1;
+    match problem {
+        None => apply(connection, delivery, record, admitted),
+        Some(problem) => {
+            admitted.set_aside.push((record.seq, problem));
+            Ok(())
+        }
+    }
+}
+
+fn judge(
+    connection: &Connection,
+    delivery: &Delivery,
+    record: &Received,
+) -> Result<Verdict, StoreError> {
+    if let Content::Unusable(problem) = &record.content {
+        return Ok(Verdict::SetAside(None, problem.clone()));
+    }
+    let Some(run) = record.content.run() else {
+        return Ok(Verdict::Keep(None));
+    };
+    let Some(known) = known_run(connection, run)? else {
+        return Ok(Verdict::Keep(Some(run)));
+    };
+    if is_held(connection, delivery, run, &record.bytes)? {
+        return Ok(Verdict::Held);
+    }
+    Ok(match problem_with(&known, delivery, &record.content) {
+        None => Verdict::Keep(Some(run)),
+        Some(problem) => Verdict::SetAside(Some(run), problem),
+    })
+}
+
+fn problem_with(known: &KnownRun, delivery: &Delivery, content: &Content) -> Option<String> {
+    if known.device != delivery.device.as_str() {
+        return Some(format!("its run belongs to device `{}`", known.device));
+    }
+    if !known.is_open {
+        return Some("its run is complete already".to_owned());
+    }
+    let is_second = known.has_header && matches!(content, Content::Opened { .. });
+    is_second.then(|| "its run was opened before, with another header".to_owned())
+}
+
+fn known_run(connection: &Connection, run: RunId) -> Result<Option<KnownRun>, StoreError> {
+    let known = connection.query_row(
+        "SELECT device, state = 'open', header IS NOT NULL FROM run WHERE id = ?1",
+        params![run.0],
+        |row| {
+            Ok(KnownRun {
+                device: row.get(0)?,
+                is_open: row.get(1)?,
+                has_header: row.get(2)?,
+            })
+        },
+    );
+    Ok(known.optional()?)
+}
+
+/// Whether the run has these bytes from another epoch. Within one epoch the sequence number tells.
+fn is_held(
+    connection: &Connection,
+    delivery: &Delivery,
+    run: RunId,
+    bytes: &[u8],
+) -> Result<bool, StoreError> {
+    let is_held = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM record WHERE run = ?1 AND device = ?2 AND epoch <> ?3
+             AND length(received) = length(?4) AND received = ?4)",
+        params![
+            run.0,
+            delivery.device.as_str(),
+            integer(delivery.epoch.0),
+            bytes
+        ],
+        |row| row.get(0),
+    )?;
+    Ok(is_held)
+}
+
+fn apply(
+    connection: &Connection,
+    delivery: &Delivery,
+    record: &Received,
+    admitted: &mut Admitted,
+) -> Result<(), StoreError> {
+    let device = delivery.device.as_str();
+    if let Some(run) = record.content.run() {
+        connection.execute(
+            "INSERT INTO run (id, device, state) VALUES (?1, ?2, 'open') ON CONFLICT DO NOTHING",
+            params![run.0, device],
+        )?;
+    }
+    match &record.content {
+        Content::Device { profile } => connection.execute(
+            "UPDATE device SET profile = ?2 WHERE id = ?1",
+            params![device, profile],
+        )?,
+        Content::Opened {
+            run,
+            header,
+            started_us,
+        } => connection.execute(
+            "UPDATE run SET header = ?2, started_us = ?3 WHERE id = ?1",
+            params![run.0, header, started_us],
+        )?,
+        Content::Finished { run, report } => {
+            admitted.finished += 1;
+            connection.execute(
+                "UPDATE run SET state = 'finished', agent_report = ?2 WHERE id = ?1",
+                params![run.0, report],
+            )?
+        }
+        Content::Part { .. } | Content::Unusable(_) => 0,
+    };
+    Ok(())
+}
+
+/// SQLite's integers are signed. Epochs and sequence numbers beyond 2^63 are refused at the door.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

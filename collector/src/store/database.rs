@@ -1,0 +1,122 @@
+//! Opens the database file: which SQLite, which pragmas, who else has it, and what to say when it will not open.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{StoreError, migrations};
+
+/// The collector's files in its data folder.
+#[derive(Clone, Debug)]
+pub(super) struct Database {
+    path: PathBuf,
+}
+
+impl Database {
+    /// Takes the folder for this process and returns the one connection that may write, its schema up to date.
+    pub(super) fn open(folder: &Path) -> Result<(Self, File, Connection), StoreError> {
+        let version = rusqlite::version_number();
+        if version < OLDEST_SQLITE {
+            return Err(StoreError::OldSqlite(version));
+        }
+        let lock = lock(folder)?;
+        let database = Self {
+            path: folder.join(FILE_NAME),
+        };
+        let connection = database.writer()?;
+        Ok((database, lock, connection))
+    }
+
+    /// A connection that cannot write.
+    pub(super) fn reader(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.execute_batch(READER_PRAGMAS)?;
+        Ok(connection)
+    }
+
+    fn writer(&self) -> Result<Connection, StoreError> {
+        // A clean close removes the write-ahead log; one that is left tells of a crash.
+        let was_unclean =
+            fs::metadata(self.path.with_extension("sqlite-wal")).is_ok_and(|log| log.len() > 0);
+        let opened = Connection::open(&self.path).and_then(|mut connection| {
+            connection.execute_batch(WRITER_PRAGMAS)?;
+            migrations::stamp(&mut connection)?;
+            Ok(connection)
+        });
+        let mut connection = opened.map_err(|error| self.explain(error))?;
+        if was_unclean {
+            self.check(&connection)?;
+        }
+        migrations::migrate(&mut connection, &self.path)?;
+        Ok(connection)
+    }
+
+    fn check(&self, connection: &Connection) -> Result<(), StoreError> {
+        tracing::info!("the last stop was not clean, checking the database");
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict == "ok" {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            path: self.path.clone(),
+            verdict,
+        })
+    }
+
+    fn explain(&self, error: rusqlite::Error) -> StoreError {
+        let path = self.path.clone();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => StoreError::NotADatabase { path },
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                StoreError::NotWritable {
+                    path,
+                    source: error.into(),
+                }
+            }
+            _ => error.into(),
+        }
+    }
+}
+
+/// Two collectors on one folder would each believe that they alone write.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let not_writable = |source: std::io::Error| StoreError::NotWritable {
+        path: folder.to_owned(),
+        source: source.into(),
+    };
+    fs::create_dir_all(folder).map_err(not_writable)?;
+    let lock = File::create(folder.join("collector.lock")).map_err(not_writable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(not_writable(error)),
+    }
+}
+
+/// Before 3.51.3 two connections that write and checkpoint at once could corrupt the file (sqlite.org, "WAL-reset bug").
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+const FILE_NAME: &str = "collector.sqlite";
+
+/// FULL: an acknowledged record survives a power cut. Memory mapping stays off: corruption was reported with it.
+const WRITER_PRAGMAS: &str = "
+    PRAGMA busy_timeout = 5000;
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA foreign_keys = ON;
+    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA journal_size_limit = 67108864;
+    PRAGMA cell_size_check = ON;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA mmap_size = 0;";
+
+const READER_PRAGMAS: &str = "
+    PRAGMA busy_timeout = 5000;
+    PRAGMA query_only = ON;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA mmap_size = 0;";

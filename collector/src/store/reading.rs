@@ -1,0 +1,263 @@
+//! What readers ask of the database.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokwatt_domain::ids::RunId;
+
+use super::CellRow;
+
+/// A run as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RunRow {
+    /// Its name.
+    pub run: RunId,
+    /// Where it ran.
+    pub device: String,
+    /// How far it has come.
+    pub state: State,
+    /// RunHeader as JSON, once it was delivered.
+    pub header: Option<String>,
+    /// The agent's RunReport as JSON, once the run is finished.
+    pub agent_report: Option<String>,
+    /// Our RunReport as JSON, once it is complete.
+    pub report: Option<String>,
+    /// Keys in which the two differ.
+    pub differs: Vec<String>,
+    /// Why it is unreadable.
+    pub problem: Option<String>,
+}
+
+/// A measured run, as the ranking reads it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReportRow {
+    /// Our RunReport as JSON.
+    pub report: String,
+    /// Whether the agent's differs.
+    pub differs: bool,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// Not all of it is here.
+    Open,
+    /// All of it is here, and not measured yet.
+    Finished,
+    /// All of it is here, and its report is made from its trace.
+    Complete,
+    /// No report can be made from what was delivered.
+    Unreadable,
+}
+
+/// A device and what it delivered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeviceRow {
+    /// Its name.
+    pub device: String,
+    /// Of the agent that last said hello.
+    pub agent_version: String,
+    /// DeviceProfile as JSON, once it was delivered.
+    pub profile: Option<String>,
+    /// Runs, in whatever state.
+    pub n_runs: u32,
+    /// Cells among its measured runs.
+    pub n_cells: u32,
+    /// Records that could not be used.
+    pub n_set_aside: u32,
+    /// Start of its latest run, in µs since 1970.
+    pub last_started_us: Option<i64>,
+    /// How far each life of its spool was delivered.
+    pub streams: Vec<StreamRow>,
+}
+
+/// How far one life of a spool was delivered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamRow {
+    /// Which life.
+    pub epoch: i64,
+    /// Everything up to here is committed.
+    pub through: i64,
+}
+
+/// A record that could not be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SetAside {
+    /// Whose.
+    pub device: String,
+    /// In which life of its spool.
+    pub epoch: i64,
+    /// Its position.
+    pub seq: i64,
+    /// Why.
+    pub problem: String,
+}
+
+impl State {
+    /// The name under which it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Finished => "finished",
+            Self::Complete => "complete",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "finished" => Self::Finished,
+            "complete" => Self::Complete,
+            "unreadable" => Self::Unreadable,
+            _ => Self::Open,
+        }
+    }
+}
+
+pub(super) fn unmeasured(connection: &Connection) -> rusqlite::Result<Vec<RunId>> {
+    let mut statement = connection
+        .prepare_cached("SELECT id FROM run WHERE state = 'finished' ORDER BY started_us, id")?;
+    let runs = statement.query_map([], |row| row.get(0).map(RunId))?;
+    runs.collect()
+}
+
+pub(super) fn records_of(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT received FROM record WHERE run = ?1 AND problem IS NULL ORDER BY epoch, seq",
+    )?;
+    let records = statement.query_map(params![run.0], |row| row.get(0))?;
+    records.collect()
+}
+
+pub(super) fn runs(connection: &Connection) -> rusqlite::Result<Vec<RunRow>> {
+    let mut statement =
+        connection.prepare_cached(&format!("{SELECT_RUN} ORDER BY started_us DESC, id"))?;
+    let runs = statement.query_map([], run_row)?;
+    runs.collect()
+}
+
+pub(super) fn runs_named(connection: &Connection, prefix: &str) -> rusqlite::Result<Vec<RunRow>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "{SELECT_RUN} WHERE substr(lower(hex(id)), 1, length(?1)) = ?1 ORDER BY id"
+    ))?;
+    let runs = statement.query_map(params![prefix], run_row)?;
+    runs.collect()
+}
+
+pub(super) fn devices(connection: &Connection) -> rusqlite::Result<Vec<DeviceRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, agent_version, profile,
+             (SELECT count(*) FROM run WHERE run.device = device.id),
+             (SELECT count(*) FROM cell WHERE cell.device = device.id),
+             (SELECT count(*) FROM record WHERE record.device = device.id AND problem IS NOT NULL),
+             (SELECT max(started_us) FROM run WHERE run.device = device.id)
+         FROM device ORDER BY id",
+    )?;
+    let devices = statement.query_map([], |row| {
+        let device: String = row.get(0)?;
+        Ok(DeviceRow {
+            streams: streams(connection, &device)?,
+            device,
+            agent_version: row.get(1)?,
+            profile: row.get(2)?,
+            n_runs: row.get(3)?,
+            n_cells: row.get(4)?,
+            n_set_aside: row.get(5)?,
+            last_started_us: row.get(6)?,
+        })
+    })?;
+    devices.collect()
+}
+
+pub(super) fn set_aside(connection: &Connection) -> rusqlite::Result<Vec<SetAside>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT device, epoch, seq, problem FROM record WHERE problem IS NOT NULL
+         ORDER BY device, epoch, seq",
+    )?;
+    let records = statement.query_map([], |row| {
+        Ok(SetAside {
+            device: row.get(0)?,
+            epoch: row.get(1)?,
+            seq: row.get(2)?,
+            problem: row.get(3)?,
+        })
+    })?;
+    records.collect()
+}
+
+pub(super) fn reports(connection: &Connection) -> rusqlite::Result<Vec<ReportRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT report, differs <> '[]' FROM run WHERE state = 'complete' ORDER BY id",
+    )?;
+    let reports = statement.query_map([], |row| {
+        Ok(ReportRow {
+            report: row.get(0)?,
+            differs: row.get(1)?,
+        })
+    })?;
+    reports.collect()
+}
+
+pub(super) fn reports_of_cell(
+    connection: &Connection,
+    key: [u8; 32],
+) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT report FROM run WHERE cell = ?1 ORDER BY id")?;
+    let reports = statement.query_map(params![key], |row| row.get(0))?;
+    reports.collect()
+}
+
+pub(super) fn cells(connection: &Connection) -> rusqlite::Result<Vec<CellRow>> {
+    let mut statement =
+        connection.prepare_cached("SELECT key, device, name, rollup FROM cell ORDER BY key")?;
+    let cells = statement.query_map([], |row| {
+        Ok(CellRow {
+            key: row.get(0)?,
+            device: row.get(1)?,
+            name: row.get(2)?,
+            rollup: row.get(3)?,
+        })
+    })?;
+    cells.collect()
+}
+
+pub(super) fn cell_of(connection: &Connection, run: RunId) -> rusqlite::Result<Option<String>> {
+    let rollup = connection.query_row(
+        "SELECT cell.rollup FROM run JOIN cell ON cell.key = run.cell WHERE run.id = ?1",
+        params![run.0],
+        |row| row.get(0),
+    );
+    rollup.optional()
+}
+
+fn streams(connection: &Connection, device: &str) -> rusqlite::Result<Vec<StreamRow>> {
+    let mut statement = connection
+        .prepare_cached("SELECT epoch, through FROM stream WHERE device = ?1 ORDER BY epoch")?;
+    let streams = statement.query_map(params![device], |row| {
+        Ok(StreamRow {
+            epoch: row.get(0)?,
+            through: row.get(1)?,
+        })
+    })?;
+    streams.collect()
+}
+
+fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let state: String = row.get(2)?;
+    let differs: Option<String> = row.get(6)?;
+    Ok(RunRow {
+        run: RunId(row.get(0)?),
+        device: row.get(1)?,
+        state: State::parse(&state),
+        header: row.get(3)?,
+        agent_report: row.get(4)?,
+        report: row.get(5)?,
+        // Written by us as a list of texts.
+        differs: differs
+            .and_then(|json| serde_json::from_str(&json).ok())
+            .unwrap_or_default(),
+        problem: row.get(7)?,
+    })
+}
+
+const SELECT_RUN: &str =
+    "SELECT id, device, state, header, agent_report, report, differs, problem FROM run";

@@ -1,0 +1,74 @@
+//! What was made of a run: its report, where it differs from the agent's, and the cache of its cell.
+
+use rusqlite::{Connection, params};
+use tokwatt_domain::ids::RunId;
+
+use super::StoreError;
+
+/// A run's report, and its cell with this run in it.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Which run.
+    pub run: RunId,
+    /// Our RunReport as JSON.
+    pub report: String,
+    /// Keys in which the agent's report differs.
+    pub differs: Vec<String>,
+    /// Its cell.
+    pub cell: CellRow,
+}
+
+/// A configuration that was run, and what its repetitions come to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CellRow {
+    /// SHA-256 of `name`.
+    pub key: [u8; 32],
+    /// On which device.
+    pub device: String,
+    /// Device, identity and configuration as JSON.
+    pub name: String,
+    /// Number of runs and the spread of every figure, as JSON.
+    pub rollup: String,
+}
+
+/// Moves a run from finished to complete.
+pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Result<(), StoreError> {
+    let differs = serde_json::Value::from(measured.differs.clone()).to_string();
+    let changed = connection.execute(
+        "UPDATE run SET state = 'complete', report = ?2, differs = ?3, cell = ?4
+         WHERE id = ?1 AND state = 'finished'",
+        params![measured.run.0, measured.report, differs, measured.cell.key],
+    )?;
+    if changed == 0 {
+        return Ok(());
+    }
+    put_cell(connection, &measured.cell)
+}
+
+/// Moves a run from finished to unreadable.
+pub(super) fn put_unreadable(
+    connection: &Connection,
+    run: RunId,
+    problem: &str,
+) -> Result<(), StoreError> {
+    connection.execute(
+        "UPDATE run SET state = 'unreadable', problem = ?2 WHERE id = ?1 AND state = 'finished'",
+        params![run.0, problem],
+    )?;
+    Ok(())
+}
+
+/// Empties the cache and fills it.
+pub(super) fn replace_cells(connection: &Connection, cells: &[CellRow]) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM cell", [])?;
+    cells.iter().try_for_each(|cell| put_cell(connection, cell))
+}
+
+fn put_cell(connection: &Connection, cell: &CellRow) -> Result<(), StoreError> {
+    connection.execute(
+        "INSERT INTO cell (key, device, name, rollup) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (key) DO UPDATE SET rollup = excluded.rollup",
+        params![cell.key, cell.device, cell.name, cell.rollup],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The one thread that writes: what waits together is committed together, and answered after the commit.
+
+use std::thread;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::StoreError;
+
+/// Hands work to the writing thread.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+/// Does its part of a transaction.
+type Job = Box<dyn FnOnce(&Connection) -> Done + Send>;
+
+/// A part that is done, before the commit.
+struct Done {
+    /// Called when the commit is decided.
+    answer: Box<dyn FnOnce(Result<(), StoreError>)>,
+    /// Set if the disk or the file failed under it.
+    breakage: Option<String>,
+}
+
+impl Writer {
+    /// Starts the thread; it ends, and closes the connection, when the last `Writer` is gone.
+    pub(super) fn start(connection: Connection) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
+        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+        let (failed, failure) = watch::channel(None);
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                if let Err(reason) = write_until_closed(&connection, waiting) {
+                    tracing::error!(reason, "the database cannot be trusted any more, stopping");
+                    failed.send_replace(Some(reason));
+                }
+            })?;
+        Ok((Self { jobs, failure }, thread))
+    }
+
+    /// Runs `task` in a transaction; its result comes back once that is committed. A task that fails leaves nothing
+    /// behind and does not disturb those committed with it.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let outcome = in_savepoint(connection, task);
+            Done {
+                breakage: outcome.as_ref().err().and_then(StoreError::breakage),
+                // Who asked may have gone away; what it asked for is done all the same.
+                answer: Box::new(move |commit| {
+                    drop(sender.send(outcome.and_then(|value| commit.map(|()| value))));
+                }),
+            }
+        });
+        self.jobs.send(job).await.map_err(|_| self.stopped())?;
+        answer.await.map_err(|_| self.stopped())?
+    }
+
+    /// Resolves with the reason when the database failed in a way that only a restart can mend.
+    pub(super) async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The thread ended in good order: there will be no failure.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn stopped(&self) -> StoreError {
+        StoreError::Stopped(self.failure.borrow().clone().unwrap_or_default())
+    }
+}
+
+/// Works until nobody can ask any more.
+///
+/// An error is fatal: after a failed fsync the page cache may hold what the disk does not, and only opening the file anew tells.
+fn write_until_closed(
+    connection: &Connection,
+    mut waiting: mpsc::Receiver<Job>,
+) -> Result<(), String> {
+    while let Some(first) = waiting.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP_MAX
+            && let Ok(next) = waiting.try_recv()
+        {
+            group.push(next);
+        }
+        commit(connection, group)?;
+    }
+    Ok(())
+}
+
+fn commit(connection: &Connection, group: Vec<Job>) -> Result<(), String> {
+    let begun = connection.execute_batch("BEGIN IMMEDIATE");
+    begun.map_err(|error| error.to_string())?;
+    let done: Vec<Done> = group.into_iter().map(|job| job(connection)).collect();
+    let breakage = done.iter().find_map(|done| done.breakage.clone());
+    let decision = match breakage {
+        Some(reason) => Decision::Fatal(reason),
+        None => decide(connection),
+    };
+    for done in done {
+        (done.answer)(match &decision {
+            Decision::Committed => Ok(()),
+            Decision::Full => Err(StoreError::Full),
+            Decision::Fatal(reason) => Err(StoreError::Stopped(reason.clone())),
+        });
+    }
+    match decision {
+        Decision::Fatal(reason) => Err(reason),
+        Decision::Committed | Decision::Full => Ok(()),
+    }
+}
+
+enum Decision {
+    Committed,
+    Full,
+    Fatal(String),
+}
+
+fn decide(connection: &Connection) -> Decision {
+    // A full disk makes SQLite roll back the whole transaction by itself; there is nothing left to commit then.
+    if connection.is_autocommit() {
+        return Decision::Full;
+    }
+    let Err(error) = connection.execute_batch("COMMIT") else {
+        return Decision::Committed;
+    };
+    if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
+        return Decision::Fatal(error.to_string());
+    }
+    if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
+        return Decision::Full;
+    }
+    Decision::Fatal(error.to_string())
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    task: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    if connection.is_autocommit() {
+        return Err(StoreError::Full);
+    }
+    connection.execute_batch("SAVEPOINT task")?;
+    let outcome = task(connection);
+    if !connection.is_autocommit() {
+        let undo = if outcome.is_err() {
+            "ROLLBACK TO task;"
+        } else {
+            ""
+        };
+        connection.execute_batch(&format!("{undo} RELEASE task"))?;
+    }
+    outcome
+}
+
+/// Enough to keep the disk busy while a commit runs; beyond it, streams wait.
+const WAITING_MAX: usize = 64;
+
+/// Most tasks in one commit, so that the first of them does not wait long.
+const GROUP_MAX: usize = 64;

@@ -1,0 +1,7 @@
+//! The collector from outside: real deliveries over loopback, and its binary.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod agent;
+mod command_line;
+mod delivery;
