@@ -17,3 +17,18 @@ pub mod picture;
 
 /// Scenes with known truth, from a seed.
 pub mod scene;
+
+/// Direct questions: where one object is relative to another.
+pub mod relation;
+
+/// A named, versioned list of tasks over pictures, read from TOML.
+pub mod suite;
+
+/// A folder of one's own pictures, with what is known about them.
+pub mod folder;
+
+/// A suite laid out: which questions about which pictures, in which order.
+pub mod plan;
+
+/// Scenes as files, for people to look at.
+pub mod gallery;
