@@ -152,7 +152,10 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a command that could not run")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last word of a command that could not run"
+)]
 fn complain(error: &anyhow::Error) {
     eprintln!("tokwatt-agent: {error:#}");
 }

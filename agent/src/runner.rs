@@ -18,8 +18,7 @@ use tokwatt_domain::{
     metrics::{RunReport, measure},
     power::Provenance,
     run::{
-        Cell, Configuration, IdleBaseline, Identity, LoadTime, RunEnd, RunHeader,
-        RunTrace, Segment,
+        Cell, Configuration, Identity, IdleBaseline, LoadTime, RunEnd, RunHeader, RunTrace, Segment,
     },
     workload::{CachePolicy, Load, Sampling},
 };
@@ -31,7 +30,7 @@ use crate::{
     device::HostRoot,
     power::sampler::Sampler,
     spool::{Spool, SpoolError},
-    workload::{Plan, PlannedCell},
+    workload::plan::{Plan, PlannedCell},
 };
 
 mod closed_loop;
@@ -98,6 +97,7 @@ pub struct Group {
 }
 
 /// What a bench came to.
+#[derive(Default)]
 pub struct Outcome {
     /// One for each run, in order.
     pub reports: Vec<RunReport>,
@@ -203,7 +203,8 @@ impl Runner {
                     if self.stop.is_cancelled() {
                         return Ok(());
                     }
-                    let header = self.header(plan, planned, group, &loaded, repetition, concurrency);
+                    let header =
+                        self.header(plan, planned, group, &loaded, repetition, concurrency);
                     tally.tell(Progress::Run {
                         number: outcome.reports.len() + 1,
                         total,
@@ -229,10 +230,11 @@ impl Runner {
         tally: &mut Tally<'_>,
     ) -> Result<RunTrace, RunnerError> {
         let run = header.run;
+        let identity = header.cell.identity.clone();
         let drive = closed_loop::Drive {
             backend: &*group.backend,
             cell: planned,
-            identity: &header.cell.identity,
+            identity: &identity,
             timeout: self.settings.timeout,
             clock: &*self.clock,
             stop: &self.stop,
@@ -268,7 +270,9 @@ impl Runner {
         loaded: &Loaded,
         asked: usize,
     ) -> (Segment, RunEnd) {
-        let memory = loaded.memory.watch(group.backend.process(), self.clock.clone());
+        let memory = loaded
+            .memory
+            .watch(group.backend.process(), self.clock.clone());
         let quiet = self.quiet.close().await;
         let driven = drive.segment(asked).await;
         drop(quiet);
@@ -291,11 +295,7 @@ impl Runner {
         (segment, end)
     }
 
-    async fn finish(
-        &self,
-        trace: RunTrace,
-        outcome: &mut Outcome,
-    ) -> Result<(), RunnerError> {
+    async fn finish(&self, trace: RunTrace, outcome: &mut Outcome) -> Result<(), RunnerError> {
         let report = measure(&trace);
         self.keep(vec![Record::RunFinished {
             run: trace.header.run,
@@ -419,16 +419,6 @@ impl Runner {
         let per_pass: usize = plan.cells.iter().map(|cell| cell.items.len()).sum();
         let passes = groups.len() * self.settings.repeat as usize * self.settings.concurrency.len();
         (per_pass * passes) as u64
-    }
-}
-
-impl Default for Outcome {
-    fn default() -> Self {
-        Self {
-            reports: Vec::new(),
-            traces: Vec::new(),
-            is_cancelled: false,
-        }
     }
 }
 

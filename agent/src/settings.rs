@@ -181,7 +181,11 @@ impl Settings {
                 self.power_interval.value.as_millis().to_string(),
                 self.power_interval.origin,
             ),
-            ("power.tegrastats", path(&self.tegrastats), self.tegrastats.origin),
+            (
+                "power.tegrastats",
+                path(&self.tegrastats),
+                self.tegrastats.origin,
+            ),
         ]
     }
 }

@@ -119,7 +119,8 @@ impl Uplink {
         let mut credits = 0;
         let mut sent = Seq(0);
         loop {
-            let is_idle = credits == 0 || !self.send_next(&uploads, &mut sent, &mut credits).await?;
+            let is_idle =
+                credits == 0 || !self.send_next(&uploads, &mut sent, &mut credits).await?;
             tokio::select! {
                 ack = acks.next() => {
                     let ack = ack.ok_or(LinkError::Closed)?.map_err(refused)?;
@@ -192,10 +193,7 @@ impl Uplink {
     }
 }
 
-async fn send(
-    uploads: &mpsc::Sender<v1::Upload>,
-    kind: v1::upload::Kind,
-) -> Result<(), LinkError> {
+async fn send(uploads: &mpsc::Sender<v1::Upload>, kind: v1::upload::Kind) -> Result<(), LinkError> {
     uploads
         .send(v1::Upload { kind: Some(kind) })
         .await

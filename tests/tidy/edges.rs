@@ -59,10 +59,7 @@ const COLLECTOR: Edges = &[
         "server",
         &["ingest", "query", "rollup", "settings", "store"],
     ),
-    (
-        "cli",
-        &["query", "report", "server", "settings"],
-    ),
+    ("cli", &["query", "report", "server", "settings"]),
 ];
 
 /// Parts of the standard library that reach outside of the program.

@@ -6,12 +6,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tokwatt_domain::{
-    device::DeviceProfile,
-    power::Provenance,
-    run::RunEnd,
-    workload::Sampling,
-};
+use tokwatt_domain::{device::DeviceProfile, power::Provenance, run::RunEnd, workload::Sampling};
 
 use super::{Exit, Format, General, runtime, stop};
 use crate::{
@@ -21,7 +16,10 @@ use crate::{
     settings::Given,
     spool::Spool,
     uplink::{Address, LinkState, Uplink},
-    workload::{Plan, PlanOptions, Suite},
+    workload::{
+        plan::{Plan, PlanOptions},
+        suite::Suite,
+    },
 };
 
 mod bundle;
@@ -115,7 +113,11 @@ struct Delivery {
 
 pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let settings = general.settings(given(&args))?;
-    let address = settings.collector.value.as_deref().map(str::parse::<Address>);
+    let address = settings
+        .collector
+        .value
+        .as_deref()
+        .map(str::parse::<Address>);
     let address = address.transpose().context("--collector")?;
     let plan = plan(&args)?;
     let root = HostRoot::at(&settings.host_root.value);
@@ -134,7 +136,10 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         let grown = Arc::new(Notify::new());
         let instruments = instruments::start(&settings, &device, &root, &clock)?;
         let mut bar = progress::Bar::start();
-        instruments.why.iter().for_each(|why| bar.show(Progress::Stage(why.clone())));
+        instruments
+            .why
+            .iter()
+            .for_each(|why| bar.show(Progress::Stage(why.clone())));
         let runner = Runner {
             device: device.clone(),
             clock,
@@ -148,7 +153,9 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
             stop,
         };
         let delivery = address.map(|address| Delivery::start(address, &runner, grown, &tasks));
-        let outcome = runner.bench(&plan, &groups, &mut |step| bar.show(step)).await;
+        let outcome = runner
+            .bench(&plan, &groups, &mut |step| bar.show(step))
+            .await;
         bar.end();
         // Delivered before the outcome is looked at: what was measured before an error is safe all the same.
         let delivered = match delivery {
@@ -162,7 +169,14 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     if let Some(out) = &args.out {
         bundle::write(out, &document, &outcome.traces)?;
     }
-    show(&args, &device, &outcome, &document, delivered.as_deref(), &spool)?;
+    show(
+        &args,
+        &device,
+        &outcome,
+        &document,
+        delivered.as_deref(),
+        &spool,
+    )?;
     Ok(exit(&outcome))
 }
 
@@ -234,12 +248,7 @@ fn exit(outcome: &Outcome) -> Exit {
 }
 
 impl Delivery {
-    fn start(
-        address: Address,
-        runner: &Runner,
-        grown: Arc<Notify>,
-        tasks: &TaskTracker,
-    ) -> Self {
+    fn start(address: Address, runner: &Runner, grown: Arc<Notify>, tasks: &TaskTracker) -> Self {
         let (state, link) = watch::channel(LinkState::Connecting);
         let uplink = Uplink {
             address: address.clone(),
@@ -268,7 +277,9 @@ impl Delivery {
             let state = self.link.borrow_and_update().clone();
             let verdict = match state {
                 _ if waiting == 0 => Some(format!("delivered to {}", self.address)),
-                LinkState::Down { reason } => Some(format!("not delivered to {}: {reason}", self.address)),
+                LinkState::Down { reason } => {
+                    Some(format!("not delivered to {}: {reason}", self.address))
+                }
                 LinkState::Connecting | LinkState::Delivered { .. } => None,
             };
             if let Some(verdict) = verdict {

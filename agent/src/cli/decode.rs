@@ -23,7 +23,11 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<Exit> {
     } else {
         whole(args.kind, input)?
     };
-    Ok(if unread == 0 { Exit::Done } else { Exit::FoundWrong })
+    Ok(if unread == 0 {
+        Exit::Done
+    } else {
+        Exit::FoundWrong
+    })
 }
 
 /// A line that cannot be read is reported and counted, and the next one is read.

@@ -34,7 +34,9 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
     };
     let settings = general.settings(given)?;
     let Some(url) = &settings.collector.value else {
-        bail!("no collector to deliver to; name one with --collector URL or `collector.url` in the configuration");
+        bail!(
+            "no collector to deliver to; name one with --collector URL or `collector.url` in the configuration"
+        );
     };
     let address: Address = url.parse().context("--collector")?;
     let now = SystemClock::start().wall();
@@ -65,6 +67,10 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
         }
         delivery.await?;
         let waiting = spool.status()?.waiting_records;
-        Ok(if waiting == 0 { Exit::Done } else { Exit::FoundWrong })
+        Ok(if waiting == 0 {
+            Exit::Done
+        } else {
+            Exit::FoundWrong
+        })
     })
 }

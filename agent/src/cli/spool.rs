@@ -39,9 +39,21 @@ pub(super) fn spool(general: General, args: &SpoolArgs) -> anyhow::Result<Exit> 
         writeln!(out)?;
     } else {
         writeln!(out, "file             {}", spool.path().display())?;
-        writeln!(out, "waiting          {} records, {} bytes", status.waiting_records, status.waiting_bytes)?;
-        writeln!(out, "limit            {} bytes", settings.spool_bytes_max.value)?;
-        writeln!(out, "last number      {} of epoch {}", status.last.0, status.epoch.0)?;
+        writeln!(
+            out,
+            "waiting          {} records, {} bytes",
+            status.waiting_records, status.waiting_bytes
+        )?;
+        writeln!(
+            out,
+            "limit            {} bytes",
+            settings.spool_bytes_max.value
+        )?;
+        writeln!(
+            out,
+            "last number      {} of epoch {}",
+            status.last.0, status.epoch.0
+        )?;
     }
     Ok(Exit::Done)
 }

@@ -1,11 +1,11 @@
 //! `suites list|show|draw`: what can be asked, and pictures of it.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::Exit;
-use crate::workload::{Suite, draw_to_folder};
+use crate::workload::{gallery::draw_to_folder, picture::Side, suite::Suite};
 
 #[derive(Args)]
 pub(super) struct SuitesArgs {
@@ -27,8 +27,8 @@ enum Action {
         /// Folder to write into; made if it is not there, refused if it is not empty
         out: PathBuf,
         /// How many
-        #[arg(long, default_value_t = 32)]
-        count: u32,
+        #[arg(long, default_value = "32")]
+        count: NonZeroU32,
         /// Where the generator starts
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -53,7 +53,7 @@ pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
             seed,
             size,
         } => {
-            draw_to_folder(folder, *count, *seed, *size)?;
+            draw_to_folder(folder, *count, *seed, Side::new(*size)?)?;
             writeln!(
                 out,
                 "{count} scenes, truth.jsonl and contact_sheet.png are in {}",

@@ -14,7 +14,7 @@ use super::observe::{Observed, observe};
 use crate::{
     backend::{Backend, Question},
     clock::Clock,
-    workload::{Item, PlannedCell},
+    workload::plan::{Item, PlannedCell},
 };
 
 /// Asks a cell's questions.

@@ -15,7 +15,7 @@ use tokwatt_domain::{
 use super::{Group, Loaded, Progress, Runner, Tally, memory};
 use crate::{
     backend::{Backend, BackendError, Event, Question},
-    workload::{Item, Plan},
+    workload::plan::{Item, Plan},
 };
 
 impl Runner {
@@ -36,11 +36,13 @@ impl Runner {
         let card = group.backend.load().await?;
         let first_item = plan.cells.iter().find_map(|cell| cell.items.first());
         let load_time = match first_item {
-            Some(item) => first_token(&*group.backend, item).await?.map(|at| LoadTime {
-                duration: at.since(called),
-                // Whether the pages were cached is not looked at yet, so the weaker word.
-                kind: LoadKind::Warm,
-            }),
+            Some(item) => first_token(&*group.backend, item)
+                .await?
+                .map(|at| LoadTime {
+                    duration: at.since(called),
+                    // Whether the pages were cached is not looked at yet, so the weaker word.
+                    kind: LoadKind::Warm,
+                }),
             None => None,
         };
         idle.extend(self.idle(IdleState::Loaded, tally).await);
@@ -60,15 +62,24 @@ impl Runner {
             return Vec::new();
         }
         let length = self.settings.idle;
-        tally.tell(Progress::Stage(format!("watching idle power for {} s", length.as_secs())));
+        tally.tell(Progress::Stage(format!(
+            "watching idle power for {} s",
+            length.as_secs()
+        )));
         let from = self.clock.now();
         tokio::select! {
             () = tokio::time::sleep(length) => {}
             () = self.stop.cancelled() => return Vec::new(),
         }
-        let window = Window { from, to: self.clock.now() };
+        let window = Window {
+            from,
+            to: self.clock.now(),
+        };
         let traces = self.power(window).await;
-        traces.iter().filter_map(|trace| baseline(trace, window, state)).collect()
+        traces
+            .iter()
+            .filter_map(|trace| baseline(trace, window, state))
+            .collect()
     }
 
     /// What every sensor read over `window`, with the samples around it.
@@ -98,10 +109,7 @@ fn baseline(trace: &PowerTrace, window: Window, state: IdleState) -> Option<Idle
 }
 
 /// When the first generated token of a short answer came.
-async fn first_token(
-    backend: &dyn Backend,
-    item: &Item,
-) -> Result<Option<Stamp>, BackendError> {
+async fn first_token(backend: &dyn Backend, item: &Item) -> Result<Option<Stamp>, BackendError> {
     let mut arrivals = backend.ask(short_question(item, true));
     let mut first = None;
     while let Some(arrival) = arrivals.next().await {

@@ -107,7 +107,10 @@ fn system_bytes(root: &HostRoot) -> Option<u64> {
 /// Σ proportional set size of a process and everything it started.
 fn tree_bytes(process: u32) -> Option<u64> {
     let own = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    let children: u64 = children_of(process).into_iter().filter_map(tree_bytes).sum();
+    let children: u64 = children_of(process)
+        .into_iter()
+        .filter_map(tree_bytes)
+        .sum();
     Some(kib_of(&own, "Pss:")? * 1024 + children)
 }
 

@@ -12,7 +12,7 @@ use tokwatt_domain::{
 use crate::{
     backend::{Arrival, Backend, BackendError, Event, Finish, Question},
     clock::Clock,
-    workload::Item,
+    workload::plan::Item,
 };
 
 /// A request that has ended, one way or another.

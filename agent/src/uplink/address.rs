@@ -75,10 +75,20 @@ mod tests {
         check("http://127.0.0.1:7413", Ok(()));
         check("http://localhost:1/", Ok(()));
         check("http://[::1]:7413", Ok(()));
-        for far in ["http://10.0.0.7:7413", "http://lab.example:7413", "http://127.evil.example:1"] {
+        for far in [
+            "http://10.0.0.7:7413",
+            "http://lab.example:7413",
+            "http://127.evil.example:1",
+        ] {
             check(far, Err(InvalidAddress::NotLoopback(far.to_owned())));
         }
-        for bad in ["", "lab:7413", "https://127.0.0.1:1", "http://127.0.0.1", "http://127.0.0.1:x"] {
+        for bad in [
+            "",
+            "lab:7413",
+            "https://127.0.0.1:1",
+            "http://127.0.0.1",
+            "http://127.0.0.1:x",
+        ] {
             check(bad, Err(InvalidAddress::Form(bad.to_owned())));
         }
     }

@@ -18,6 +18,8 @@ use super::{
 /// Everything that will be asked.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The suite's name.
+    pub suite: String,
     /// The suite's, as far as nothing else is asked: with another seed or own pictures it is another one. With own pictures
     /// it covers those that are asked about. A limit on drawn pictures leaves it: fewer samples of the same work.
     pub digest: Digest,
@@ -149,6 +151,7 @@ impl Plan {
         }
         Ok(Self {
             digest: suite.digest(),
+            suite: suite.name,
             cells,
         })
     }
@@ -165,7 +168,11 @@ impl Plan {
             .map(|task| cell(task, None, &measured, &warm_up))
             .collect();
         match cells.iter().find(|cell| cell.items.is_empty()) {
-            None => Ok(Self { digest, cells }),
+            None => Ok(Self {
+                suite: suite.name.clone(),
+                digest,
+                cells,
+            }),
             Some(cell) => Err(PlanError::NothingToAsk {
                 task: cell.task.clone(),
                 folder,

@@ -9,10 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokwatt_domain::{
-    ids::Digest,
-    workload::{SCORING_VERSION, Scoring},
-};
+use tokwatt_domain::{ids::Digest, metrics::quality, workload::Scoring};
 
 use super::{
     picture::Side,
@@ -199,7 +196,7 @@ impl Suite {
     pub fn digest(&self) -> Digest {
         let canonical = Canonical {
             drawing: DRAWING_VERSION,
-            scoring: SCORING_VERSION,
+            scoring: quality::fingerprint(),
             name: &self.name,
             version: self.version,
             warm_up: self.warm_up,
@@ -286,7 +283,7 @@ impl From<Seed> for u64 {
 #[derive(Serialize)]
 struct Canonical<'a> {
     drawing: u32,
-    scoring: u32,
+    scoring: String,
     name: &'a str,
     version: u32,
     warm_up: u32,

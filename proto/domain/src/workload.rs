@@ -4,9 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Raised whenever an answer may score differently than before; part of every suite's digest.
-pub const SCORING_VERSION: u32 = 1;
-
 /// How answers of a task are scored. Part of the suite, so that a digest names it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

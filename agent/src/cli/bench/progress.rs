@@ -22,7 +22,8 @@ impl Bar {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} requests, {eta} left  {msg}");
+        let style =
+            ProgressStyle::with_template("{bar:24} {pos}/{len} requests, {eta} left  {msg}");
         bar.set_style(style.expect("the template is well formed"));
         Self { bar, is_terminal }
     }
@@ -38,7 +39,10 @@ impl Bar {
                 total,
                 label,
             } => {
-                self.line(&format!("run {number}/{total}  {label}{}", self.time_left()));
+                self.line(&format!(
+                    "run {number}/{total}  {label}{}",
+                    self.time_left()
+                ));
                 self.bar.set_message(label);
             }
             Progress::Requests { done, total } => {
@@ -52,7 +56,10 @@ impl Bar {
         self.bar.finish_and_clear();
     }
 
-    #[expect(clippy::print_stderr, reason = "progress is for whoever watches, not for the result")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "progress is for whoever watches, not for the result"
+    )]
     fn line(&self, text: &str) {
         if !self.is_terminal {
             eprintln!("{text}");

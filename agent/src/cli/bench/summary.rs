@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Write, path::Path};
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use tokwatt_domain::{
     device::DeviceProfile,
     metrics::{MetricValue, Percentile, PowerReport, RunReport, spread},
@@ -66,12 +66,24 @@ pub(super) fn write_whereabouts(
 }
 
 fn write_device(out: &mut impl Write, device: &DeviceProfile) -> anyhow::Result<()> {
-    let facts = ["board_model", "cpu_model", "memory_total_bytes", "kernel", "power_mode"];
+    let facts = [
+        "board_model",
+        "cpu_model",
+        "memory_total_bytes",
+        "kernel",
+        "power_mode",
+    ];
     let known: Vec<String> = facts
         .iter()
         .filter_map(|fact| Some(format!("{fact} {}", device.facts.get(*fact)?)))
         .collect();
-    writeln!(out, "device {} ({}): {}", device.id, device.kind, known.join(", "))?;
+    writeln!(
+        out,
+        "device {} ({}): {}",
+        device.id,
+        device.kind,
+        known.join(", ")
+    )?;
     Ok(())
 }
 
@@ -94,10 +106,22 @@ fn write_engine(out: &mut impl Write, report: &RunReport) -> anyhow::Result<()> 
 
 fn table(reports: &[RunReport]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header([
-        "precision", "task", "load", "answered", "TTFT p50 ms", "latency p50 ms", "decode tok/s",
-        "output tok/s", "quality", "score", "constant",
-    ]);
+    let rule = LineStyle::new('─', '─', '─', '─');
+    table
+        .load_style(presets::NOTHING.header_separator(rule))
+        .set_header([
+            "precision",
+            "task",
+            "load",
+            "answered",
+            "TTFT p50 ms",
+            "latency p50 ms",
+            "decode tok/s",
+            "output tok/s",
+            "quality",
+            "score",
+            "constant",
+        ]);
     for repetitions in cells(reports).values() {
         table.add_row(repetitions.row());
     }
@@ -119,7 +143,11 @@ fn cells(reports: &[RunReport]) -> BTreeMap<usize, Repetitions<'_>> {
             order.push(&report.cell);
             order.len() - 1
         });
-        cells.entry(place).or_insert_with(|| Repetitions(Vec::new())).0.push(report);
+        cells
+            .entry(place)
+            .or_insert_with(|| Repetitions(Vec::new()))
+            .0
+            .push(report);
     }
     cells
 }
@@ -134,8 +162,14 @@ impl Repetitions<'_> {
             identity.load.to_string(),
             format!(
                 "{}/{}",
-                self.0.iter().map(|report| report.requests.succeeded).sum::<u32>(),
-                self.0.iter().map(|report| report.requests.issued).sum::<u32>()
+                self.0
+                    .iter()
+                    .map(|report| report.requests.succeeded)
+                    .sum::<u32>(),
+                self.0
+                    .iter()
+                    .map(|report| report.requests.issued)
+                    .sum::<u32>()
             ),
             self.milliseconds("ttft"),
             self.milliseconds("request_latency"),
@@ -169,7 +203,9 @@ impl Repetitions<'_> {
 
     /// The task's leading score beside the best constant answer's.
     fn quality(&self) -> (String, String, String) {
-        let leading = LEADING.iter().find(|id| self.0[0].quality.contains_key(**id));
+        let leading = LEADING
+            .iter()
+            .find(|id| self.0[0].quality.contains_key(**id));
         let Some(id) = leading else {
             return ("–".into(), "–".into(), "–".into());
         };
@@ -197,19 +233,36 @@ fn show(values: Option<Vec<f64>>, digits: usize) -> String {
 /// One line for each scope, or why there is none.
 fn write_energy(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<()> {
     let Some(with_power) = reports.iter().find(|report| !report.power.is_empty()) else {
-        let reason = reports.iter().find_map(|report| report.reasons.get("power"));
+        let reason = reports
+            .iter()
+            .find_map(|report| report.reasons.get("power"));
         let reason = reason.map_or("no power sensor", String::as_str);
         writeln!(out, "energy: none measured: {reason}")?;
         return Ok(());
     };
     for sensor in &with_power.power {
-        let same = |power: &&PowerReport| power.scope == sensor.scope && power.source == sensor.source;
-        let all: Vec<&PowerReport> = reports.iter().flat_map(|report| &report.power).filter(same).collect();
+        let same =
+            |power: &&PowerReport| power.scope == sensor.scope && power.source == sensor.source;
+        let all: Vec<&PowerReport> = reports
+            .iter()
+            .flat_map(|report| &report.power)
+            .filter(same)
+            .collect();
         let energy: f64 = all.iter().filter_map(|power| power.energy_j).sum();
         let bound: f64 = all.iter().filter_map(|power| power.error_bound_j).sum();
-        let tokens: f64 = reports.iter().filter_map(|report| report.totals.get("completion_tokens")).sum();
-        let per_token = if tokens > 0.0 { format!("{:.4}", energy / tokens) } else { "–".to_owned() };
-        let provenance = with_power.provenance.power.map_or("", |power| power.as_str());
+        let tokens: f64 = reports
+            .iter()
+            .filter_map(|report| report.totals.get("completion_tokens"))
+            .sum();
+        let per_token = if tokens > 0.0 {
+            format!("{:.4}", energy / tokens)
+        } else {
+            "–".to_owned()
+        };
+        let provenance = with_power
+            .provenance
+            .power
+            .map_or("", |power| power.as_str());
         writeln!(
             out,
             "energy ({provenance}): {} by {} [{}]: {energy:.2} J ± {bound:.2} J (sampling), {per_token} J/token",
@@ -230,10 +283,22 @@ fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
     }
     for ((is_note, id), (runs, detail)) in counts {
         let kind = if is_note { "note" } else { "not ranked" };
-        writeln!(out, "{kind}: {id} in {runs} of {} runs, e.g. {detail}", outcome.reports.len())?;
+        writeln!(
+            out,
+            "{kind}: {id} in {runs} of {} runs, e.g. {detail}",
+            outcome.reports.len()
+        )?;
     }
-    for trace in outcome.traces.iter().filter(|trace| trace.end == RunEnd::Aborted) {
-        let why = trace.header.reasons.get("run").map_or("the engine died and did not come back", String::as_str);
+    for trace in outcome
+        .traces
+        .iter()
+        .filter(|trace| trace.end == RunEnd::Aborted)
+    {
+        let why = trace
+            .header
+            .reasons
+            .get("run")
+            .map_or("the engine died and did not come back", String::as_str);
         writeln!(out, "failed: {}: {why}", trace.header.cell.label())?;
     }
     Ok(())
