@@ -28,6 +28,7 @@ pub(super) fn write(
     };
     write_engine(out, first)?;
     writeln!(out, "{}", table(&outcome.reports))?;
+    write_legend(out, &outcome.reports)?;
     write_energy(out, &outcome.reports)?;
     write_doubts(out, outcome)?;
     let window: f64 = outcome.reports.iter().map(|report| report.window_s).sum();
@@ -109,24 +110,12 @@ fn table(reports: &[RunReport]) -> Table {
     let rule = LineStyle::new('─', '─', '─', '─');
     table
         .load_style(presets::NOTHING.header_separator(rule))
-        .set_header([
-            "precision",
-            "task",
-            "load",
-            "answered",
-            "TTFT p50 ms",
-            "latency p50 ms",
-            "decode tok/s",
-            "output tok/s",
-            "quality",
-            "score",
-            "constant",
-        ]);
+        .set_header(HEADER);
     for repetitions in cells(reports).values() {
         table.add_row(repetitions.row());
     }
-    for column in 3..=10 {
-        if let (Some(column), true) = (table.column_mut(column), column != 8) {
+    for column in FIRST_FIGURE..HEADER.len() {
+        if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -155,7 +144,7 @@ fn cells(reports: &[RunReport]) -> BTreeMap<usize, Repetitions<'_>> {
 impl Repetitions<'_> {
     fn row(&self) -> Vec<String> {
         let identity = &self.0[0].cell.identity;
-        let (quality, score, constant) = self.quality();
+        let (score, constant) = self.quality();
         vec![
             identity.precision.clone(),
             identity.task.clone(),
@@ -175,7 +164,6 @@ impl Repetitions<'_> {
             self.milliseconds("request_latency"),
             self.number("decode_tps"),
             self.number("output_tps"),
-            quality,
             score,
             constant,
         ]
@@ -201,13 +189,17 @@ impl Repetitions<'_> {
         show(values.collect(), 1)
     }
 
+    /// The score that stands for the task.
+    fn leading(&self) -> Option<&'static str> {
+        let quality = &self.0[0].quality;
+        let ids = LEADING.iter().copied();
+        ids.into_iter().find(|id| quality.contains_key(*id))
+    }
+
     /// The task's leading score beside the best constant answer's.
-    fn quality(&self) -> (String, String, String) {
-        let leading = LEADING
-            .iter()
-            .find(|id| self.0[0].quality.contains_key(**id));
-        let Some(id) = leading else {
-            return ("–".into(), "–".into(), "–".into());
+    fn quality(&self) -> (String, String) {
+        let Some(id) = self.leading() else {
+            return ("–".into(), "–".into());
         };
         let mean = |id: &str| {
             let scores: Option<Vec<f64>> = self
@@ -220,8 +212,26 @@ impl Repetitions<'_> {
                 |scores| format!("{:.2}", scores.iter().sum::<f64>() / scores.len() as f64),
             )
         };
-        ((*id).to_owned(), mean(id), mean(&format!("{id}.constant")))
+        (mean(id), mean(&format!("{id}.constant")))
     }
+}
+
+/// What the score of each task is.
+fn write_legend(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<()> {
+    let mut scores = Vec::new();
+    for repetitions in cells(reports).values() {
+        let task = &repetitions.0[0].cell.identity.task;
+        let entry = repetitions.leading().map(|id| format!("{task} {id}"));
+        scores.extend(entry.filter(|entry| !scores.contains(entry)));
+    }
+    if !scores.is_empty() {
+        writeln!(
+            out,
+            "score: {}; constant: the best single answer to everything",
+            scores.join(", ")
+        )?;
+    }
+    Ok(())
 }
 
 fn show(values: Option<Vec<f64>>, digits: usize) -> String {
@@ -303,6 +313,22 @@ fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+const HEADER: [&str; 10] = [
+    "precision",
+    "task",
+    "load",
+    "answered",
+    "TTFT ms",
+    "latency ms",
+    "decode tok/s",
+    "output tok/s",
+    "score",
+    "constant",
+];
+
+/// Columns from here on are figures.
+const FIRST_FIGURE: usize = 3;
 
 /// The score that stands for a task in a table, by what the report has.
 const LEADING: &[&str] = &[
