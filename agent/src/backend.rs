@@ -15,6 +15,9 @@ use tokwatt_domain::{
     workload::Sampling,
 };
 
+/// The engine that we bring, in a worker process of its own.
+pub mod embedded;
+
 /// An engine that answers questions about pictures.
 #[async_trait]
 pub trait Backend: Send + Sync {

@@ -41,3 +41,11 @@ impl Clock for SystemClock {
         WallTime(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
     }
 }
+
+/// Nanoseconds on the machine's monotonic clock, the same for all its processes: for comparing two of them.
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let since_boot = u128::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000
+        + u128::try_from(now.tv_nsec).unwrap_or_default();
+    u64::try_from(since_boot).unwrap_or(u64::MAX)
+}

@@ -66,6 +66,9 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// The program was built without the shipped model.
+    #[error("this program was built without the shipped model: name one with --model and --mmproj")]
+    NotShipped,
     /// The shipped model does not exist in this precision.
     #[error(
         "the shipped model has no precision `{0}`: use one of {names}",
