@@ -28,7 +28,7 @@ use crate::EngineError;
 pub(crate) struct Llama {
     projector: Owned<sys::mtmd_context>,
     context: Owned<sys::llama_context>,
-    _pool: Option<Owned<sys::ggml_threadpool>>,
+    pool: Option<Owned<sys::ggml_threadpool>>,
     model: Owned<sys::llama_model>,
     n_vocabulary: usize,
 }
@@ -108,7 +108,7 @@ impl Llama {
         Ok(Self {
             projector,
             context,
-            _pool: pool,
+            pool,
             model,
             n_vocabulary: usize::try_from(n_vocabulary).expect("a count is not negative"),
         })
@@ -181,9 +181,20 @@ impl Llama {
     }
 
     /// Runs a picture through the encoder; its result is kept inside until the next one.
+    ///
+    /// The encoder brings threads of its own, and those of the pool would go on waiting for work by spinning, on the
+    /// cores that it needs (two threads on two cores: 175 ms instead of 9). So they sleep meanwhile.
     pub(crate) fn encode_picture(&mut self, piece: Piece<'_>) -> Result<(), EngineError> {
+        if let Some(pool) = &self.pool {
+            // SAFETY: the pool is there and has no work: every computation is waited for.
+            unsafe { sys::ggml_threadpool_pause(pool.get()) }
+        }
         // SAFETY: as for `read_text`.
         let code = unsafe { sys::mtmd_encode_chunk(self.projector.get(), piece.chunk) };
+        if let Some(pool) = &self.pool {
+            // SAFETY: as above.
+            unsafe { sys::ggml_threadpool_resume(pool.get()) }
+        }
         succeed("encode the picture", code)
     }
 
