@@ -90,10 +90,7 @@ impl Agent {
         Self::say(addr, hello.into()).await
     }
 
-    pub(crate) async fn say(
-        addr: SocketAddr,
-        hello: v1::Hello,
-    ) -> Result<(Self, v1::Ack), Status> {
+    pub(crate) async fn say(addr: SocketAddr, hello: v1::Hello) -> Result<(Self, v1::Ack), Status> {
         let epoch = hello.epoch;
         let (uploads, queue) = mpsc::channel(64);
         uploads
@@ -102,8 +99,13 @@ impl Agent {
             })
             .await
             .unwrap();
-        let mut client = IngestClient::connect(format!("http://{addr}")).await.unwrap();
-        let acks = client.deliver(ReceiverStream::new(queue)).await?.into_inner();
+        let mut client = IngestClient::connect(format!("http://{addr}"))
+            .await
+            .unwrap();
+        let acks = client
+            .deliver(ReceiverStream::new(queue))
+            .await?
+            .into_inner();
         let mut agent = Self {
             uploads,
             acks,
@@ -115,11 +117,14 @@ impl Agent {
 
     /// Sends one batch that starts at `first`.
     pub(crate) async fn send(&self, first: u64, records: &[Vec<u8>]) {
-        let envelopes = records.iter().zip(first..).map(|(record, seq)| v1::Envelope {
-            epoch: self.epoch,
-            seq,
-            record: record.clone(),
-        });
+        let envelopes = records
+            .iter()
+            .zip(first..)
+            .map(|(record, seq)| v1::Envelope {
+                epoch: self.epoch,
+                seq,
+                record: record.clone(),
+            });
         let batch = v1::Batch {
             records: envelopes.collect(),
         };
@@ -151,7 +156,9 @@ pub(crate) async fn deliver(addr: SocketAddr, device: &str, epoch: u64, spool: &
 }
 
 pub(crate) async fn questions(addr: SocketAddr) -> QueryClient<Channel> {
-    QueryClient::connect(format!("http://{addr}")).await.unwrap()
+    QueryClient::connect(format!("http://{addr}"))
+        .await
+        .unwrap()
 }
 
 /// `runs list` as JSON.
@@ -171,7 +178,12 @@ pub(crate) fn spool(device: &str, first_run: u8, n: u8, token_ms: u64) -> Vec<Ve
     };
     let mut spool = vec![Record::Device(profile).encode()];
     for number in 0..n {
-        let trace = trace(device, RunId([first_run + number; 16]), u32::from(number) + 1, token_ms);
+        let trace = trace(
+            device,
+            RunId([first_run + number; 16]),
+            u32::from(number) + 1,
+            token_ms,
+        );
         spool.extend(records(&trace).iter().map(Record::encode));
     }
     spool

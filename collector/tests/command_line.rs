@@ -14,7 +14,9 @@ use crate::agent::{deliver, spool};
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokwatt-collector"));
     command.args(arguments).env("RUST_LOG", "error");
-    command.env_remove("TOKWATT_COLLECTOR").env_remove("TOKWATT_COLLECTOR_CONFIG");
+    command
+        .env_remove("TOKWATT_COLLECTOR")
+        .env_remove("TOKWATT_COLLECTOR_CONFIG");
     command
 }
 
@@ -50,14 +52,23 @@ impl Server {
         let mut line = String::new();
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        let url = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap()
+            .to_owned();
         Self { child, url }
     }
 
     fn deliver(&self, device: &str, first_run: u8, n: u8, token_ms: u64) {
         let addr = self.url.strip_prefix("http://").unwrap().parse().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(deliver(addr, device, 1, &spool(device, first_run, n, token_ms)));
+        runtime.block_on(deliver(
+            addr,
+            device,
+            1,
+            &spool(device, first_run, n, token_ms),
+        ));
     }
 
     /// What it answers on stdout.
@@ -93,9 +104,19 @@ fn questions_to_nobody_say_what_to_do() {
         &["devices", "list"],
     ] {
         let question = [question, &["--collector", "http://127.0.0.1:9"]].concat();
-        refuses(&question, &["http://127.0.0.1:9", "tokwatt-collector serve", "--collector"]);
+        refuses(
+            &question,
+            &[
+                "http://127.0.0.1:9",
+                "tokwatt-collector serve",
+                "--collector",
+            ],
+        );
     }
-    refuses(&["runs", "list", "--collector", "not a url"], &["`not a url`", "http://HOST:PORT"]);
+    refuses(
+        &["runs", "list", "--collector", "not a url"],
+        &["`not a url`", "http://HOST:PORT"],
+    );
 }
 
 #[test]
@@ -103,7 +124,13 @@ fn an_address_that_others_can_reach_is_refused() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     refuses(
-        &["serve", "--listen", "0.0.0.0:0", "--data", data.to_str().unwrap()],
+        &[
+            "serve",
+            "--listen",
+            "0.0.0.0:0",
+            "--data",
+            data.to_str().unwrap(),
+        ],
         &["0.0.0.0:0", "plain text", "127.0.0.1:PORT"],
     );
     assert!(!data.exists());
@@ -116,7 +143,13 @@ fn a_port_in_use_is_named() {
     let address = server.url.strip_prefix("http://").unwrap();
     let other = folder.path().join("two");
     refuses(
-        &["serve", "--listen", address, "--data", other.to_str().unwrap()],
+        &[
+            "serve",
+            "--listen",
+            address,
+            "--data",
+            other.to_str().unwrap(),
+        ],
         &[address, "in use", "--listen"],
     );
 }
@@ -139,8 +172,19 @@ fn a_data_folder_that_cannot_be_written_is_named() {
     fs::write(&file, "").unwrap();
     let below = file.join("data");
     refuses(
-        &["serve", "--listen", "127.0.0.1:0", "--data", below.to_str().unwrap()],
-        &["cannot write", below.to_str().unwrap(), "read-only", "--data"],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            below.to_str().unwrap(),
+        ],
+        &[
+            "cannot write",
+            below.to_str().unwrap(),
+            "read-only",
+            "--data",
+        ],
     );
 }
 
@@ -148,9 +192,19 @@ fn a_data_folder_that_cannot_be_written_is_named() {
 fn a_file_that_is_no_database_is_named() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("collector.sqlite");
-    fs::write(&file, "not a database at all, and long enough to be looked at").unwrap();
+    fs::write(
+        &file,
+        "not a database at all, and long enough to be looked at",
+    )
+    .unwrap();
     refuses(
-        &["serve", "--listen", "127.0.0.1:0", "--data", folder.path().to_str().unwrap()],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            folder.path().to_str().unwrap(),
+        ],
         &[file.to_str().unwrap(), "not a database"],
     );
 }
@@ -164,8 +218,18 @@ fn a_database_of_a_later_version_is_left_alone() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     refuses(
-        &["serve", "--listen", "127.0.0.1:0", "--data", folder.path().to_str().unwrap()],
-        &[file.to_str().unwrap(), "schema 99", "newer tokwatt-collector"],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            folder.path().to_str().unwrap(),
+        ],
+        &[
+            file.to_str().unwrap(),
+            "schema 99",
+            "newer tokwatt-collector",
+        ],
     );
 }
 
@@ -203,19 +267,40 @@ fn a_question_that_cannot_be_answered_says_which_to_ask() {
     let refuses = |question: &[&str], words: &[&str]| {
         refuses(&[question, &["--collector", &server.url]].concat(), words);
     };
-    refuses(&["rank", "--metric", "decode_tp"], &["unknown metric `decode_tp`", "`decode_tps`"]);
-    refuses(&["rank", "--metric", "ttft", "--by", "modle"], &["unknown key `modle`", "`model`"]);
-    refuses(&["rank", "--metric", "ttft", "--where", "device"], &["`device`", "KEY=VALUE"]);
-    refuses(&["rank", "--metric", "energy@modul"], &["unknown power scope `modul`", "module"]);
-    refuses(&["rank", "--metric", "ttft", "--provenance", "real"], &["`real`", "measured"]);
+    refuses(
+        &["rank", "--metric", "decode_tp"],
+        &["unknown metric `decode_tp`", "`decode_tps`"],
+    );
+    refuses(
+        &["rank", "--metric", "ttft", "--by", "modle"],
+        &["unknown key `modle`", "`model`"],
+    );
+    refuses(
+        &["rank", "--metric", "ttft", "--where", "device"],
+        &["`device`", "KEY=VALUE"],
+    );
+    refuses(
+        &["rank", "--metric", "energy@modul"],
+        &["unknown power scope `modul`", "module"],
+    );
+    refuses(
+        &["rank", "--metric", "ttft", "--provenance", "real"],
+        &["`real`", "measured"],
+    );
     refuses(&["runs", "show", "xyz"], &["`xyz`", "runs list"]);
-    refuses(&["runs", "show", "0123456789"], &["no run begins with `0123456789`"]);
+    refuses(
+        &["runs", "show", "0123456789"],
+        &["no run begins with `0123456789`"],
+    );
     refuses(&["rank"], &["--metric"]);
 }
 
 #[test]
 fn a_closed_pipe_is_no_error() {
-    let mut child = command(&["config", "default"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&["config", "default"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -231,20 +316,39 @@ fn what_was_delivered_is_shown_and_survives_a_kill() {
     let lines: Vec<&str> = board.lines().collect();
     assert_eq!(lines[0], "decode_tps in tok/s, higher is better");
     let row = |device: &str| {
-        let words = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        words.into_iter().find(|words| words.get(1) == Some(&device)).unwrap()
+        let words = lines
+            .iter()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words
+            .into_iter()
+            .find(|words| words.get(1) == Some(&device))
+            .unwrap()
     };
     assert_eq!((row("fast")[0], row("slow")[0]), ("1", "2"), "{board}");
-    assert!(lines.iter().all(|line| line.chars().count() <= 110), "{board}");
-    assert!(server.ask(&["runs", "list"]).contains("caption_brief 96px f32 closed(1)"));
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 110),
+        "{board}"
+    );
+    assert!(
+        server
+            .ask(&["runs", "list"])
+            .contains("caption_brief 96px f32 closed(1)")
+    );
     assert!(server.ask(&["devices", "list"]).contains("generic"));
-    assert!(server.ask(&["runs", "show", "010101"]).contains("20 of 20 requests succeeded"));
+    assert!(
+        server
+            .ask(&["runs", "show", "010101"])
+            .contains("20 of 20 requests succeeded")
+    );
     let json = server.ask(&[&question[..], &["--format", "json"]].concat());
 
     server.child.kill().unwrap();
     server.child.wait().unwrap();
     let mut server = Server::start(folder.path());
-    assert_eq!(server.ask(&[&question[..], &["--format", "json"]].concat()), json);
+    assert_eq!(
+        server.ask(&[&question[..], &["--format", "json"]].concat()),
+        json
+    );
     assert_eq!(server.terminate(), Some(0));
 }
 
@@ -257,11 +361,30 @@ fn csv_and_markdown_have_a_line_for_each_row() {
     let csv = server.ask(&["rank", "--metric", "ttft", "--format", "csv"]);
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(lines.len(), 3, "{csv}");
-    assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{csv}");
+    assert!(
+        lines.iter().all(|line| line.len() == lines[0].len()),
+        "{csv}"
+    );
     let column = |name| lines[0].iter().position(|head| *head == name).unwrap();
-    assert_eq!((lines[1][column("device")], lines[1][column("place")]), ("fast", "1"));
-    assert_eq!((lines[2][column("device")], lines[2][column("place")]), ("slow", ""));
+    assert_eq!(
+        (lines[1][column("device")], lines[1][column("place")]),
+        ("fast", "1")
+    );
+    assert_eq!(
+        (lines[2][column("device")], lines[2][column("place")]),
+        ("slow", "")
+    );
     let markdown = server.ask(&["rank", "--metric", "ttft", "--format", "markdown"]);
-    assert_eq!(markdown.lines().filter(|line| line.starts_with('|')).count(), 4, "{markdown}");
-    assert!(markdown.contains("needs 1 more repetition for an interval"), "{markdown}");
+    assert_eq!(
+        markdown
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .count(),
+        4,
+        "{markdown}"
+    );
+    assert!(
+        markdown.contains("needs 1 more repetition for an interval"),
+        "{markdown}"
+    );
 }

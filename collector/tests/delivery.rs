@@ -32,8 +32,13 @@ fn a_delivered_run_is_measured_and_agrees() {
         assert_eq!(runs["runs"][0]["agrees"], true);
         assert_eq!(runs["runs"][0]["n_succeeded"], 20);
         let devices = v1::ListDevicesRequest {};
-        let devices = questions(collector.addr).await.list_devices(devices).await.unwrap();
-        let devices: serde_json::Value = serde_json::from_slice(&devices.into_inner().json).unwrap();
+        let devices = questions(collector.addr)
+            .await
+            .list_devices(devices)
+            .await
+            .unwrap();
+        let devices: serde_json::Value =
+            serde_json::from_slice(&devices.into_inner().json).unwrap();
         assert_eq!(devices["devices"][0]["profile"]["kind"], "generic");
         assert_eq!(devices["devices"][0]["n_cells"], 1);
     });
@@ -54,12 +59,18 @@ fn boards_keep_to_their_schema_and_are_the_same_bytes_every_time() {
         };
         let first = client.rank(question.clone()).await.unwrap().into_inner();
         let second = client.rank(question).await.unwrap().into_inner();
-        assert_eq!((&first.json, first.schema.as_str()), (&second.json, "tokwatt.rank/1"));
+        assert_eq!(
+            (&first.json, first.schema.as_str()),
+            (&second.json, "tokwatt.rank/1")
+        );
         let board: serde_json::Value = serde_json::from_slice(&first.json).unwrap();
         let schema = serde_json::from_str(RANK_SCHEMA).unwrap();
         jsonschema::validate(&schema, &board).unwrap();
         assert_eq!(board["rows"][0]["key"]["device"], "fast", "{board}");
-        assert_eq!((&board["rows"][0]["place"], &board["rows"][1]["place"]), (&1.into(), &2.into()));
+        assert_eq!(
+            (&board["rows"][0]["place"], &board["rows"][1]["place"]),
+            (&1.into(), &2.into())
+        );
     });
     collector.stop();
 }
@@ -128,7 +139,12 @@ fn a_gap_ends_the_stream_with_what_was_expected() {
         agent.send(3, &spool[2..]).await;
         let status = agent.ack().await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("expected sequence number 2, got 3"), "{status}");
+        assert!(
+            status
+                .message()
+                .contains("expected sequence number 2, got 3"),
+            "{status}"
+        );
     });
     collector.stop();
 }
@@ -144,7 +160,10 @@ fn a_poison_record_is_shown_and_what_follows_is_measured() {
         let runs = runs(collector.addr).await;
         assert_eq!(states(&runs), ["complete"; 2]);
         let note = runs["notes"][0].as_str().unwrap();
-        assert!(note.contains("record 2 of epoch 1 of `lab-1` is kept and not used"), "{note}");
+        assert!(
+            note.contains("record 2 of epoch 1 of `lab-1` is kept and not used"),
+            "{note}"
+        );
     });
     collector.stop();
 }
@@ -179,11 +198,18 @@ fn an_agents_report_that_is_not_ours_is_flagged_with_its_keys() {
         let request = v1::ShowRunRequest {
             run: "010101".to_owned(),
         };
-        let run = questions(collector.addr).await.show_run(request).await.unwrap();
+        let run = questions(collector.addr)
+            .await
+            .show_run(request)
+            .await
+            .unwrap();
         let run: serde_json::Value = serde_json::from_slice(&run.into_inner().json).unwrap();
         assert_eq!(run["agrees"], false);
         assert_eq!(run["differs"], serde_json::json!(["window_s"]));
-        assert_eq!(run["flags"].as_array().unwrap().last().unwrap(), "report_differs");
+        assert_eq!(
+            run["flags"].as_array().unwrap().last().unwrap(),
+            "report_differs"
+        );
     });
     collector.stop();
 }
@@ -196,7 +222,10 @@ fn what_a_crash_left_unmeasured_is_measured_at_the_start() {
     let run = RunId([1; 16]);
     block_on(async {
         let store = Store::open(folder.path()).unwrap();
-        store.greet(device.clone(), epoch, "0.1.0".to_owned()).await.unwrap();
+        store
+            .greet(device.clone(), epoch, "0.1.0".to_owned())
+            .await
+            .unwrap();
         let records = records(&trace("lab-1", run, 1, 5));
         let received = records.iter().zip(1..).map(|(record, seq)| Received {
             seq: Seq(seq),
@@ -258,11 +287,19 @@ fn a_stopping_collector_says_so_and_does_not_wait_for_agents() {
     let folder = TempDir::new().unwrap();
     let collector = Running::start(folder.path());
     let agents = tokio::runtime::Runtime::new().unwrap();
-    let (mut agent, _) = agents.block_on(Agent::connect(collector.addr, "lab-1", 1)).unwrap();
+    let (mut agent, _) = agents
+        .block_on(Agent::connect(collector.addr, "lab-1", 1))
+        .unwrap();
     let waiting = agents.spawn(async move { agent.ack().await });
     collector.stop();
     let status = agents.block_on(waiting).unwrap().unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "the collector is stopping, connect again"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (
+            Code::Unavailable,
+            "the collector is stopping, connect again"
+        )
+    );
 }
 
 #[test]

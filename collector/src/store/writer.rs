@@ -65,8 +65,12 @@ impl Writer {
     /// Resolves with the reason when the database failed in a way that only a restart can mend.
     pub(super) async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        let reason = failure
+            .wait_for(Option::is_some)
+            .await
+            .map(|reason| reason.clone());
+        match reason {
+            Ok(reason) => reason.unwrap_or_default(),
             // The thread ended in good order: there will be no failure.
             Err(_) => std::future::pending().await,
         }
