@@ -24,8 +24,17 @@ pub mod quality;
 /// Means and intervals over repetitions.
 pub mod spread;
 
+/// The dictionary, filled in for a run.
+mod figures;
+
+/// What makes figures doubtful.
+pub mod flags;
+
 #[cfg(test)]
 mod example;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -34,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{DeviceId, RunId},
     power::{Provenance, Scope},
-    run::Cell,
+    run::{Cell, Outcome, RunTrace},
     time::WallTime,
 };
 
@@ -194,4 +203,94 @@ pub struct Flag {
     pub blocking: bool,
     /// The figures behind it.
     pub detail: String,
+}
+
+/// Makes a run's report from its trace, and from nothing else.
+pub fn measure(trace: &RunTrace) -> RunReport {
+    let header = &trace.header;
+    let mut totals = totals::totals(trace);
+    let quality = quality::quality(trace);
+    quality.add_to(&mut totals);
+    let (power, power_reasons) = efficiency::power_reports(trace, &mut totals);
+    let figures = figures::figures(trace, &totals);
+    let (flags, flag_reasons) = flags::flags(trace, &totals, &power);
+    let no_sensor = power
+        .is_empty()
+        .then(|| ("power".to_owned(), "no power sensor".to_owned()));
+    let reasons = [
+        figures.reasons,
+        quality.reasons,
+        power_reasons,
+        flag_reasons,
+    ];
+    RunReport {
+        run: header.run,
+        device: header.device.clone(),
+        repetition: header.repetition,
+        started: header.started,
+        cell: header.cell.clone(),
+        provenance: RunProvenance {
+            requests: header.requests_provenance,
+            power: power_provenance(trace),
+        },
+        window_s: totals::window(trace).as_secs_f64(),
+        requests: request_counts(trace),
+        metrics: figures.metrics,
+        power,
+        quality: quality.scores,
+        totals: totals.values,
+        flags,
+        reasons: all_reasons(
+            &header.reasons,
+            reasons.into_iter().flatten().chain(no_sensor),
+        ),
+    }
+}
+
+impl RunProvenance {
+    /// Of a metric: the weaker of those it uses. `None` for one over energy without a sensor.
+    pub fn of(&self, metric: &dictionary::Definition) -> Option<Provenance> {
+        if !metric.needs_scope {
+            return Some(self.requests);
+        }
+        self.power.map(|power| power.weaker(self.requests))
+    }
+}
+
+/// The weakest of the sensors'.
+fn power_provenance(trace: &RunTrace) -> Option<Provenance> {
+    let sensors = trace.segments.iter().flat_map(|segment| &segment.power);
+    sensors
+        .map(|power| power.sensor.provenance)
+        .reduce(Provenance::weaker)
+}
+
+fn request_counts(trace: &RunTrace) -> RequestCounts {
+    let mut counts = RequestCounts::default();
+    for request in totals::requests(trace) {
+        counts.issued += 1;
+        match &request.outcome {
+            Outcome::Stop | Outcome::Length => counts.succeeded += 1,
+            Outcome::Failed { class, .. } => {
+                *counts.failed.entry(class.as_str().to_owned()).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// What was known before the run goes first, and holds for variants too: `memory` for `memory_peak.system`.
+fn all_reasons(
+    before: &BTreeMap<String, String>,
+    found: impl Iterator<Item = (String, String)>,
+) -> BTreeMap<String, String> {
+    let mut reasons = before.clone();
+    for (key, reason) in found {
+        let known = before
+            .iter()
+            .find(|(known, _)| key.starts_with(known.as_str()));
+        let reason = known.map_or(reason, |(_, known)| known.clone());
+        reasons.insert(key, reason);
+    }
+    reasons
 }

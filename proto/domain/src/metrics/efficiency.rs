@@ -128,7 +128,7 @@ impl Spent<'_> {
         if joules > 0.0 {
             Ok(joules)
         } else {
-            Err(format!("the energy is {joules} J"))
+            Err("the energy is not above 0".to_owned())
         }
     }
 }

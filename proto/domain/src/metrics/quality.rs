@@ -23,7 +23,10 @@ use std::collections::BTreeMap;
 pub use canonical::canonical_answer;
 
 use crate::{
-    metrics::{spread::arithmetic_mean, totals},
+    metrics::{
+        spread::arithmetic_mean,
+        totals::{self, Totals},
+    },
     run::{RequestTrace, RunTrace},
     workload::{SceneTruth, Scoring, Truth},
 };
@@ -47,7 +50,7 @@ pub struct Quality {
     pub scores: BTreeMap<String, Option<f64>>,
     /// Key to why it is absent.
     pub reasons: BTreeMap<String, String>,
-    /// Successes with every fact right, or why they cannot be counted.
+    /// Successes with every fact right; absent for captions, and unless all truths are known.
     pub correct_answers: Option<u32>,
     /// Successes that do not have the form that was asked for; absent if none was.
     pub bad_outputs: Option<u32>,
@@ -117,6 +120,21 @@ impl Quality {
         Self {
             reasons: BTreeMap::from([(key.to_owned(), reason.to_owned())]),
             ..Self::default()
+        }
+    }
+
+    /// `correct_answers` and `bad_outputs`.
+    pub(crate) fn add_to(&self, totals: &mut Totals) {
+        match self.correct_answers {
+            Some(count) => totals.set("correct_answers", f64::from(count)),
+            None => totals.miss(
+                "correct_answers",
+                "answers without known truth, or captions, are not correct or wrong",
+            ),
+        }
+        match self.bad_outputs {
+            Some(count) => totals.set("bad_outputs", f64::from(count)),
+            None => totals.miss("bad_outputs", "the suite states no form of answer"),
         }
     }
 

@@ -268,11 +268,12 @@ fn uncached<'a>(
         .sum()
 }
 
-/// From the first end after the last send to the end of the window: no longer at full load.
+/// From the first end after the last send to the end of the window: no longer at full load. An end at the very time of the last send
+/// made room for it.
 fn drain(segment: &Segment) -> Duration {
     let last_send = segment.requests.iter().map(|request| request.sent).max();
     let ends = segment.requests.iter().map(|request| request.ended);
-    ends.filter(|end| Some(*end) >= last_send)
+    ends.filter(|end| Some(*end) > last_send)
         .min()
         .map_or(Duration::ZERO, |end| segment.window.to.since(end))
 }
