@@ -73,7 +73,8 @@ impl Collector {
         })
     }
 
-    /// Serves until `shutdown`, then takes no more, commits what it has read and stops, at the latest after [`DRAIN`].
+    /// Serves until `shutdown`, then ends every stream, lets what is being committed be committed, and stops, at the latest after
+    /// [`DRAIN`].
     ///
     /// # Errors
     /// The database or the transport failed.
@@ -141,7 +142,7 @@ fn hint(error: &std::io::Error) -> String {
     }
 }
 
-/// How long stopping may take. Bytes that are read and not committed by then come again: they were not acknowledged.
+/// How long stopping may take. What is not acknowledged by then comes again.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Of each stream: full speed on a local network, and a thousand agents in a quarter of a gigabyte.

@@ -327,18 +327,18 @@ fn an_agent_that_ignores_its_credits_is_cut_off() {
     block_on(async {
         let (mut agent, ack) = Agent::connect(collector.addr, "lab-1", 1).await.unwrap();
         assert_eq!(ack.credits, tokwatt_proto::delivery::CREDITS);
-        let noise = vec![vec![0; 100_000]; 10];
-        let sending = async {
-            for batch in 0..40 {
-                agent.send(10 * batch + 1, &noise).await;
-            }
-            loop {
-                if let Err(status) = agent.ack().await {
-                    return status;
-                }
+        // As long as somebody else has the database, nothing is committed and nothing acknowledged.
+        let other = rusqlite::Connection::open(folder.path().join("collector.sqlite")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for seq in 1..=40 {
+            agent.send(seq, &[vec![0; 300]]).await;
+        }
+        let status = loop {
+            if let Err(status) = agent.ack().await {
+                break status;
             }
         };
-        let status = sending.await;
+        other.execute_batch("ROLLBACK").unwrap();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     });
     collector.stop();

@@ -28,19 +28,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Runs until the agent is done, something is wrong, or the collector stops; what was read is committed first.
+    /// Runs until the agent is done and everything is committed, or something is wrong, or the collector stops. What is not
+    /// acknowledged then comes again.
     pub(super) async fn run(self, uploads: Streaming<v1::Upload>, through: Seq) {
         tracing::info!(through = through.0, "device connected");
         let (queue, batches) = mpsc::channel(QUEUE_MAX);
-        // A commit that fails ends the reading; a reading that fails lets what was read be committed.
-        let reading = async { Ok(self.read(uploads, queue).await) };
-        let outcome = tokio::try_join!(reading, self.commit(batches, through));
-        let status = match outcome {
-            Ok((Ok(()), ())) => {
-                tracing::info!("device disconnected");
-                return;
-            }
-            Ok((Err(status), ())) | Err(status) => status,
+        let outcome = tokio::try_join!(self.read(uploads, queue), self.commit(batches, through));
+        let Err(status) = outcome else {
+            tracing::info!("device disconnected");
+            return;
         };
         tracing::warn!(code = ?status.code(), reason = status.message(), "delivery ended");
         // An agent that is gone cannot be told.

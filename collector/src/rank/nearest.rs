@@ -5,7 +5,7 @@ pub(super) fn advice(name: &str, known: &[&str]) -> String {
     let closest = known
         .iter()
         .map(|candidate| (distance(name, candidate), *candidate))
-        .filter(|(distance, candidate)| 3 * distance <= candidate.len().max(3))
+        .filter(|(distance, candidate)| 2 * distance <= candidate.len().max(3))
         .min();
     match closest {
         Some((_, candidate)) => format!("did you mean `{candidate}`?"),

@@ -65,8 +65,12 @@ impl Writer {
     /// Resolves with the reason when the database failed in a way that only a restart can mend.
     pub(super) async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        let reason = failure
+            .wait_for(Option::is_some)
+            .await
+            .map(|reason| reason.clone());
+        match reason {
+            Ok(reason) => reason.unwrap_or_default(),
             // The thread ended in good order: there will be no failure.
             Err(_) => std::future::pending().await,
         }
@@ -97,8 +101,7 @@ fn write_until_closed(
 }
 
 fn commit(connection: &Connection, group: Vec<Job>) -> Result<(), String> {
-    let begun = connection.execute_batch("BEGIN IMMEDIATE");
-    begun.map_err(|error| error.to_string())?;
+    begin(connection)?;
     let done: Vec<Done> = group.into_iter().map(|job| job(connection)).collect();
     let breakage = done.iter().find_map(|done| done.breakage.clone());
     let decision = match breakage {
@@ -116,6 +119,17 @@ fn commit(connection: &Connection, group: Vec<Job>) -> Result<(), String> {
         Decision::Fatal(reason) => Err(reason),
         Decision::Committed | Decision::Full => Ok(()),
     }
+}
+
+/// Waits as long as somebody else writes: a person with a database tool, for we hold the folder.
+fn begin(connection: &Connection) -> Result<(), String> {
+    while let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) {
+            return Err(error.to_string());
+        }
+        tracing::warn!("another program has locked the database, deliveries wait");
+    }
+    Ok(())
 }
 
 enum Decision {
