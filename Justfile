@@ -31,3 +31,8 @@ dist:
 # The agent without the embedded engine, for machines whose models run on a server
 dist-without-engine:
     cargo build --profile dist --locked -p tokwatt-agent --no-default-features --target-dir target/without-engine
+
+# The embedded engine beside upstream llama.cpp: ratios from one run. Needs llama-server; see agent/embedded/bench
+bench-engine *arguments:
+    cargo build --release --locked -p tokwatt-embedded --example speed
+    python3 agent/embedded/bench/compare.py {{ arguments }}

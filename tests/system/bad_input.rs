@@ -108,7 +108,7 @@ fn a_wrong_model_file_is_named_before_anything_is_asked() {
         &["cut.gguf", "truncated"],
     );
     refuses(
-        &bench(&data.join("none.gguf").to_str().unwrap(), mmproj),
+        &bench(data.join("none.gguf").to_str().unwrap(), mmproj),
         &["none.gguf"],
     );
     refuses(
@@ -130,12 +130,7 @@ fn a_wrong_picture_or_label_is_named() {
     let own = data.join("own");
     fs::create_dir(&own).unwrap();
     let path = own.to_str().unwrap();
-    let bench = || {
-        run(
-            data,
-            &["bench", "--limit", "1", "--power", "none", "--images", path],
-        )
-    };
+    let bench = || run(data, &["bench", "--power", "none", "--images", path]);
     refuses(&bench(), &["own", "picture"]);
     fs::write(own.join("a.png"), &png).unwrap();
     fs::write(

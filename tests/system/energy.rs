@@ -81,7 +81,7 @@ fn without_a_sensor_energy_is_absent_with_the_reason_and_the_rest_is_there() {
             "{run}"
         );
         assert!(
-            run["metrics"]["decode_tps"].as_f64().unwrap() > 0.0,
+            run["metrics"]["output_tps"].as_f64().unwrap() > 0.0,
             "{run}"
         );
     }

@@ -164,8 +164,7 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         };
         anyhow::Ok((outcome?, delivered))
     })?;
-    let cost = document::AgentCost::of_this_process();
-    let document = document::Document::new(&device, &outcome, cost);
+    let document = document::Document::new(&device, &outcome);
     if let Some(out) = &args.out {
         bundle::write(out, &document, &outcome.traces)?;
     }
@@ -226,7 +225,12 @@ fn show(
     if args.format == Format::Json {
         return document.write(&mut out);
     }
-    summary::write(&mut out, device, outcome, document.agent)?;
+    summary::write(
+        &mut out,
+        device,
+        outcome,
+        document::AgentCost::of_this_process(),
+    )?;
     let kept = spool.status()?.waiting_records;
     summary::write_whereabouts(&mut out, delivered, kept, spool.path(), args.out.as_deref())
 }

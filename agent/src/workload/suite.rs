@@ -477,8 +477,8 @@ mod tests {
         assert_eq!(
             digests,
             [
-                "edge-vision 5371788c602dfbe6a9c42d3715a801a22739e08f5eb54d06ffcb42f2ac07bef1",
-                "spatial-direct 94a34ab2bd5368d0cc880e10d2a61637cfcc773fe7ba722c7dc19718c772ea33",
+                "edge-vision 6bcf2bab001f629abf8858b02ce791637617ac33c41d75cf23095ec60fccd8d2",
+                "spatial-direct d272afcde9ef4e060f0e0528c1a477af4e51a8236c1eb10f5039a34a08c2d68e",
             ]
         );
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tokwatt_agent::decode::{Kind, decode};
 
-const CORPUS: &str = include_str!("../fixtures/power.jsonl");
+const CORPUS: &str = include_str!("../../../tests/fixtures/power.jsonl");
 
 /// How much of an entry is expected.
 enum Expect {

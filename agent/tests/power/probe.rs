@@ -6,7 +6,7 @@ use tokwatt_agent::device::{HostRoot, probe};
 use tokwatt_domain::device::{DeviceKind, DeviceProfile};
 
 pub(crate) fn fixture(name: &str) -> HostRoot {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/host");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/host");
     HostRoot::at(&folder.join(name))
 }
 

@@ -12,13 +12,11 @@ use crate::runner::Outcome;
 pub(super) struct Document<'a> {
     schema: &'static str,
     device: &'a DeviceProfile,
-    /// What the agent itself used; the engine is another process.
-    pub(super) agent: AgentCost,
     runs: &'a [RunReport],
 }
 
 /// What the agent itself used, from its start on, its own engine's process not included.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct AgentCost {
     /// CPU time, user and system.
     pub(super) cpu_s: f64,
@@ -27,11 +25,10 @@ pub(super) struct AgentCost {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(device: &'a DeviceProfile, outcome: &'a Outcome, agent: AgentCost) -> Self {
+    pub(super) fn new(device: &'a DeviceProfile, outcome: &'a Outcome) -> Self {
         Self {
             schema: "tokwatt.bench/1",
             device,
-            agent,
             runs: &outcome.reports,
         }
     }
