@@ -3,6 +3,8 @@
 //! A metric's id has up to three parts: `memory_peak`, after a dot the variant (`.p90`, `.cold`, `.system`), and
 //! after an `@`, which is not part of the ids here, the power scope of metrics over energy: `energy@module`.
 
+use Better::{Higher, Lower, Neither};
+
 use crate::{
     metrics::{MetricValue, Percentile, PowerReport, RunReport},
     power::Scope,
@@ -259,8 +261,6 @@ const fn seconds(id: &'static str, of: &'static str, percent: u32) -> Definition
 const fn number(id: &'static str, unit: &'static str, better: Better) -> Definition {
     Definition::new(id, unit, better, Kind::Number)
 }
-
-use Better::{Higher, Lower, Neither};
 
 /// In the order of METRICS.md.
 #[rustfmt::skip]

@@ -279,7 +279,9 @@ fn idle(trace: &RunTrace, sensor: &Sensor, state: IdleState) -> Result<Watts, St
             age.as_secs() / 60
         ));
     }
-    Ok(latest.power)
+    Some(latest.power)
+        .filter(|power| power.0.is_finite())
+        .ok_or_else(|| "the idle baseline is not a number".to_owned())
 }
 
 fn best_of_each_scope(reports: &[PowerReport]) -> Vec<&PowerReport> {

@@ -129,7 +129,7 @@ impl Quality {
             Some(count) => totals.set("correct_answers", f64::from(count)),
             None => totals.miss(
                 "correct_answers",
-                "answers without known truth, or captions, are not correct or wrong",
+                "takes known truth of every answer, and no captions",
             ),
         }
         match self.bad_outputs {
@@ -254,3 +254,6 @@ fn scene(truth: &Truth) -> Option<&SceneTruth> {
         Truth::Answer { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::{dictionary::definition, example, *};
 use crate::{
-    power::PowerTrace,
+    power::{PowerTrace, Reading},
     run::{
         CountSource, EngineTimes, FailureClass, IdleBaseline, IdleState, LoadKind, LoadTime,
         RequestTrace, TokenCounts,
     },
     time::Window,
-    units::Watts,
+    units::{Joules, Watts},
     workload::{CachePolicy, Load, SceneObject, SceneTruth, Scoring, Truth},
 };
 
@@ -701,4 +701,25 @@ fn a_window_without_requests_is_no_division_by_zero() {
     assert_eq!(report.reasons["requests_per_s"], "`window_s` is 0");
     trace.segments.clear();
     assert_eq!(measure(&trace).window_s, 0.0);
+}
+
+#[test]
+fn a_sensor_that_describes_itself_in_no_numbers_spoils_nothing() {
+    let mut trace = with_power(example::run(vec![timed(0, 0, (500, 4000), 5, 10)]), 10);
+    trace.header.idle = vec![baseline(IdleState::Loaded, f64::NAN, 60)];
+    trace.segments[0].power[0].sensor.rails[0].quantum = Watts(f64::INFINITY);
+    let report = measure(&trace);
+    assert_eq!(report.power[0].error_bound_j, Some(0.0));
+    assert_eq!(
+        report.reasons["idle_loaded_power@module"],
+        "the idle baseline is not a number"
+    );
+    trace.segments[0].power[0].sensor.reading = Reading::Counter {
+        resolution: Joules(f64::NAN),
+    };
+    for (sample, joules) in trace.segments[0].power[0].samples.iter_mut().zip(0..) {
+        sample.values[0] = joules * 1_000_000;
+    }
+    let report = measure(&trace);
+    assert!(report.power[0].error_bound_j.is_some_and(f64::is_finite));
 }

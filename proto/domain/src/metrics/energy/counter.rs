@@ -81,9 +81,10 @@ fn bound(
         .refresh
         .map_or_else(|| shortest(points), |time| time.as_secs_f64());
     let rails = sensor.rails.len() as f64;
+    let resolution = Some(resolution.0).filter(|step| step.is_finite());
     Bound {
         edges: 0.5 * (straddle(points, window.from) + straddle(points, window.to)) * swing,
-        counter: 2.0 * refresh * swing + resolution.0 * rails,
+        counter: 2.0 * refresh * swing + resolution.unwrap_or(0.0) * rails,
         ..Bound::default()
     }
 }

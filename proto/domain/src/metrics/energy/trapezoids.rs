@@ -55,7 +55,8 @@ fn bound(
         }
     };
     let edges = known(straddle(points, window.from)) + known(straddle(points, window.to));
-    let steps: f64 = sensor.rails.iter().map(|rail| rail.quantum.0).sum();
+    let quanta = sensor.rails.iter().map(|rail| rail.quantum.0);
+    let steps: f64 = quanta.filter(|quantum| quantum.is_finite()).sum();
     Bound {
         edges: 0.5 * edges * swing,
         averaging: sensor.averaging.as_secs_f64() * swing,
