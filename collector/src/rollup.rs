@@ -9,7 +9,10 @@ mod verify;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinError,
+};
 use tokio_util::sync::CancellationToken;
 use tokwatt_domain::{
     ids::RunId,
@@ -83,8 +86,10 @@ impl Rollup {
 
     async fn settle(&self, run: RunId) -> Result<(), RollupError> {
         let records = self.store.records_of(run).await?;
-        let judged = tokio::task::spawn_blocking(move || judge(&records)).await;
-        let judged = judged.unwrap_or_else(|panic| Err(format!("measuring it failed: {panic}")));
+        let ended = tokio::task::spawn_blocking(move || judge(&records)).await;
+        let Some(judged) = verdict(ended) else {
+            return Ok(());
+        };
         match judged {
             Ok(judged) => self.keep(run, judged).await,
             Err(problem) => {
@@ -133,6 +138,16 @@ struct Judged {
     differs: Vec<String>,
 }
 
+/// A panic is this run's for good, and must not stop the others. A task that was not run says that the process is stopping: `None`
+/// leaves the run to the next start.
+fn verdict<T>(ended: Result<Result<T, String>, JoinError>) -> Option<Result<T, String>> {
+    match ended {
+        Ok(judged) => Some(judged),
+        Err(error) if error.is_panic() => Some(Err(format!("measuring it failed: {error}"))),
+        Err(_) => None,
+    }
+}
+
 fn judge(records: &[Vec<u8>]) -> Result<Judged, String> {
     let decoded: Result<Vec<Record>, ContractError> =
         records.iter().map(|bytes| Record::decode(bytes)).collect();
@@ -155,3 +170,32 @@ fn parse(reports: &[String]) -> Result<Vec<RunReport>, serde_json::Error> {
 
 /// Long enough for somebody to make room on the disk, short enough not to be waited for.
 const RETRY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    type Judgement = Result<(), String>;
+
+    async fn broken() -> Judgement {
+        panic!("a bug of ours")
+    }
+
+    #[tokio::test]
+    async fn a_stop_in_between_leaves_the_run_to_the_next_start() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending::<Judgement>());
+        tasks.abort_all();
+        assert_eq!(verdict(tasks.join_next().await.unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_cannot_be_measured_does_not_stop_the_others() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(broken());
+        let verdict = verdict(tasks.join_next().await.unwrap()).unwrap();
+        assert!(verdict.unwrap_err().contains("measuring it failed"));
+    }
+}

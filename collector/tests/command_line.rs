@@ -326,7 +326,7 @@ fn what_was_delivered_is_shown_and_survives_a_kill() {
     };
     assert_eq!((row("fast")[0], row("slow")[0]), ("1", "2"), "{board}");
     assert!(
-        lines.iter().all(|line| line.chars().count() <= 110),
+        lines.iter().all(|line| line.chars().count() <= 100),
         "{board}"
     );
     assert!(

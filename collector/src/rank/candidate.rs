@@ -77,7 +77,8 @@ fn candidate(
     aggregate: &Aggregate,
     notes: &mut Vec<String>,
 ) -> Option<Candidate> {
-    let name = describe(&by);
+    let kind = if is_blocked { " (what is flagged)" } else { "" };
+    let name = format!("{}{kind}", describe(&by));
     let repetitions = match aggregate.tasks() {
         None => singles(figures),
         Some(tasks) => match over_tasks(figures, tasks, aggregate) {

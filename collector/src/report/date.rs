@@ -13,6 +13,13 @@ pub(super) fn utc(micros: i64) -> String {
     )
 }
 
+/// `2026-11-22 02:17`.
+pub(super) fn minute(micros: i64) -> String {
+    let mut text = utc(micros);
+    text.truncate(text.len() - ":00".len());
+    text
+}
+
 /// Year, month and day of a day since 1970-01-01. Counts from 1 March of year 0, so that a leap day is the last of its year;
 /// 400 years have 146,097 days, and five months from March or August have 153.
 fn civil(days: i64) -> (i64, i64, i64) {

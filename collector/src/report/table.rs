@@ -17,11 +17,12 @@ pub fn board(board: &Board) -> String {
         board
             .fixed
             .iter()
+            .filter(|(_, value)| *value != "none")
             .map(|(key, value)| format!("{key} {}", shortened(value)))
             .chain(aggregate(board)),
     );
     if !board.rows.is_empty() {
-        text += &format!("\n{}\n", rows(board));
+        text += &format!("\n{}\n", rows(board).trim_fmt());
     }
     let (short, long) = keys(board);
     for row in board.rows.iter().filter(|_| !long.is_empty()) {
@@ -85,7 +86,7 @@ pub fn runs(runs: &Runs) -> String {
     if runs.runs.is_empty() {
         return format!("no runs\n{}", paragraphs(&notes));
     }
-    format!("{table}\n{}", paragraphs(&notes))
+    format!("{}\n{}", table.trim_fmt(), paragraphs(&notes))
 }
 
 fn run_cells(line: &RunLine) -> Vec<Cell> {
@@ -101,7 +102,7 @@ fn run_cells(line: &RunLine) -> Vec<Cell> {
         .collect();
     vec![
         Cell::new(start),
-        Cell::new(line.started.map_or_else(|| "–".to_owned(), date::utc)),
+        Cell::new(line.started.map_or_else(|| "–".to_owned(), date::minute)),
         Cell::new(&line.device),
         Cell::new(line.cell.as_deref().unwrap_or("–")),
         right(
@@ -133,7 +134,7 @@ pub fn devices(devices: &Devices) -> String {
     for device in &devices.devices {
         table.add_row(device_cells(device));
     }
-    format!("{table}\n")
+    format!("{}\n", table.trim_fmt())
 }
 
 fn device_cells(device: &Device) -> Vec<Cell> {
@@ -155,7 +156,7 @@ fn device_cells(device: &Device) -> Vec<Cell> {
         Cell::new(
             device
                 .last_started
-                .map_or_else(|| "–".to_owned(), date::utc),
+                .map_or_else(|| "–".to_owned(), date::minute),
         ),
         right(device.n_set_aside),
         right(delivered),
@@ -226,7 +227,7 @@ fn figures(report: &RunReport) -> String {
             table.add_row(vec![Cell::new(id), right(number::short(value))]);
         }
     }
-    text += &format!("\n{table}\n");
+    text += &format!("\n{}\n", table.trim_fmt());
     let flags = report
         .flags
         .iter()
@@ -301,5 +302,5 @@ fn paragraphs(notes: &[String]) -> String {
 
 const COLUMNS: usize = 100;
 
-/// Enough to tell a million runs apart, and accepted by `runs show`.
-const RUN_DIGITS: usize = 12;
+/// Two of ten thousand runs share so many with a chance of 1 %; accepted by `runs show`, which says if they do.
+const RUN_DIGITS: usize = 8;
