@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Compares the engine with upstream llama.cpp: same files, questions, threads and instruction set, interleaved.
 
-    compare.py --upstream 'COMMAND' [--threads 1,2] [--precision f32,q8_0] [--rounds 5]
+    compare.py --upstream 'COMMAND' [--llama-bench 'COMMAND'] [--transformers 'PYTHON FOLDER'] [--threads 1,2]
+               [--precision f32,q8_0] [--rounds 5]
 
-COMMAND starts llama-server; ours is `cargo build --release -p tokwatt-embedded --example speed`. Choose upstream's
+--upstream starts llama-server, --llama-bench llama-bench (decoding alone, without sampling and text), --transformers names a
+Python with torch and transformers and the model as a Hugging Face folder (F32 only; it shows the picture once where
+llama.cpp shows it twice, so compare its times, not its prompt tokens); ours is `cargo build --release -p tokwatt-embedded --example speed`. Choose upstream's
 x86-64-v3 backend (GGML_BACKEND_PATH=…/libggml-cpu-haswell.so), because ours is compiled for that; a second run
 without it shows upstream's own dispatch. Needs nothing but Python's standard library.
 """
@@ -21,7 +24,21 @@ QUESTIONS = [
 
 
 def ours(speed, model, mmproj, threads):
-    command = [speed, model, mmproj, str(threads), "1", *PICTURES, "--", *QUESTIONS]
+    return answers_of([speed, model, mmproj, str(threads), "1", *PICTURES, "--", *QUESTIONS])
+
+
+def by_transformers(command, threads):
+    python, folder = shlex.split(command)
+    return answers_of([python, HERE / "transformers_speed.py", folder, str(threads), *PICTURES, "--", *QUESTIONS])
+
+
+def decode_by_llama_bench(command, model, threads):
+    command = [*shlex.split(command), "-m", model, "-t", str(threads), "-p", "0", "-n", "64", "-r", "20", "-o", "json"]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    return found[0]["avg_ts"]
+
+
+def answers_of(command):
     lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
     answers = [json.loads(line) for line in lines]
     return answers[0]["engine"], [
@@ -79,13 +96,18 @@ def compare(arguments, precision, threads):
     mmproj = str(HERE / "../model/tiny-vlm-mmproj-f32.gguf")
     upstream = Upstream(arguments.upstream, model, mmproj, threads)
     upstream.all()
-    rounds, same = [], 0
+    rounds, alone, torch, same = [], [], [], 0
     try:
         for _ in range(arguments.rounds):
             engine, own = ours(arguments.speed, model, mmproj, threads)
             other = upstream.all()
             same = sum(a["text"] == b["text"] and a["prompt_tokens"] == b["prompt_tokens"] for a, b in zip(own, other))
             rounds.append((rates(own), rates(other)))
+            if arguments.llama_bench:
+                alone.append(decode_by_llama_bench(arguments.llama_bench, model, threads))
+            if arguments.transformers and precision == "f32":
+                python, answers = by_transformers(arguments.transformers, threads)
+                torch.append(rates(answers[len(QUESTIONS):]))  # the first picture warms it up
     finally:
         upstream.stop()
     middle = lambda side, key: statistics.median(pair[side][key] for pair in rounds)
@@ -94,11 +116,22 @@ def compare(arguments, precision, threads):
           f" = {ratio('decode'):.2f};  prompt with picture {middle(0, 'prompt'):6.0f} / {middle(1, 'prompt'):6.0f} tok/s"
           f" = {ratio('prompt'):.2f};  {middle(0, 'prefill_ms'):.1f} ms, of these encoder {middle(0, 'encode_ms'):.1f} ms;"
           f"  same answer {same}/{len(PICTURES) * len(QUESTIONS)}   [{engine} | upstream {upstream.engine}]", flush=True)
+    if alone:
+        ratios = [pair[0]["decode"] / bench for pair, bench in zip(rounds, alone)]
+        print(f"      llama-bench decodes {statistics.median(alone):7.0f} tok/s: ours / it = {statistics.median(ratios):.2f}"
+              f" ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+    if torch:
+        their = lambda key: statistics.median(rate[key] for rate in torch)
+        print(f"      {python}: decode {their('decode'):5.0f} tok/s, ours / it = {middle(0, 'decode') / their('decode'):.1f};"
+              f" picture and prompt {their('prefill_ms'):.1f} ms, it / ours = {their('prefill_ms') / middle(0, 'prefill_ms'):.1f}",
+              flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--upstream", required=True)
+    parser.add_argument("--llama-bench")
+    parser.add_argument("--transformers")
     parser.add_argument("--speed", default=str(HERE / "../../../target/release/examples/speed"))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--precision", default="f32,q8_0")

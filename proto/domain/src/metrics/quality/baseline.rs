@@ -46,7 +46,8 @@ pub(super) fn constant(
 ///
 /// - Spatial: knows which things there are and nothing of where: names them in alphabetical order, each left of the next; a single
 ///   one in the middle.
-/// - Direct: takes the choices in turn.
+/// - Direct: each choice as often in a row as there are choices, so that a suite whose right answers take turns gives it no more than
+///   its share.
 /// - Else: the right answer to the next picture, in the order of their names.
 pub(super) fn grammar(
     scoring: Scoring,
@@ -72,7 +73,8 @@ fn blind_answer(scoring: Scoring, cases: &[Case<'_>], position: usize) -> Option
     match (scoring, case.truth) {
         (Scoring::Spatial, Truth::Scene(scene)) => Some(left_to_right(scene)),
         (Scoring::Direct, Truth::Answer { choices, .. }) if !choices.is_empty() => {
-            Some(choices[position % choices.len()].clone())
+            let n = choices.len();
+            Some(choices[position / n % n].clone())
         }
         _ => {
             let after = cases[position..].iter().chain(cases);

@@ -540,6 +540,19 @@ fn one_picture_has_no_next_one() {
 }
 
 #[test]
+fn right_answers_that_take_turns_are_no_gift_to_a_blind_answer() {
+    let side = |expected: &str| Truth::Answer {
+        expected: expected.to_owned(),
+        choices: ["left", "right"].map(str::to_owned).to_vec(),
+    };
+    let turns = ["left", "right"].repeat(4);
+    let answers: Vec<(Truth, &str)> = turns.iter().map(|word| (side(word), "left")).collect();
+    let quality = quality(&run(Scoring::Direct, &answers));
+    assert_eq!(quality.scores["direct_exact.grammar"], Some(0.5));
+    assert_eq!(quality.scores["direct_exact.constant"], Some(0.5));
+}
+
+#[test]
 fn the_fingerprint_holds_the_words_and_the_version() {
     let text = fingerprint();
     assert!(
