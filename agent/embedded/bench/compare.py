@@ -4,7 +4,7 @@
     compare.py --upstream 'COMMAND' [--llama-bench 'COMMAND'] [--transformers 'PYTHON FOLDER'] [--threads 1,2]
                [--precision f32,q8_0] [--rounds 5]
 
---upstream starts llama-server, --llama-bench llama-bench (decoding alone, without sampling and text), --transformers names a
+--upstream starts llama-server, --llama-bench llama-bench (decoding alone at the same depth, without sampling and text), --transformers names a
 Python with torch and transformers and the model as a Hugging Face folder (F32 only; it shows the picture once where
 llama.cpp shows it twice, so compare its times, not its prompt tokens); ours is `cargo build --release -p tokwatt-embedded --example speed`. Choose upstream's
 x86-64-v3 backend (GGML_BACKEND_PATH=…/libggml-cpu-haswell.so), because ours is compiled for that; a second run
@@ -32,8 +32,11 @@ def by_transformers(command, threads):
     return answers_of([python, HERE / "transformers_speed.py", folder, str(threads), *PICTURES, "--", *QUESTIONS])
 
 
-def decode_by_llama_bench(command, model, threads):
-    command = [*shlex.split(command), "-m", model, "-t", str(threads), "-p", "0", "-n", "64", "-r", "20", "-o", "json"]
+def decode_by_llama_bench(command, model, threads, answers):
+    """With as many tokens before and in the answer as ours have: attention costs more the more there is to look back at."""
+    mean = lambda key: str(round(statistics.mean(answer[key] for answer in answers)))
+    command = [*shlex.split(command), "-m", model, "-t", str(threads), "-p", "0", "-d", mean("prompt_tokens"),
+               "-n", mean("tokens"), "-r", "40", "-o", "json"]
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     return found[0]["avg_ts"]
 
@@ -104,7 +107,7 @@ def compare(arguments, precision, threads):
             same = sum(a["text"] == b["text"] and a["prompt_tokens"] == b["prompt_tokens"] for a, b in zip(own, other))
             rounds.append((rates(own), rates(other)))
             if arguments.llama_bench:
-                alone.append(decode_by_llama_bench(arguments.llama_bench, model, threads))
+                alone.append(decode_by_llama_bench(arguments.llama_bench, model, threads, own))
             if arguments.transformers and precision == "f32":
                 python, answers = by_transformers(arguments.transformers, threads)
                 torch.append(rates(answers[len(QUESTIONS):]))  # the first picture warms it up
