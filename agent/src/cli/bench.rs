@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_domain::{device::DeviceProfile, power::Provenance, run::RunEnd, workload::Sampling};
 
-use super::{Exit, Format, General, runtime, stop};
+use super::{Exit, Format, General, complain, runtime, stop};
 use crate::{
     clock::{Clock, SystemClock},
     device::{HostRoot, probe},
@@ -130,7 +130,7 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let now = clock.wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
     let spool = Arc::new(spool);
-    let (outcome, delivered) = runtime()?.block_on(async {
+    let (mut outcome, delivered) = runtime()?.block_on(async {
         let tasks = TaskTracker::new();
         let stop = stop::on_signal(&tasks)?;
         let grown = Arc::new(Notify::new());
@@ -157,13 +157,16 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
             .bench(&plan, &groups, &mut |step| bar.show(step))
             .await;
         bar.end();
-        // Delivered before the outcome is looked at: what was measured before an error is safe all the same.
+        // What was measured before an error is delivered and shown all the same.
         let delivered = match delivery {
             Some(delivery) => Some(delivery.finish(&spool).await?),
             None => None,
         };
-        anyhow::Ok((outcome?, delivered))
+        anyhow::Ok((outcome, delivered))
     })?;
+    if let Some(error) = outcome.error.take_if(|_| outcome.reports.is_empty()) {
+        return Err(error.into());
+    }
     let document = document::Document::new(&device, &outcome);
     if let Some(out) = &args.out {
         bundle::write(out, &document, &outcome.traces)?;
@@ -176,7 +179,11 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         delivered.as_deref(),
         &spool,
     )?;
-    Ok(exit(&outcome))
+    let exit = exit(&outcome);
+    if let Some(error) = outcome.error {
+        complain(&error.into());
+    }
+    Ok(exit)
 }
 
 fn given(args: &BenchArgs) -> Given {
@@ -244,7 +251,7 @@ fn exit(outcome: &Outcome) -> Exit {
         .traces
         .iter()
         .any(|trace| trace.end != RunEnd::Complete);
-    if has_failures || is_incomplete || outcome.is_cancelled {
+    if has_failures || is_incomplete || outcome.is_cancelled || outcome.error.is_some() {
         Exit::FoundWrong
     } else {
         Exit::Done
