@@ -154,7 +154,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 #[expect(
     clippy::print_stderr,
-    reason = "the last word of a command that could not run"
+    reason = "the last word of a command that could not run, or not to its end"
 )]
 fn complain(error: &anyhow::Error) {
     eprintln!("tokwatt-agent: {error:#}");

@@ -4,11 +4,7 @@
 //! suite's order. So the repetitions of a cell are spread over the group's time instead of standing side by side, and a
 //! slow drift of the machine shows as spread, not as a difference between tasks.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +101,8 @@ pub struct Outcome {
     pub traces: Vec<RunTrace>,
     /// Whether a person stopped it.
     pub is_cancelled: bool,
+    /// Why it could not go on, if it could not; what was measured before stands.
+    pub error: Option<RunnerError>,
 }
 
 /// Where a bench stands.
@@ -154,33 +152,42 @@ struct Loaded {
 struct Tally<'a> {
     done: u64,
     total: u64,
-    report: Mutex<&'a mut (dyn FnMut(Progress) + Send)>,
+    report: &'a mut (dyn FnMut(Progress) + Send),
 }
 
 impl Runner {
     /// Runs every cell of the plan with every group. Each run is in the spool when it is reported.
-    ///
-    /// # Errors
-    /// The engine's set-up is wrong, or the spool is full or broken: both before anything more is asked.
     pub async fn bench(
         &self,
         plan: &Plan,
         groups: &[Group],
         progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Outcome, RunnerError> {
-        self.keep(vec![Record::Device(self.device.clone())]).await?;
+    ) -> Outcome {
         let mut tally = Tally::new(self.total_requests(plan, groups), progress);
         let mut outcome = Outcome::default();
+        let result = self.run_groups(plan, groups, &mut tally, &mut outcome);
+        outcome.error = result.await.err();
+        outcome.is_cancelled = self.stop.is_cancelled();
+        outcome
+    }
+
+    async fn run_groups(
+        &self,
+        plan: &Plan,
+        groups: &[Group],
+        tally: &mut Tally<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), RunnerError> {
+        self.keep(vec![Record::Device(self.device.clone())]).await?;
         for group in groups {
             if self.stop.is_cancelled() {
                 break;
             }
-            self.run_group(plan, group, groups.len(), &mut tally, &mut outcome)
+            self.run_group(plan, group, groups.len(), tally, outcome)
                 .await?;
             group.backend.unload().await.map_err(RunnerError::Setup)?;
         }
-        outcome.is_cancelled = self.stop.is_cancelled();
-        Ok(outcome)
+        Ok(())
     }
 
     async fn run_group(
@@ -191,7 +198,11 @@ impl Runner {
         tally: &mut Tally<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
-        let loaded = match self.prepare(plan, group, tally).await {
+        let prepared = tokio::select! {
+            prepared = self.prepare(plan, group, tally) => prepared,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        let loaded = match prepared {
             Ok(loaded) => loaded,
             Err(error @ BackendError::Setup { .. }) => return Err(RunnerError::Setup(error)),
             Err(error) => return self.keep_failed_group(plan, group, &error, outcome).await,
@@ -200,9 +211,6 @@ impl Runner {
         for repetition in 1..=self.settings.repeat {
             for &concurrency in &self.settings.concurrency {
                 for planned in &plan.cells {
-                    if self.stop.is_cancelled() {
-                        return Ok(());
-                    }
                     let header =
                         self.header(plan, planned, group, &loaded, repetition, concurrency);
                     tally.tell(Progress::Run {
@@ -210,9 +218,10 @@ impl Runner {
                         total,
                         label: format!("{} #{repetition}", header.cell.label()),
                     });
-                    let trace = self
-                        .run_cell(planned, group, &loaded, header, tally)
-                        .await?;
+                    let run = self.run_cell(planned, group, &loaded, header, tally);
+                    let Some(trace) = run.await? else {
+                        return Ok(());
+                    };
                     self.finish(trace, outcome).await?;
                 }
             }
@@ -220,16 +229,16 @@ impl Runner {
         Ok(())
     }
 
-    /// One run: warm up, then segments, each safe on disk before the next begins.
+    /// One run: warm up, then segments, each safe on disk before the next begins. Nothing if it was stopped before its first
+    /// question.
     async fn run_cell(
         &self,
         planned: &PlannedCell,
         group: &Group,
         loaded: &Loaded,
-        header: RunHeader,
+        mut header: RunHeader,
         tally: &mut Tally<'_>,
-    ) -> Result<RunTrace, RunnerError> {
-        let run = header.run;
+    ) -> Result<Option<RunTrace>, RunnerError> {
         let identity = header.cell.identity.clone();
         let drive = closed_loop::Drive {
             backend: &*group.backend,
@@ -239,60 +248,90 @@ impl Runner {
             clock: &*self.clock,
             stop: &self.stop,
         };
-        drive.warm_up().await;
-        let mut trace = RunTrace {
-            header,
-            segments: Vec::new(),
-            end: RunEnd::Complete,
-        };
+        self.check_room().await?;
+        let mut end = self.make_ready(&drive, &mut header.reasons).await;
+        if end == RunEnd::Cancelled {
+            return Ok(None);
+        }
+        self.keep(vec![Record::RunOpened(Box::new(header.clone()))])
+            .await?;
+        let mut segments: Vec<Segment> = Vec::new();
         let mut asked = 0;
-        while asked < planned.items.len() && trace.end == RunEnd::Complete {
-            let (segment, end) = self.segment(&drive, group, loaded, asked).await;
+        while asked < planned.items.len() && end == RunEnd::Complete {
+            let (segment, ended) = self.segment(&drive, loaded, asked).await;
             asked += segment.requests.len();
             tally.add(segment.requests.len() as u64);
-            let index = u32::try_from(trace.segments.len()).unwrap_or(u32::MAX);
-            let mut records = Record::segment(run, index, &segment);
-            if trace.segments.is_empty() {
-                records.insert(0, Record::RunOpened(Box::new(trace.header.clone())));
+            if !segment.requests.is_empty() {
+                let index = u32::try_from(segments.len()).unwrap_or(u32::MAX);
+                self.keep(Record::segment(header.run, index, &segment))
+                    .await?;
+                segments.push(segment);
             }
-            self.keep(records).await?;
-            trace.segments.push(segment);
-            trace.end = end;
+            end = match ended {
+                closed_loop::End::Drained => RunEnd::Complete,
+                closed_loop::End::Stopped => RunEnd::Cancelled,
+                // How it died stands with the request that it died of.
+                closed_loop::End::EngineLost => self.make_ready(&drive, &mut BTreeMap::new()).await,
+            };
         }
-        Ok(trace)
+        Ok(Some(RunTrace {
+            header,
+            segments,
+            end,
+        }))
+    }
+
+    /// Loads the engine if it is gone, and warms it up; dying of that twice aborts the run, with the reason.
+    async fn make_ready(
+        &self,
+        drive: &closed_loop::Drive<'_>,
+        reasons: &mut BTreeMap<String, String>,
+    ) -> RunEnd {
+        let mut why = String::new();
+        for _ in 0..WARM_UP_TRIES {
+            let load = tokio::select! {
+                load = drive.backend.load() => load.map_err(|error| error.to_string()),
+                () = self.stop.cancelled() => return RunEnd::Cancelled,
+            };
+            let ready = match load {
+                Ok(_) => drive.warm_up().await,
+                Err(error) => Err(error),
+            };
+            match ready {
+                _ if self.stop.is_cancelled() => return RunEnd::Cancelled,
+                Ok(()) => return RunEnd::Complete,
+                Err(error) => why = error,
+            }
+        }
+        tracing::error!(why, "the engine is lost");
+        reasons.insert("run".to_owned(), why);
+        RunEnd::Aborted
     }
 
     /// One drained stretch of requests, with what was drawn and used meanwhile.
     async fn segment(
         &self,
         drive: &closed_loop::Drive<'_>,
-        group: &Group,
         loaded: &Loaded,
         asked: usize,
-    ) -> (Segment, RunEnd) {
+    ) -> (Segment, closed_loop::End) {
         let memory = loaded
             .memory
-            .watch(group.backend.process(), self.clock.clone());
+            .watch(drive.backend.process(), self.clock.clone());
         let quiet = self.quiet.close().await;
+        self.bracket().await;
         let driven = drive.segment(asked).await;
-        drop(quiet);
         let memory = memory.stop();
+        // The sample after the window counts, too.
         let power = self.power(driven.window).await;
-        let end = match driven.end {
-            closed_loop::End::Drained => RunEnd::Complete,
-            closed_loop::End::Stopped => RunEnd::Cancelled,
-            closed_loop::End::EngineLost => match group.backend.load().await {
-                Ok(_) => RunEnd::Complete,
-                Err(_) => RunEnd::Aborted,
-            },
-        };
+        drop(quiet);
         let segment = Segment {
             window: driven.window,
             requests: driven.requests,
             power,
             memory,
         };
-        (segment, end)
+        (segment, driven.end)
     }
 
     async fn finish(&self, trace: RunTrace, outcome: &mut Outcome) -> Result<(), RunnerError> {
@@ -326,7 +365,8 @@ impl Runner {
             image_tokens: BTreeMap::new(),
         };
         for planned in &plan.cells {
-            let mut header = self.header(plan, planned, group, &loaded, 1, 1);
+            let concurrency = self.settings.concurrency.first().copied().unwrap_or(1);
+            let mut header = self.header(plan, planned, group, &loaded, 1, concurrency);
             header.reasons.insert("run".to_owned(), error.to_string());
             let trace = RunTrace {
                 header,
@@ -354,7 +394,7 @@ impl Runner {
         if image_tokens.is_none() {
             reasons.insert(
                 "image_tokens".to_owned(),
-                "the engine does not count prompt tokens".to_owned(),
+                "the engine did not say how many tokens a picture takes".to_owned(),
             );
         }
         RunHeader {
@@ -411,6 +451,14 @@ impl Runner {
         Ok(())
     }
 
+    /// What is measured must fit: a full spool ends the bench before a run, not after it.
+    async fn check_room(&self) -> Result<(), SpoolError> {
+        let spool = self.spool.clone();
+        tokio::task::spawn_blocking(move || spool.check_room())
+            .await
+            .expect("looking does not panic")
+    }
+
     fn runs_per_group(&self, plan: &Plan) -> usize {
         self.settings.repeat as usize * self.settings.concurrency.len() * plan.cells.len()
     }
@@ -427,7 +475,7 @@ impl<'a> Tally<'a> {
         Self {
             done: 0,
             total,
-            report: Mutex::new(report),
+            report,
         }
     }
 
@@ -439,8 +487,8 @@ impl<'a> Tally<'a> {
         });
     }
 
-    fn tell(&self, progress: Progress) {
-        (self.report.lock().expect("no holder panics"))(progress);
+    fn tell(&mut self, progress: Progress) {
+        (self.report)(progress);
     }
 }
 
@@ -469,3 +517,6 @@ fn random_run_id() -> RunId {
     getrandom::fill(&mut bytes).expect("the kernel has random bytes");
     RunId(bytes)
 }
+
+/// An engine that dies of its warm-up once may have had bad luck.
+const WARM_UP_TRIES: u32 = 2;

@@ -57,7 +57,7 @@ pub struct SpoolStatus {
 pub enum SpoolError {
     /// Full, by the limit set for it.
     #[error(
-        "the spool `{}` holds its limit of {bytes_max} bytes; bring the collector back with `tokwatt-agent run`, or raise `spool.bytes_max`", path.display()
+        "the spool `{}` is full: its limit is {bytes_max} bytes; bring the collector back with `tokwatt-agent run`, or raise `spool.bytes_max`", path.display()
     )]
     Full {
         /// The file.
@@ -133,6 +133,15 @@ impl Spool {
         })
     }
 
+    /// Refuses when what a run adds might not fit any more: asked before it, so that nothing measured is thrown away.
+    ///
+    /// # Errors
+    /// Less than a sixteenth of the limit is left, or the file cannot be read.
+    pub fn check_room(&self) -> Result<(), SpoolError> {
+        let waiting = self.status()?.waiting_bytes;
+        self.check_limit(waiting.saturating_add(self.bytes_max / RESERVE))
+    }
+
     /// Appends all of them or none; on disk when it returns. Returns the last one's place.
     ///
     /// # Errors
@@ -140,12 +149,7 @@ impl Spool {
     pub fn append(&self, records: &[Vec<u8>]) -> Result<Seq, SpoolError> {
         let waiting = self.status()?.waiting_bytes;
         let added: u64 = records.iter().map(|bytes| bytes.len() as u64).sum();
-        if waiting.saturating_add(added) > self.bytes_max {
-            return Err(SpoolError::Full {
-                path: self.path.clone(),
-                bytes_max: self.bytes_max,
-            });
-        }
+        self.check_limit(waiting.saturating_add(added))?;
         insert(&mut self.connection(), records).map_err(self.failed("append to"))
     }
 
@@ -197,6 +201,16 @@ impl Spool {
     /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn check_limit(&self, bytes: u64) -> Result<(), SpoolError> {
+        if bytes <= self.bytes_max {
+            return Ok(());
+        }
+        Err(SpoolError::Full {
+            path: self.path.clone(),
+            bytes_max: self.bytes_max,
+        })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -280,6 +294,9 @@ fn from_sql(value: i64) -> u64 {
 /// Raise it when a file of an older agent can no longer be read as it is.
 const FORMAT: i64 = 1;
 
+/// Which part of the limit is kept for the run in hand: 64 MiB of the default, some ten times what a run of 500 requests takes.
+const RESERVE: u64 = 16;
+
 const PRAGMAS: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -329,6 +346,18 @@ mod tests {
         let refused = spool.append(&[vec![0; 3], vec![0; 3]]).unwrap_err();
         assert!(refused.to_string().contains("spool.bytes_max"), "{refused}");
         assert_eq!(spool.status().unwrap().waiting_records, 1);
+    }
+
+    #[test]
+    fn room_runs_out_before_an_append_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), WallTime(1), 160).unwrap();
+        spool.append(&[vec![0; 150]]).unwrap();
+        spool.check_room().unwrap();
+        spool.append(&[vec![0; 1]]).unwrap();
+        let refused = spool.check_room();
+        assert!(matches!(refused, Err(SpoolError::Full { .. })));
+        spool.append(&[vec![0; 9]]).unwrap();
     }
 
     #[test]

@@ -1,27 +1,36 @@
 //! The connection to the collector: delivers the spool, in order, until everything is acknowledged.
 //!
 //! ```text
-//! Down --retry--> connect --Hello--> Ack(watermark, credits) --batches--> Ack … --error--> Down
+//! Down --retry--> Hello --Ack(watermark, credits)--> Idle --grown--> Burst --Acks--> Idle … any error --> Down
 //! ```
+//!
+//! A burst is as many batches as the latest acknowledgement has credits for, and ends when all of them are acknowledged: so
+//! nothing is under way when the quiet gate closes behind it, and the collector never has more to hold than it offered.
 //!
 //! Never gives up: a collector that is away for days gets everything when it is back. What it has acknowledged is
 //! deleted from the spool, nothing else ever is.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::timeout,
+};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tokwatt_domain::ids::{DeviceId, Seq};
 use tokwatt_proto::{
-    delivery::{BATCH_BYTES_MAX, CREDITS, Hello, MESSAGE_BYTES_MAX},
+    delivery::{Ack, BATCH_BYTES_MAX, CREDITS, Hello, MESSAGE_BYTES_MAX},
     v1,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     runner::QuietGate,
-    spool::{Spool, SpoolError},
+    spool::{Spool, SpoolError, Spooled},
 };
 
 pub use address::{Address, InvalidAddress};
@@ -41,6 +50,8 @@ pub struct Uplink {
     pub quiet: QuietGate,
     /// Rung when the spool has grown.
     pub grown: Arc<Notify>,
+    /// Rung when it is worth trying again at once.
+    pub hurry: Arc<Notify>,
     /// Where the connection stands, for whoever wants to show it.
     pub state: watch::Sender<LinkState>,
 }
@@ -68,11 +79,28 @@ enum LinkError {
     #[error("cannot reach the collector")]
     Unreachable(#[source] tonic::transport::Error),
     #[error("the collector refused: {}", .0.message())]
-    Refused(#[source] Box<tonic::Status>),
+    Refused(#[source] Box<Status>),
     #[error("the collector closed the stream")]
     Closed,
+    #[error("the collector did not acknowledge within {} s", ACK_PATIENCE.as_secs())]
+    Silent,
+    #[error(
+        "the collector acknowledged record {} of epoch {}, which the spool has not given out; was the spool restored from an older copy?",
+        .0.through.0, .0.epoch.0
+    )]
+    Ahead(Ack),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+}
+
+/// An open connection with nothing under way.
+struct Link {
+    uploads: mpsc::Sender<v1::Upload>,
+    acks: Streaming<v1::Ack>,
+    /// The collector has everything up to here.
+    through: Seq,
+    /// Batches that may be sent before the next acknowledgement.
+    credits: u32,
 }
 
 impl Uplink {
@@ -90,6 +118,7 @@ impl Uplink {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = self.hurry.notified() => {}
             }
         }
     }
@@ -106,33 +135,89 @@ impl Uplink {
         &self,
         backoff: &mut backoff::Backoff,
     ) -> Result<std::convert::Infallible, LinkError> {
+        let mut link = self.open().await?;
+        loop {
+            let has_sent = self.burst(&mut link).await?;
+            backoff.reset();
+            if !has_sent {
+                self.wait_for_more(&mut link).await?;
+            }
+        }
+    }
+
+    /// Connects, says hello, and hears what the collector has.
+    async fn open(&self) -> Result<Link, LinkError> {
+        let _passage = self.quiet.pass().await;
         let mut client = v1::ingest_client::IngestClient::new(self.connect().await?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let (uploads, queue) = mpsc::channel(CREDITS as usize);
         send(&uploads, self.hello()).await?;
-        let mut acks = client
-            .deliver(ReceiverStream::new(queue))
-            .await
-            .map_err(refused)?
-            .into_inner();
-        let mut credits = 0;
-        let mut sent = Seq(0);
-        loop {
-            let is_idle =
-                credits == 0 || !self.send_next(&uploads, &mut sent, &mut credits).await?;
-            tokio::select! {
-                ack = acks.next() => {
-                    let ack = ack.ok_or(LinkError::Closed)?.map_err(refused)?;
-                    sent = sent.max(Seq(ack.through));
-                    credits = ack.credits;
-                    self.acknowledged(Seq(ack.through)).await?;
-                    backoff.reset();
-                }
-                () = self.grown.notified(), if is_idle && credits > 0 => {}
-                () = std::future::ready(()), if !is_idle => {}
-            }
+        let answer = timeout(ACK_PATIENCE, client.deliver(ReceiverStream::new(queue))).await;
+        let mut link = Link {
+            uploads,
+            acks: answer
+                .map_err(|_| LinkError::Silent)?
+                .map_err(refused)?
+                .into_inner(),
+            through: Seq(0),
+            credits: 0,
+        };
+        self.hear(&mut link).await?;
+        Ok(link)
+    }
+
+    /// Sends what waits, as far as the credits go, and stays until it is acknowledged; false if nothing waits.
+    async fn burst(&self, link: &mut Link) -> Result<bool, LinkError> {
+        let _passage = self.quiet.pass().await;
+        let before = link.through;
+        let mut sent = before;
+        for _ in 0..link.credits.min(CREDITS) {
+            let spool = self.spool.clone();
+            let batch = off_thread(move || spool.after(sent, BATCH_BYTES_MAX)).await?;
+            let Some(last) = batch.last() else { break };
+            sent = last.seq;
+            send(&link.uploads, self.batch(batch)).await?;
         }
+        while link.through < sent {
+            self.hear(link).await?;
+        }
+        Ok(sent > before)
+    }
+
+    /// Waits until the spool may have grown: by this process, which rings, or by another one, which cannot.
+    async fn wait_for_more(&self, link: &mut Link) -> Result<(), LinkError> {
+        tokio::select! {
+            () = self.grown.notified() => Ok(()),
+            () = tokio::time::sleep(LOOK_AGAIN) => Ok(()),
+            ack = link.acks.next() => self.heard(link, ack).await,
+        }
+    }
+
+    async fn hear(&self, link: &mut Link) -> Result<(), LinkError> {
+        let ack = timeout(ACK_PATIENCE, link.acks.next()).await;
+        self.heard(link, ack.map_err(|_| LinkError::Silent)?).await
+    }
+
+    /// Drops what the collector has. Each acknowledgement sets the credits anew.
+    async fn heard(
+        &self,
+        link: &mut Link,
+        ack: Option<Result<v1::Ack, Status>>,
+    ) -> Result<(), LinkError> {
+        let ack = Ack::from(ack.ok_or(LinkError::Closed)?.map_err(refused)?);
+        let spool = self.spool.clone();
+        let last = off_thread(move || Ok(spool.status()?.last)).await?;
+        if ack.epoch != self.spool.epoch() || ack.through > last {
+            return Err(LinkError::Ahead(ack));
+        }
+        let spool = self.spool.clone();
+        off_thread(move || spool.acknowledge(ack.through)).await?;
+        link.through = link.through.max(ack.through);
+        link.credits = ack.credits;
+        let through = link.through;
+        self.state.send_replace(LinkState::Delivered { through });
+        Ok(())
     }
 
     async fn connect(&self) -> Result<Channel, LinkError> {
@@ -155,41 +240,15 @@ impl Uplink {
         v1::upload::Kind::Hello(hello.into())
     }
 
-    /// Sends one batch of what lies after `sent`; false if there is nothing.
-    async fn send_next(
-        &self,
-        uploads: &mpsc::Sender<v1::Upload>,
-        sent: &mut Seq,
-        credits: &mut u32,
-    ) -> Result<bool, LinkError> {
-        let _passage = self.quiet.pass().await;
-        let spool = self.spool.clone();
-        let after = *sent;
-        let batch = off_thread(move || spool.after(after, BATCH_BYTES_MAX)).await?;
-        let Some(last) = batch.last() else {
-            return Ok(false);
-        };
-        *sent = last.seq;
-        *credits -= 1;
+    fn batch(&self, spooled: Vec<Spooled>) -> v1::upload::Kind {
         let epoch = self.spool.epoch().0;
-        let records = batch
-            .into_iter()
-            .map(|spooled| v1::Envelope {
-                epoch,
-                seq: spooled.seq.0,
-                record: spooled.bytes,
-            })
-            .collect();
-        send(uploads, v1::upload::Kind::Batch(v1::Batch { records })).await?;
-        Ok(true)
-    }
-
-    async fn acknowledged(&self, through: Seq) -> Result<(), LinkError> {
-        let _passage = self.quiet.pass().await;
-        let spool = self.spool.clone();
-        off_thread(move || spool.acknowledge(through)).await?;
-        self.state.send_replace(LinkState::Delivered { through });
-        Ok(())
+        let envelope = |spooled: Spooled| v1::Envelope {
+            epoch,
+            seq: spooled.seq.0,
+            record: spooled.bytes,
+        };
+        let records = spooled.into_iter().map(envelope).collect();
+        v1::upload::Kind::Batch(v1::Batch { records })
     }
 }
 
@@ -208,7 +267,7 @@ async fn off_thread<T: Send + 'static>(
         .expect("the spool does not panic")
 }
 
-fn refused(status: tonic::Status) -> LinkError {
+fn refused(status: Status) -> LinkError {
     LinkError::Refused(Box::new(status))
 }
 
@@ -217,3 +276,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+/// How long the collector may take to commit a burst. A run waits this long for it at most, then the connection is closed.
+const ACK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often an idle connection looks for what another process put into the spool.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -1,5 +1,10 @@
 //! From the agent's spool to the collector's boards: once, whatever happens in between.
 
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
 use serde_json::Value;
 use tokwatt_harness::{CollectorProcess, agent};
 
@@ -24,7 +29,7 @@ fn runs(collector: &CollectorProcess) -> Vec<Value> {
     listed["runs"].as_array().unwrap().clone()
 }
 
-fn waiting(data: &std::path::Path) -> u64 {
+fn waiting(data: &Path) -> u64 {
     let status = agent(data)
         .args(["spool", "status", "--format", "json"])
         .output()
@@ -109,4 +114,100 @@ fn a_collector_that_was_killed_has_everything_that_it_acknowledged() {
         assert_eq!(runs(&collector).len(), 5 * round);
         collector.stop().unwrap();
     }
+}
+
+/// 2,500 questions: seconds for each of five runs.
+const LARGE: &[&str] = &[
+    "bench",
+    "--format",
+    "json",
+    "--power",
+    "none",
+    "--repeat",
+    "1",
+    "--precision",
+    "q8_0",
+];
+
+/// A large bench whose first run has begun: the device and the run's opening are in the spool, its first segment is not.
+fn begin_large(data: &Path) -> Child {
+    let before = waiting(data);
+    let mut child = agent(data)
+        .args(LARGE)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while waiting(data) < before + 2 {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended too early");
+    }
+    child
+}
+
+fn deliver(data: &Path, collector: &CollectorProcess) {
+    let arguments = ["run", "--until-empty", "--collector", collector.url()];
+    let delivery = agent(data).args(arguments).output().unwrap();
+    text(&delivery);
+    assert_eq!(waiting(data), 0);
+}
+
+#[test]
+fn an_agent_killed_in_the_middle_delivers_what_it_had_committed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    document(&bench(data, SMALL));
+    let mut child = begin_large(data);
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let collector = CollectorProcess::start(&data.join("collector")).unwrap();
+    deliver(data, &collector);
+    let first = runs(&collector);
+    let of_state = |state| first.iter().filter(|run| run["state"] == state).count();
+    assert_eq!(
+        (first.len(), of_state("complete"), of_state("open")),
+        (6, 5, 1)
+    );
+
+    // Life goes on, and what is there is not admitted again.
+    document(&bench(data, SMALL));
+    deliver(data, &collector);
+    let second = runs(&collector);
+    assert_eq!(second.len(), 11);
+    for run in &first {
+        assert_eq!(
+            second.iter().filter(|other| *other == run).count(),
+            1,
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_bench_with_what_was_measured_and_a_run_marked_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let child = begin_large(data);
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("what was measured is kept"), "{said}");
+    let bench: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measured = bench["runs"].as_array().unwrap();
+    assert_eq!(measured.len(), 1, "the other runs were not begun");
+    let requests = &measured[0]["requests"];
+    assert!(requests["issued"].as_u64().unwrap() < 500, "{requests}");
+
+    let collector = CollectorProcess::start(&data.join("collector")).unwrap();
+    deliver(data, &collector);
+    let runs = runs(&collector);
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0]["agrees"], true, "{}", runs[0]);
+    assert_eq!(runs[0]["n_requests"], requests["issued"]);
+    let flags = runs[0]["flags"].as_array().unwrap();
+    assert!(flags.contains(&"cancelled".into()), "{}", runs[0]);
 }

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_domain::{device::DeviceProfile, power::Provenance, run::RunEnd, workload::Sampling};
 
-use super::{Exit, Format, General, runtime, stop};
+use super::{Exit, Format, General, complain, runtime, stop};
 use crate::{
     clock::{Clock, SystemClock},
     device::{HostRoot, probe},
@@ -107,6 +107,7 @@ enum BackendKind {
 struct Delivery {
     address: Address,
     link: watch::Receiver<LinkState>,
+    hurry: Arc<Notify>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -130,7 +131,7 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let now = clock.wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
     let spool = Arc::new(spool);
-    let (outcome, delivered) = runtime()?.block_on(async {
+    let (mut outcome, delivered) = runtime()?.block_on(async {
         let tasks = TaskTracker::new();
         let stop = stop::on_signal(&tasks)?;
         let grown = Arc::new(Notify::new());
@@ -157,13 +158,16 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
             .bench(&plan, &groups, &mut |step| bar.show(step))
             .await;
         bar.end();
-        // Delivered before the outcome is looked at: what was measured before an error is safe all the same.
+        // What was measured before an error is delivered and shown all the same.
         let delivered = match delivery {
-            Some(delivery) => Some(delivery.finish(&spool).await?),
+            Some(delivery) => Some(delivery.finish(&spool, &runner.stop).await?),
             None => None,
         };
-        anyhow::Ok((outcome?, delivered))
+        anyhow::Ok((outcome, delivered))
     })?;
+    if let Some(error) = outcome.error.take_if(|_| outcome.reports.is_empty()) {
+        return Err(error.into());
+    }
     let document = document::Document::new(&device, &outcome);
     if let Some(out) = &args.out {
         bundle::write(out, &document, &outcome.traces)?;
@@ -176,7 +180,11 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         delivered.as_deref(),
         &spool,
     )?;
-    Ok(exit(&outcome))
+    let exit = exit(&outcome);
+    if let Some(error) = outcome.error {
+        complain(&error.into());
+    }
+    Ok(exit)
 }
 
 fn given(args: &BenchArgs) -> Given {
@@ -244,7 +252,7 @@ fn exit(outcome: &Outcome) -> Exit {
         .traces
         .iter()
         .any(|trace| trace.end != RunEnd::Complete);
-    if has_failures || is_incomplete || outcome.is_cancelled {
+    if has_failures || is_incomplete || outcome.is_cancelled || outcome.error.is_some() {
         Exit::FoundWrong
     } else {
         Exit::Done
@@ -254,12 +262,14 @@ fn exit(outcome: &Outcome) -> Exit {
 impl Delivery {
     fn start(address: Address, runner: &Runner, grown: Arc<Notify>, tasks: &TaskTracker) -> Self {
         let (state, link) = watch::channel(LinkState::Connecting);
+        let hurry = Arc::<Notify>::default();
         let uplink = Uplink {
             address: address.clone(),
             device: runner.device.id.clone(),
             spool: runner.spool.clone(),
             quiet: runner.quiet.clone(),
             grown,
+            hurry: hurry.clone(),
             state,
         };
         let stop = CancellationToken::new();
@@ -267,39 +277,39 @@ impl Delivery {
         Self {
             address,
             link,
+            hurry,
             stop,
             task,
         }
     }
 
-    /// Waits until the collector has everything or is found to be away; says which.
-    async fn finish(mut self, spool: &Spool) -> anyhow::Result<String> {
-        let deadline = tokio::time::sleep(LAST_DELIVERY);
-        tokio::pin!(deadline);
-        loop {
-            let waiting = spool.status()?.waiting_records;
-            let state = self.link.borrow_and_update().clone();
-            let verdict = match state {
-                _ if waiting == 0 => Some(format!("delivered to {}", self.address)),
-                LinkState::Down { reason } => {
-                    Some(format!("not delivered to {}: {reason}", self.address))
-                }
-                LinkState::Connecting | LinkState::Delivered { .. } => None,
-            };
-            if let Some(verdict) = verdict {
-                self.stop.cancel();
-                self.task.await?;
-                return Ok(verdict);
+    /// Tries once more, until the collector has everything or is found to be away, or a person has waited enough; says which.
+    async fn finish(mut self, spool: &Spool, stop: &CancellationToken) -> anyhow::Result<String> {
+        // What the link said before is no word on now.
+        self.link.mark_unchanged();
+        self.hurry.notify_one();
+        let verdict = tokio::select! {
+            verdict = self.verdict(spool) => verdict?,
+            () = tokio::time::sleep(LAST_DELIVERY) => {
+                format!("{} did not take everything within {} s", self.address, LAST_DELIVERY.as_secs())
             }
-            tokio::select! {
-                changed = self.link.changed() => changed?,
-                () = &mut deadline => {
-                    self.stop.cancel();
-                    self.task.await?;
-                    return Ok(format!("{} did not take everything within {} s", self.address, LAST_DELIVERY.as_secs()));
-                }
+            () = stop.cancelled(), if !stop.is_cancelled() => {
+                format!("not everything is delivered to {}: stopped", self.address)
+            }
+        };
+        self.stop.cancel();
+        self.task.await?;
+        Ok(verdict)
+    }
+
+    async fn verdict(&mut self, spool: &Spool) -> anyhow::Result<String> {
+        while spool.status()?.waiting_records > 0 {
+            self.link.changed().await?;
+            if let LinkState::Down { reason } = &*self.link.borrow_and_update() {
+                return Ok(format!("not delivered to {}: {reason}", self.address));
             }
         }
+        Ok(format!("delivered to {}", self.address))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::{Exit, General, runtime, stop};
@@ -52,7 +52,8 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
             device,
             spool: spool.clone(),
             quiet: QuietGate::default(),
-            grown: Arc::new(Notify::new()),
+            grown: Arc::default(),
+            hurry: Arc::default(),
             state,
         };
         let delivery = tasks.spawn(uplink.run(stop.clone()));
@@ -61,8 +62,10 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
                 stop.cancel();
             }
             tokio::select! {
-                changed = link.changed() => changed?,
+                // First, because the link's end follows from it.
+                biased;
                 () = stop.cancelled() => {}
+                changed = link.changed() => changed?,
             }
         }
         delivery.await?;

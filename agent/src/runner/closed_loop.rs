@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 use tokwatt_domain::{
-    run::{Identity, RequestTrace},
+    run::{Identity, Outcome, RequestTrace},
     time::{Stamp, Window},
     workload::Load,
 };
@@ -35,7 +35,7 @@ pub(super) struct Drive<'a> {
 
 /// A drained stretch of requests.
 pub(super) struct Driven {
-    /// First send to the end of the last one.
+    /// First send to the end of the last one; without a request, an instant.
     pub(super) window: Window,
     /// In order of sending.
     pub(super) requests: Vec<RequestTrace>,
@@ -56,16 +56,24 @@ pub(super) enum End {
 
 impl Drive<'_> {
     /// Asks the warm-up questions, which are never measured ones, and waits for their ends.
-    pub(super) async fn warm_up(&self) {
+    ///
+    /// # Errors
+    /// The engine's last words, if it died.
+    pub(super) async fn warm_up(&self) -> Result<(), String> {
         let mut in_flight = FuturesUnordered::new();
         let mut items = self.cell.warm_up.iter();
+        let mut result = Ok(());
         loop {
-            while in_flight.len() < self.concurrency() && !self.stop.is_cancelled() {
+            while in_flight.len() < self.concurrency() && self.may_go_on() && result.is_ok() {
                 let Some(item) = items.next() else { break };
                 in_flight.push(self.ask(item, 0));
             }
-            if in_flight.next().await.is_none() {
-                return;
+            match in_flight.next().await {
+                Some(observed) if observed.is_engine_lost => {
+                    result = result.and(Err(last_words(observed.request.outcome)));
+                }
+                Some(_) => {}
+                None => return result,
             }
         }
     }
@@ -83,16 +91,13 @@ impl Drive<'_> {
                 in_flight.push(self.ask(item, next));
                 next += 1;
             }
-            tokio::select! {
-                biased;
-                observed = in_flight.next() => match observed {
-                    Some(observed) => stretch.add(observed),
-                    None => break,
-                },
-                () = self.stop.cancelled(), if stretch.end != End::Stopped => stretch.end = End::Stopped,
+            match in_flight.next().await {
+                Some(observed) => stretch.add(observed),
+                None => break,
             }
         }
-        stretch.into_driven(self.clock.now())
+        let end = self.end(&stretch);
+        stretch.into_driven(end, self.clock.now())
     }
 
     async fn ask(&self, item: &Item, index: usize) -> Observed {
@@ -117,9 +122,23 @@ impl Drive<'_> {
 
     fn may_send(&self, stretch: &Stretch, asked: usize) -> bool {
         let lasted = self.clock.now().since(stretch.started);
-        stretch.end == End::Drained
+        self.may_go_on()
+            && !stretch.is_engine_lost
             && asked < SEGMENT_REQUESTS_MAX
             && (asked == 0 || lasted < SEGMENT_LENGTH_MAX)
+    }
+
+    fn may_go_on(&self) -> bool {
+        !self.stop.is_cancelled()
+    }
+
+    /// Who stops the bench wants no engine loaded again.
+    fn end(&self, stretch: &Stretch) -> End {
+        match (self.may_go_on(), stretch.is_engine_lost) {
+            (false, _) => End::Stopped,
+            (true, true) => End::EngineLost,
+            (true, false) => End::Drained,
+        }
     }
 
     fn concurrency(&self) -> usize {
@@ -134,7 +153,7 @@ impl Drive<'_> {
 struct Stretch {
     started: Stamp,
     requests: Vec<RequestTrace>,
-    end: End,
+    is_engine_lost: bool,
 }
 
 impl Stretch {
@@ -142,18 +161,16 @@ impl Stretch {
         Self {
             started,
             requests: Vec::new(),
-            end: End::Drained,
+            is_engine_lost: false,
         }
     }
 
     fn add(&mut self, observed: Observed) {
         self.requests.push(observed.request);
-        if observed.is_engine_lost && self.end == End::Drained {
-            self.end = End::EngineLost;
-        }
+        self.is_engine_lost |= observed.is_engine_lost;
     }
 
-    fn into_driven(mut self, now: Stamp) -> Driven {
+    fn into_driven(mut self, end: End, now: Stamp) -> Driven {
         self.requests.sort_by_key(|request| request.index);
         let first = self.requests.iter().map(|request| request.sent).min();
         let last = self.requests.iter().map(|request| request.ended).max();
@@ -163,8 +180,15 @@ impl Stretch {
                 to: last.unwrap_or(now),
             },
             requests: self.requests,
-            end: self.end,
+            end,
         }
+    }
+}
+
+fn last_words(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Failed { message, .. } => message,
+        Outcome::Stop | Outcome::Length => "the engine is gone".to_owned(),
     }
 }
 

@@ -24,7 +24,7 @@ impl Runner {
         &self,
         plan: &Plan,
         group: &Group,
-        tally: &Tally<'_>,
+        tally: &mut Tally<'_>,
     ) -> Result<Loaded, BackendError> {
         let memory = memory::Baseline::take(&self.host_root);
         let mut idle = self.idle(IdleState::Unloaded, tally).await;
@@ -34,30 +34,27 @@ impl Runner {
         )));
         let called = self.clock.now();
         let card = group.backend.load().await?;
-        let first_item = plan.cells.iter().find_map(|cell| cell.items.first());
-        let load_time = match first_item {
-            Some(item) => first_token(&*group.backend, item)
-                .await?
-                .map(|at| LoadTime {
-                    duration: at.since(called),
-                    // Whether the pages were cached is not looked at yet, so the weaker word.
-                    kind: LoadKind::Warm,
-                }),
+        let first = match plan.cells.iter().find_map(|cell| cell.warm_up.first()) {
+            Some(item) => self.aside(first_token(&*group.backend, item)).await?,
             None => None,
         };
         idle.extend(self.idle(IdleState::Loaded, tally).await);
-        let image_tokens = image_tokens(&*group.backend, plan).await?;
+        let image_tokens = self.image_tokens(&*group.backend, plan).await?;
         Ok(Loaded {
             card,
             idle,
-            load_time,
+            load_time: first.map(|at| LoadTime {
+                duration: at.since(called),
+                // Whether the pages were cached is not looked at yet, so the weaker word.
+                kind: LoadKind::Warm,
+            }),
             memory,
             image_tokens,
         })
     }
 
-    /// Watches idle power, if there is an instrument; cut short when a person stops the bench.
-    async fn idle(&self, state: IdleState, tally: &Tally<'_>) -> Vec<IdleBaseline> {
+    /// Watches idle power, if there is an instrument, with the rest of the agent as still as in a run.
+    async fn idle(&self, state: IdleState, tally: &mut Tally<'_>) -> Vec<IdleBaseline> {
         if self.sampler.is_none() {
             return Vec::new();
         }
@@ -66,11 +63,10 @@ impl Runner {
             "watching idle power for {} s",
             length.as_secs()
         )));
+        let _quiet = self.quiet.close().await;
+        self.bracket().await;
         let from = self.clock.now();
-        tokio::select! {
-            () = tokio::time::sleep(length) => {}
-            () = self.stop.cancelled() => return Vec::new(),
-        }
+        tokio::time::sleep(length).await;
         let window = Window {
             from,
             to: self.clock.now(),
@@ -80,6 +76,61 @@ impl Runner {
             .iter()
             .filter_map(|trace| baseline(trace, window, state))
             .collect()
+    }
+
+    /// P(with picture) − P(same text, no picture) for each picture size, where the engine counts. Asked of a warm-up picture,
+    /// because a server may remember it.
+    async fn image_tokens(
+        &self,
+        backend: &dyn Backend,
+        plan: &Plan,
+    ) -> Result<BTreeMap<Option<u32>, u32>, BackendError> {
+        let mut found = BTreeMap::new();
+        for cell in &plan.cells {
+            let Some(item) = cell.warm_up.first().filter(|item| item.picture.is_some()) else {
+                continue;
+            };
+            if found.contains_key(&cell.image_px) {
+                continue;
+            }
+            let with = prompt_tokens(backend, short_question(item, true));
+            let without = prompt_tokens(backend, short_question(item, false));
+            if let (Some(with), Some(without)) =
+                (self.aside(with).await?, self.aside(without).await?)
+            {
+                found.insert(cell.image_px, with.saturating_sub(without));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A question outside the runs: if it fails, or takes longer than a request may, its figure is absent and the bench goes on.
+    async fn aside<T>(
+        &self,
+        answer: impl Future<Output = Result<Option<T>, BackendError>>,
+    ) -> Result<Option<T>, BackendError> {
+        match tokio::time::timeout(self.settings.timeout, answer).await {
+            Ok(Err(error @ BackendError::Request { .. })) => {
+                tracing::warn!(%error, "a question before the runs failed");
+                Ok(None)
+            }
+            Ok(answer) => answer,
+            Err(_) => {
+                tracing::warn!(limit = ?self.settings.timeout, "a question before the runs did not end");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits for the sample that a window beginning now needs before it.
+    pub(super) async fn bracket(&self) {
+        let Some(sampler) = self.sampler.clone() else {
+            return;
+        };
+        let now = self.clock.now();
+        tokio::task::spawn_blocking(move || sampler.wait_until_bracketed(now, BRACKET_PATIENCE))
+            .await
+            .expect("reading the timeline does not panic");
     }
 
     /// What every sensor read over `window`, with the samples around it.
@@ -121,28 +172,6 @@ async fn first_token(backend: &dyn Backend, item: &Item) -> Result<Option<Stamp>
     Ok(first)
 }
 
-/// P(with picture) − P(same text, no picture) for each picture size, where the engine counts.
-async fn image_tokens(
-    backend: &dyn Backend,
-    plan: &Plan,
-) -> Result<BTreeMap<Option<u32>, u32>, BackendError> {
-    let mut found = BTreeMap::new();
-    for cell in &plan.cells {
-        let Some(item) = cell.items.first().filter(|item| item.picture.is_some()) else {
-            continue;
-        };
-        if found.contains_key(&cell.image_px) {
-            continue;
-        }
-        let with = prompt_tokens(backend, short_question(item, true)).await?;
-        let without = prompt_tokens(backend, short_question(item, false)).await?;
-        if let (Some(with), Some(without)) = (with, without) {
-            found.insert(cell.image_px, with.saturating_sub(without));
-        }
-    }
-    Ok(found)
-}
-
 async fn prompt_tokens(
     backend: &dyn Backend,
     question: Question,
@@ -166,5 +195,5 @@ fn short_question(item: &Item, with_picture: bool) -> Question {
     }
 }
 
-/// How long the end of a window waits for the sample after it: several of the slowest instrument's periods.
+/// How long a window waits for the sample before it, and for the one after it: several of the slowest instrument's periods.
 const BRACKET_PATIENCE: Duration = Duration::from_secs(3);
