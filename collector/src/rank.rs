@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::{
     leaderboard::{Board, Row},
-    metrics::{RunReport, dictionary::UnknownMetric, spread::log_t_interval},
+    metrics::{Failed, Percentile, RunReport, dictionary::UnknownMetric, spread::log_t_interval},
     power::{Scope, UnknownScope},
 };
 
@@ -248,33 +248,53 @@ fn others(candidates: &[Candidate]) -> Option<String> {
     ))
 }
 
+/// What to know before believing.
 fn caveats(placed: &[Placed], question: &Question) -> Vec<String> {
-    let mut caveats = Vec::new();
-    if placed.iter().any(|placed| placed.candidate.is_blocked) {
-        caveats.push(
-            "rows without a place at the end have a flag that keeps them from being ranked"
-                .to_owned(),
-        );
-    }
-    if question.metric.definition.is_share() && !placed.is_empty() {
-        caveats.push(
-            "intervals are between repetitions of the same requests, not over other pictures"
-                .to_owned(),
-        );
-    }
-    if question.metric.is_over_energy() && !placed.is_empty() {
-        caveats
-            .push("the bound on energy is about sampling, not about the sensor's truth".to_owned());
-    }
-    if placed
-        .iter()
-        .filter(|placed| placed.place.is_some())
-        .count()
-        > 1
-    {
-        caveats.push("95 % is for each pair of rows, not for the board as a whole".to_owned());
-    }
-    caveats
+    let rows = || placed.iter().map(|placed| &placed.candidate);
+    let n_placed = placed.iter().filter(|row| row.place.is_some()).count();
+    let is_shown = !placed.is_empty();
+    let caveats = [
+        (
+            rows().any(|row| row.is_blocked),
+            "rows at the end without a place have a flag that keeps them from being ranked",
+        ),
+        (
+            rows().any(|row| row.mean.is_infinite()),
+            "`failed` is a row in which so many requests failed that this percentile is one of them: it has no place",
+        ),
+        (
+            question.metric.definition.is_share() && is_shown,
+            "intervals are between repetitions of the same requests, and say nothing about other pictures",
+        ),
+        (
+            question.metric.is_over_energy() && is_shown,
+            "the bound on energy is about sampling, not about the sensor's truth",
+        ),
+        (
+            n_placed > 1,
+            "the 95 % hold for each pair of rows, not for the board as a whole",
+        ),
+    ];
+    let applying = caveats.into_iter().filter(|(applies, _)| *applies);
+    failures(placed)
+        .chain(applying.map(|(_, caveat)| caveat.to_owned()))
+        .collect()
+}
+
+/// Failed requests have no speed of their own: who reads a speed must know of them.
+fn failures(placed: &[Placed]) -> impl Iterator<Item = String> {
+    let rows = placed.iter().map(|placed| &placed.candidate);
+    rows.filter(|row| row.n_failed > 0).map(|row| {
+        let Candidate {
+            n_failed,
+            n_requests,
+            ..
+        } = row;
+        format!(
+            "{}: {n_failed} of {n_requests} requests failed",
+            describe(&row.by)
+        )
+    })
 }
 
 fn board(
@@ -344,7 +364,11 @@ fn row(placed: Placed, differing: &BTreeSet<Key>) -> Row {
         place: placed.place,
         place_range: placed.place_range,
         key: named(key),
-        value: candidate.mean,
+        value: if candidate.mean.is_infinite() {
+            Percentile::Failed(Failed::Failed)
+        } else {
+            Percentile::Value(candidate.mean)
+        },
         ci95: interval.map(|interval| (interval.low, interval.high)),
         n_runs: u32::try_from(candidate.values.len()).unwrap_or(u32::MAX),
         n_requests: candidate.n_requests,

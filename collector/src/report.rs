@@ -2,6 +2,9 @@
 
 mod csv;
 mod date;
+mod fixed;
+mod flag;
+mod lines;
 mod markdown;
 mod number;
 mod table;
@@ -10,8 +13,11 @@ use std::collections::BTreeSet;
 
 use tokwatt_domain::{
     leaderboard::{Board, Row},
+    metrics::Percentile,
     power::Provenance,
 };
+
+use self::number::Scale;
 
 pub use self::{
     csv::csv,
@@ -19,13 +25,22 @@ pub use self::{
     table::{board, devices, run, runs},
 };
 
+/// In what the values of a board are shown.
+fn scale(board: &Board) -> Scale<'_> {
+    let values = board.rows.iter().filter_map(|row| match row.value {
+        Percentile::Value(value) => Some(value),
+        Percentile::Failed(_) => None,
+    });
+    Scale::of(&board.unit, values)
+}
+
 /// What a board is of: `decode_tps in tok/s, higher is better`.
 fn title(board: &Board) -> String {
     let scope = board
         .scope
         .map(|scope| format!("@{scope}"))
         .unwrap_or_default();
-    let unit = match board.unit.as_str() {
+    let unit = match scale(board).unit {
         "" => String::new(),
         unit => format!(" in {unit}"),
     };
@@ -44,26 +59,80 @@ fn title(board: &Board) -> String {
     )
 }
 
-/// How tasks were put together, unless there was nothing to put together.
-fn aggregate(board: &Board) -> Option<String> {
-    (board.aggregate != "one task").then(|| format!("over tasks: {}", board.aggregate))
+/// Keys that tell rows apart, and those that stand below the table, each in a line of its own.
+fn keys(board: &Board) -> (Vec<&str>, Vec<&str>) {
+    let rows = || board.rows.iter().flat_map(|row| &row.key);
+    let keys: BTreeSet<&str> = rows().map(|(key, _)| key.as_str()).collect();
+    let is_wide = |key: &&str| {
+        let mut values = rows().filter(|(own, _)| own == key);
+        values.any(|(_, value)| value.chars().count() > COLUMN_CHARS)
+    };
+    let (wide, narrow): (Vec<&str>, Vec<&str>) = keys.into_iter().partition(is_wide);
+    // Something must tell the rows apart.
+    if narrow.is_empty() {
+        (wide, narrow)
+    } else {
+        (narrow, wide)
+    }
 }
 
-/// Keys that tell rows apart, and those that are too long to stand in a table.
-fn keys(board: &Board) -> (Vec<&str>, Vec<&str>) {
-    let keys: BTreeSet<&str> = board
-        .rows
-        .iter()
-        .flat_map(|row| row.key.keys().map(String::as_str))
+/// Keys below the table: each with its values, of engine flags those that differ, and whose they are.
+fn details(board: &Board) -> Vec<(&str, String)> {
+    let (short, long) = keys(board);
+    let detail = |key: &str| {
+        let whose = deciding(board, &short, key);
+        let mut values: Vec<String> = Vec::new();
+        for row in board.rows.iter().filter(|row| row.key.contains_key(key)) {
+            let value = match key {
+                "engine_flags" => differing_flags(board, row),
+                _ => cell(row, key),
+            };
+            let names: Vec<String> = whose.iter().map(|short| cell(row, short)).collect();
+            let text = format!("{} {value}", names.join(" "));
+            if !values.contains(&text) {
+                values.push(text);
+            }
+        }
+        values.join("; ")
+    };
+    long.into_iter().map(|key| (key, detail(key))).collect()
+}
+
+/// The one key on which another's value depends, such as a digest on the precision; else all of them.
+fn deciding<'a>(board: &Board, short: &[&'a str], key: &str) -> Vec<&'a str> {
+    let pairs = |short: &str| -> BTreeSet<(String, String)> {
+        let pair = |row: &Row| (cell(row, short), cell(row, key));
+        board.rows.iter().map(pair).collect()
+    };
+    let decides = |short: &&&str| {
+        let pairs = pairs(short);
+        let names: BTreeSet<&String> = pairs.iter().map(|(name, _)| name).collect();
+        names.len() == pairs.len()
+    };
+    let one = short.iter().find(decides);
+    one.map_or_else(|| short.to_vec(), |one| vec![*one])
+}
+
+fn differing_flags(board: &Board, row: &Row) -> String {
+    let flags = |row: &'_ Row| row.key.get("engine_flags").cloned().unwrap_or_default();
+    let others: Vec<String> = board.rows.iter().map(flags).collect();
+    let own = flags(row);
+    let is_shared = |flag: &(&str, &str)| {
+        let mut others = others.iter();
+        others.all(|other| fixed::engine_flags(other).contains(flag))
+    };
+    let differing = fixed::engine_flags(&own).into_iter();
+    let words: Vec<String> = differing
+        .filter(|flag| !is_shared(flag))
+        .map(|(name, value)| format!("{name} {value}"))
         .collect();
-    let is_long = |key: &&str| key.ends_with("_digest") || matches!(*key, "engine_flags" | "os");
-    let (long, short): (Vec<&str>, Vec<&str>) = keys.into_iter().partition(is_long);
-    // Something must tell the rows apart.
-    if short.is_empty() {
-        (long, short)
-    } else {
-        (short, long)
-    }
+    words.join(", ")
+}
+
+/// A row's value of a key.
+fn cell(row: &Row, key: &str) -> String {
+    let value = row.key.get(key);
+    value.map(|value| shortened(value)).unwrap_or_default()
 }
 
 /// `1`, `1 (1–2)`, or `–` for a row without one.
@@ -75,11 +144,14 @@ fn place(row: &Row) -> String {
     }
 }
 
-fn interval(row: &Row) -> String {
-    match row.ci95 {
-        Some((low, high)) => format!("{} – {}", number::short(low), number::short(high)),
+/// A row's value and its interval.
+fn value(row: &Row, scale: &Scale) -> [String; 2] {
+    let value = number::percentile(row.value, scale);
+    let interval = match row.ci95 {
+        Some((low, high)) => format!("{} – {}", scale.show(low), scale.show(high)),
         None => "–".to_owned(),
-    }
+    };
+    [value, interval]
 }
 
 /// Flags as words, and what is a sentence.
@@ -88,44 +160,60 @@ fn flags(row: &Row) -> (Vec<&str>, Vec<&str>) {
     flags.partition(|flag| !flag.contains(' '))
 }
 
-/// What goes below a board: advice to its rows, then its notes.
+/// Whether a column of flags would say nothing: they are the same in every row, and then in the notes.
+fn has_flag_column(board: &Board) -> bool {
+    let mut words = board.rows.iter().map(|row| flags(row).0);
+    let first = words.next();
+    words.any(|words| Some(words) != first)
+}
+
+/// What goes below a board: advice to its rows, what marks mean, then its notes.
 fn notes(board: &Board) -> Vec<String> {
     let (short, _) = keys(board);
-    let advice = board.rows.iter().flat_map(|row| {
+    let mut advice: Vec<String> = Vec::new();
+    for row in &board.rows {
         let name = name(row, &short);
-        let (_, sentences) = flags(row);
-        sentences
-            .into_iter()
-            .map(move |sentence| format!("{name}: {sentence}"))
+        let sentences = flags(row).1.into_iter();
+        advice.extend(sentences.map(|sentence| format!("{name} {sentence}")));
+    }
+    let n_more = advice.len().saturating_sub(ADVICE_MAX);
+    advice.truncate(ADVICE_MAX);
+    let more = (n_more > 0).then(|| format!("{n_more} more such lines: --format json has them"));
+    let is_open = |row: &Row| row.place_range.is_some_and(|(first, last)| first != last);
+    let range = board.rows.iter().any(is_open).then(|| {
+        "in brackets are the places that the intervals leave open: rows that share one cannot be told apart yet"
+            .to_owned()
     });
-    advice.chain(board.notes.iter().cloned()).collect()
+    advice
+        .into_iter()
+        .chain(more)
+        .chain(range)
+        .chain(flag::notes(board))
+        .chain(board.notes.iter().cloned())
+        .collect()
 }
 
 /// `precision=f32, task=caption_brief`.
 fn name(row: &Row, keys: &[&str]) -> String {
-    let values = keys
-        .iter()
-        .filter_map(|key| Some((key, row.key.get(*key)?)));
-    let texts: Vec<String> = values
-        .map(|(key, value)| format!("{key}={}", shortened(value)))
+    let keys = keys.iter().filter(|key| row.key.contains_key(**key));
+    let texts: Vec<String> = keys
+        .map(|key| format!("{key}={}", cell(row, key)))
         .collect();
     texts.join(", ")
 }
 
-/// A digest by its first digits; other long texts by their beginning.
+/// A digest by its first digits; everything else whole.
 fn shortened(value: &str) -> String {
     let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let most = if is_digest {
-        DIGEST_DIGITS
-    } else {
-        VALUE_CHARS
-    };
-    if value.chars().count() <= most {
-        return value.to_owned();
-    }
-    let start: String = value.chars().take(most).collect();
-    format!("{start}…")
+    let most = if is_digest { DIGEST_DIGITS } else { usize::MAX };
+    value.chars().take(most).collect()
 }
 
+/// Two of a million files share so many with a chance of 0.2 %.
 const DIGEST_DIGITS: usize = 12;
-const VALUE_CHARS: usize = 60;
+
+/// Enough to see what to measure next.
+const ADVICE_MAX: usize = 5;
+
+/// What is longer makes a table too wide.
+const COLUMN_CHARS: usize = 24;

@@ -21,21 +21,25 @@ pub(super) struct Candidate {
     pub(super) is_blocked: bool,
     /// One for each repetition, sorted.
     pub(super) values: Vec<f64>,
-    /// Mean over them: arithmetic for shares, else geometric.
+    /// Mean over them: arithmetic for shares, else geometric; infinite if one is.
     pub(super) mean: f64,
     /// The largest of its repetitions'.
     pub(super) relative_bound: f64,
     pub(super) n_requests: u32,
+    /// Of these, those that failed.
+    pub(super) n_failed: u32,
     pub(super) flags: BTreeSet<String>,
 }
 
 /// What keeps figures apart: the row, the configuration, and whether they are ranked at all.
 type Group = (BTreeMap<Key, String>, BTreeMap<Key, String>, bool);
 
-/// A repetition's value, with the bound on its energy.
+/// A repetition's value, with the bound on its energy and the requests behind it.
 struct Repetition {
     value: f64,
     relative_bound: f64,
+    n_requests: u32,
+    n_failed: u32,
 }
 
 /// Groups figures by row and configuration. What cannot be put together over all tasks goes into the notes.
@@ -104,11 +108,7 @@ fn candidate(
         .map(|repetition| repetition.value)
         .collect();
     values.sort_by(f64::total_cmp);
-    let mean = if question.metric.definition.is_share() {
-        arithmetic_mean(&values)
-    } else {
-        geometric_mean(&values)
-    };
+    let mean = mean(&values, question.metric.definition.is_share());
     let Some(mean) = mean else {
         notes.push(format!("{name} is left out: a value is not above 0"));
         return None;
@@ -123,10 +123,8 @@ fn candidate(
         values,
         mean,
         relative_bound: bounds.fold(0.0, f64::max),
-        n_requests: figures
-            .iter()
-            .map(|figure| figure.report.requests.issued)
-            .sum(),
+        n_requests: repetitions.iter().map(|one| one.n_requests).sum(),
+        n_failed: repetitions.iter().map(|one| one.n_failed).sum(),
         flags: figures
             .iter()
             .flat_map(|figure| figure.flags.iter().cloned())
@@ -134,12 +132,35 @@ fn candidate(
     })
 }
 
+/// One that is infinite makes the mean so.
+fn mean(values: &[f64], is_share: bool) -> Option<f64> {
+    if values.contains(&f64::INFINITY) {
+        return Some(f64::INFINITY);
+    }
+    if is_share {
+        arithmetic_mean(values)
+    } else {
+        geometric_mean(values)
+    }
+}
+
 fn singles(figures: &[&Figure<'_>]) -> Vec<Repetition> {
-    let single = |figure: &&Figure<'_>| Repetition {
-        value: figure.value,
-        relative_bound: figure.relative_bound,
-    };
+    let single = |figure: &&Figure<'_>| Repetition::of(figure.value, &[*figure]);
     figures.iter().map(single).collect()
+}
+
+impl Repetition {
+    fn of(value: f64, figures: &[&Figure<'_>]) -> Self {
+        let requests = || figures.iter().map(|figure| &figure.report.requests);
+        // No task's energy is further off than this, so neither is their sum.
+        let bounds = figures.iter().map(|figure| figure.relative_bound);
+        Self {
+            value,
+            relative_bound: bounds.fold(0.0, f64::max),
+            n_requests: requests().map(|counts| counts.issued).sum(),
+            n_failed: requests().flat_map(|counts| counts.failed.values()).sum(),
+        }
+    }
 }
 
 /// One value for each repetition that every task has, and how many there are that not every task has.
@@ -200,15 +221,10 @@ fn aggregate_one(figures: &[&Figure<'_>], aggregate: &Aggregate) -> Option<Repet
     let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
     let value = match aggregate {
         Aggregate::RatioOfSums(_) => ratio_of_sums(figures)?,
-        Aggregate::Mean { is_share: true, .. } => arithmetic_mean(&values)?,
-        Aggregate::Mean { .. } | Aggregate::OneTask => geometric_mean(&values)?,
+        Aggregate::Mean { is_share, .. } => mean(&values, *is_share)?,
+        Aggregate::OneTask => mean(&values, false)?,
     };
-    // No task's energy is further off than this, so neither is their sum.
-    let bounds = figures.iter().map(|figure| figure.relative_bound);
-    Some(Repetition {
-        value,
-        relative_bound: bounds.fold(0.0, f64::max),
-    })
+    Some(Repetition::of(value, figures))
 }
 
 /// Added in the order of the tasks' names, so that the sum does not depend on who came first.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::{
     metrics::{
-        PowerReport, RunReport,
+        RunReport,
         dictionary::{Kind, total_id},
     },
-    power::{Provenance, Scope},
+    power::Provenance,
 };
 
 use super::{Metric, RankedRun};
@@ -16,6 +16,7 @@ use super::{Metric, RankedRun};
 #[derive(Clone, Debug)]
 pub(super) struct Figure<'a> {
     pub(super) report: &'a RunReport,
+    /// Infinite where the percentile is a failed request: slower than any.
     pub(super) value: f64,
     /// What the value is made of, for metrics that are ratios of sums.
     pub(super) sums: Option<Sums>,
@@ -53,13 +54,13 @@ pub(super) fn figures<'a>(
     figures
 }
 
-/// Provenance that a metric of a run has: the weaker of those it uses.
+/// Provenance that a metric of a run has; one over energy without a sensor stands with the run's other figures, to be left out there
+/// with its reason.
 pub(super) fn provenance(report: &RunReport, metric: &Metric) -> Provenance {
-    let requests = report.provenance.requests;
-    match report.provenance.power {
-        Some(power) if metric.definition.needs_scope => requests.weaker(power),
-        _ => requests,
-    }
+    let provenance = report.provenance;
+    provenance
+        .of(metric.definition)
+        .unwrap_or(provenance.requests)
 }
 
 pub(super) fn counted(n: usize, one: &str, several: &str) -> String {
@@ -68,73 +69,28 @@ pub(super) fn counted(n: usize, one: &str, several: &str) -> String {
 
 fn figure<'a>(run: &'a RankedRun, metric: &Metric) -> Result<Figure<'a>, String> {
     let report = &run.report;
-    let id = metric.definition.id;
-    let value = metric
-        .definition
-        .figure(report, metric.scope)
-        .ok_or_else(|| reason(report, metric))?;
-    if !value.is_finite() {
-        return Err(format!(
-            "so many requests failed that `{id}` is a failed one"
-        ));
-    }
-    let power = power_of(report, metric.scope);
-    let energy_flags = if metric.definition.needs_scope {
-        against_energy(report, metric, power)
-    } else {
-        Vec::new()
-    };
-    let flags = report.flags.iter().map(|flag| flag.id.as_str());
+    let value = metric.definition.figure(report, metric.scope);
+    let value = value.ok_or_else(|| reason(report, metric))?;
+    let energy = metric
+        .scope
+        .filter(|_| metric.is_over_energy())
+        .and_then(|scope| report.power_of(scope));
+    let doubts = energy.map_or_else(Vec::new, |energy| energy.doubts(report.window_s));
+    let flags = || report.flags.iter().chain(&doubts);
     let differs = run.report_differs.then_some("report_differs");
     Ok(Figure {
         report,
         value,
         sums: sums(report, metric),
-        relative_bound: if metric.is_over_energy() {
-            power.and_then(relative_bound).unwrap_or(1.0)
-        } else {
-            0.0
-        },
-        is_blocked: report.flags.iter().any(|flag| flag.blocking) || !energy_flags.is_empty(),
-        flags: flags
+        // A bound that is not known may be anything.
+        relative_bound: energy.map_or(0.0, |energy| energy.relative_bound().unwrap_or(1.0)),
+        is_blocked: flags().any(|flag| flag.blocks(metric.definition)),
+        flags: flags()
+            .map(|flag| flag.id.as_str())
             .chain(differs)
-            .chain(energy_flags)
             .map(str::to_owned)
             .collect(),
     })
-}
-
-/// What METRICS asks of an energy before it is ranked, by the name of what is lacking.
-fn against_energy(
-    report: &RunReport,
-    metric: &Metric,
-    power: Option<&PowerReport>,
-) -> Vec<&'static str> {
-    let is_quick = report.flags.iter().any(|flag| flag.id == "quick");
-    let mut lacking = vec![(is_quick, "quick")];
-    if let Some(power) = power.filter(|_| metric.is_over_energy()) {
-        let bound = relative_bound(power);
-        lacking.extend([
-            (!power.bracketed, "not_bracketed"),
-            (power.coverage < COVERAGE_LEAST, "low_coverage"),
-            (
-                bound.is_none_or(|bound| bound > BOUND_MOST),
-                "bound_above_5_percent",
-            ),
-            (report.window_s < WINDOW_LEAST_S, "window_below_60_s"),
-        ]);
-    }
-    let named = lacking.into_iter().filter(|(is_lacking, _)| *is_lacking);
-    named.map(|(_, name)| name).collect()
-}
-
-fn relative_bound(power: &PowerReport) -> Option<f64> {
-    let (bound, energy) = (power.error_bound_j?, power.energy_j?);
-    (energy > 0.0).then(|| bound / energy)
-}
-
-fn power_of(report: &RunReport, scope: Option<Scope>) -> Option<&PowerReport> {
-    report.power.iter().find(|power| Some(power.scope) == scope)
 }
 
 fn sums(report: &RunReport, metric: &Metric) -> Option<Sums> {
@@ -167,7 +123,3 @@ fn reason(report: &RunReport, metric: &Metric) -> String {
         None => format!("no `{name}`"),
     }
 }
-
-const COVERAGE_LEAST: f64 = 0.95;
-const BOUND_MOST: f64 = 0.05;
-const WINDOW_LEAST_S: f64 = 60.0;

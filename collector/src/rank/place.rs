@@ -120,7 +120,8 @@ fn advise(placed: &mut [Placed]) {
 
 fn advice(placed: &Placed, above: Option<&Placed>) -> Option<String> {
     let candidate = &placed.candidate;
-    if candidate.is_blocked {
+    // What has failed, more repetitions do not mend.
+    if candidate.is_blocked || candidate.mean.is_infinite() {
         return None;
     }
     let lacking = REPETITIONS_LEAST.saturating_sub(candidate.values.len());

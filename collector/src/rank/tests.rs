@@ -7,8 +7,8 @@ use tokwatt_domain::{
     ids::{DeviceId, Digest, RunId},
     leaderboard::{Board, Row},
     metrics::{
-        Distribution, Flag, MetricValue, Percentile, PowerReport, RequestCounts, RunProvenance,
-        RunReport,
+        Distribution, Failed, Flag, MetricValue, Percentile, PowerReport, RequestCounts,
+        RunProvenance, RunReport,
     },
     power::{Provenance, Scope},
     run::{Cell, Configuration, Identity},
@@ -160,6 +160,14 @@ fn of<'a>(board: &'a Board, device: &str) -> &'a Row {
         .unwrap()
 }
 
+/// Its value, unless it failed.
+fn value(row: &Row) -> f64 {
+    match row.value {
+        Percentile::Value(value) => value,
+        Percentile::Failed(_) => panic!("{row:?} failed"),
+    }
+}
+
 fn ends(row: &Row) -> (Option<u32>, Option<(u32, u32)>) {
     (row.place, row.place_range)
 }
@@ -176,9 +184,9 @@ fn a_clear_winner_is_first_and_alone() {
     assert_eq!(ends(&board.rows[0]), (Some(1), Some((1, 1))));
     assert_eq!(ends(&board.rows[1]), (Some(2), Some((2, 2))));
     assert!(
-        (board.rows[0].value - 20.0).abs() < 1e-4,
-        "{}",
-        board.rows[0].value
+        (value(&board.rows[0]) - 20.0).abs() < 1e-4,
+        "{:?}",
+        board.rows[0]
     );
     assert_eq!((board.rows[0].n_runs, board.rows[0].n_requests), (3, 60));
     assert_eq!(board.fixed["precision"], "f32");
@@ -396,9 +404,9 @@ fn tasks_are_put_together_by_sums_where_there_are_sums() {
     assert_eq!(sums.rows[0].n_runs, 3);
     // 2,000 tokens in 400 s, not the mean of 10/s and 3.33/s.
     assert!(
-        (sums.rows[0].value - 5.0).abs() < 1e-4,
-        "{}",
-        sums.rows[0].value
+        (value(&sums.rows[0]) - 5.0).abs() < 1e-4,
+        "{:?}",
+        sums.rows[0]
     );
     let means = rank(&runs, &question("ttft", &[], &[])).unwrap();
     assert_eq!(means.aggregate, "geometric mean");
@@ -442,7 +450,7 @@ fn energies_of_two_scopes_are_not_compared() {
         (board.rows.len(), board.rows[0].place, board.scope),
         (1, Some(1), Some(Scope::Module))
     );
-    assert!((board.rows[0].value - 50.0).abs() < 1e-9);
+    assert!((value(&board.rows[0]) - 50.0).abs() < 1e-9);
 }
 
 #[test]
@@ -477,6 +485,78 @@ fn an_energy_that_is_not_good_enough_has_no_place() {
     let energy = rank(&runs, &question("j_per_image@module", &[], &[])).unwrap();
     assert_eq!(energy.rows[0].place, None);
     assert_eq!(board(&runs).rows[0].place, Some(1), "its speed is ranked");
+}
+
+#[test]
+fn a_doubtful_sensor_keeps_no_speed_off_its_board() {
+    let runs = with(three(1, "a", 1000.0), |report| {
+        powered(report, Scope::Module, 1000.0);
+        report.flags.push(Flag {
+            id: "aliased".to_owned(),
+            blocking: true,
+            detail: String::new(),
+        });
+    });
+    assert_eq!(board(&runs).rows[0].place, Some(1));
+    let energy = rank(&runs, &question("j_per_image@module", &[], &[])).unwrap();
+    assert_eq!(energy.rows[0].place, None);
+}
+
+#[test]
+fn of_two_sensors_of_a_scope_the_ranked_one_is_judged() {
+    let runs = with(three(1, "a", 1000.0), |report| {
+        powered(report, Scope::Module, 900.0);
+        report.power[0].source = "csv".to_owned();
+        report.power[0].error_bound_j = Some(900.0);
+        report.power[0].bracketed = false;
+        powered(report, Scope::Module, 1000.0);
+    });
+    let board = rank(&runs, &question("j_per_image@module", &[], &[])).unwrap();
+    let row = &board.rows[0];
+    assert_eq!((row.place, row.flags.as_slice()), (Some(1), &[][..]));
+}
+
+#[test]
+fn a_repetition_that_failed_is_not_forgotten() {
+    let fail = |report: &mut RunReport| {
+        report.requests.succeeded = 5;
+        report.requests.failed = BTreeMap::from([("timeout".to_owned(), 15)]);
+        let Some(Some(MetricValue::Distribution(ttft))) = report.metrics.get_mut("ttft") else {
+            panic!("no ttft");
+        };
+        ttft.p50 = Some(Percentile::Failed(Failed::Failed));
+    };
+    let mut runs = [
+        three(1, "a", 1000.0),
+        three(4, "b", 2000.0),
+        vec![run(7, "b", 2000.0)],
+    ]
+    .concat();
+    fail(&mut runs[6].report);
+    let board = rank(&runs, &question("ttft", &[], &[])).unwrap();
+    assert_eq!(ends(of(&board, "a")), (Some(1), Some((1, 1))));
+    let failed = of(&board, "b");
+    assert_eq!(
+        (failed.place, failed.value, failed.n_runs),
+        (None, Percentile::Failed(Failed::Failed), 4)
+    );
+    assert_eq!((failed.ci95, failed.flags.len()), (None, 0));
+    assert!(
+        board
+            .notes
+            .contains(&"device=b: 15 of 80 requests failed".to_owned()),
+        "{:?}",
+        board.notes
+    );
+}
+
+#[test]
+fn requests_of_a_repetition_that_is_left_out_do_not_count() {
+    let scene = |report: &mut RunReport| report.cell.identity.task = "scene_context".to_owned();
+    let mut runs = [three(1, "a", 1000.0), with(three(1, "a", 1000.0), scene)].concat();
+    runs.pop();
+    let board = board(&runs);
+    assert_eq!((board.rows[0].n_runs, board.rows[0].n_requests), (2, 80));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A board as CSV: one line a row, what all rows share repeated in each, so that a line stands alone.
 
-use tokwatt_domain::leaderboard::{Board, Row};
+use tokwatt_domain::{
+    leaderboard::{Board, Row},
+    metrics::Percentile,
+};
 
 /// The board with a header line; absent values are empty.
 pub fn csv(board: &Board) -> String {
@@ -30,7 +33,10 @@ fn fields(board: &Board, row: &Row, keys: &[&str]) -> impl Iterator<Item = Strin
     ];
     let keys: Vec<String> = keys.iter().map(|key| or_empty(row.key.get(*key))).collect();
     let last = [
-        row.value.to_string(),
+        match row.value {
+            Percentile::Value(value) => value.to_string(),
+            Percentile::Failed(_) => "failed".to_owned(),
+        },
         or_empty(row.ci95.map(|(low, _)| low)),
         or_empty(row.ci95.map(|(_, high)| high)),
         row.n_runs.to_string(),

@@ -2,30 +2,31 @@
 
 use tokwatt_domain::leaderboard::{Board, Row};
 
-use super::{aggregate, flags, interval, keys, notes, number, place, shortened, title};
+use super::{
+    cell, details, fixed, flags, has_flag_column, keys, notes, number::Scale, place, scale, title,
+    value,
+};
 
-/// Heading, what is fixed, table, notes.
+/// Heading, what is fixed, table, what is too long for it, notes.
 pub fn markdown(board: &Board) -> String {
-    let (keys, long) = keys(board);
-    let keys: Vec<&str> = keys.into_iter().chain(long).collect();
+    let (keys, _) = keys(board);
     let mut text = format!("### {}\n\n", escaped(&title(board)));
-    let fixed = board
-        .fixed
-        .iter()
-        .map(|(key, value)| format!("{key} `{}`", shortened(value)));
-    let fixed: Vec<String> = fixed.chain(aggregate(board)).collect();
-    if !fixed.is_empty() {
-        text += &format!("{}\n\n", fixed.join(", "));
+    for (group, words) in fixed::groups(board) {
+        text += &format!("- {group}: {}\n", escaped(&words));
     }
-    let head = ["place"]
-        .into_iter()
-        .chain(keys.iter().copied())
-        .chain(LAST);
-    let head: Vec<String> = head.map(str::to_owned).collect();
-    text += &line(&head);
+    let head = ["place"].into_iter().chain(keys.iter().copied());
+    let head: Vec<String> = head
+        .chain(["value", "95 % interval", "runs", "provenance"])
+        .chain(has_flag_column(board).then_some("flags"))
+        .map(str::to_owned)
+        .collect();
+    text += &format!("\n{}", line(&head));
     text += &line(&vec!["---".to_owned(); head.len()]);
     for row in &board.rows {
-        text += &line(&cells(board, row, &keys));
+        text += &line(&cells(board, row, &keys, &scale(board)));
+    }
+    for (key, words) in details(board) {
+        text += &format!("\n- {key}: {}", escaped(&words));
     }
     for note in notes(board) {
         text += &format!("\n- {}", escaped(&note));
@@ -33,23 +34,13 @@ pub fn markdown(board: &Board) -> String {
     text + "\n"
 }
 
-fn cells(board: &Board, row: &Row, keys: &[&str]) -> Vec<String> {
-    let value_of = |key: &&str| {
-        row.key
-            .get(*key)
-            .map(|value| shortened(value))
-            .unwrap_or_default()
-    };
+fn cells(board: &Board, row: &Row, keys: &[&str], scale: &Scale<'_>) -> Vec<String> {
     let (words, _) = flags(row);
     let mut cells = vec![place(row)];
-    cells.extend(keys.iter().map(value_of));
-    cells.extend([
-        number::short(row.value),
-        interval(row),
-        row.n_runs.to_string(),
-        board.provenance.to_string(),
-        words.join(", "),
-    ]);
+    cells.extend(keys.iter().map(|key| cell(row, key)));
+    cells.extend(value(row, scale));
+    cells.extend([row.n_runs.to_string(), board.provenance.to_string()]);
+    cells.extend(has_flag_column(board).then(|| words.join(", ")));
     cells
 }
 
@@ -61,5 +52,3 @@ fn line(cells: &[String]) -> String {
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|")
 }
-
-const LAST: [&str; 5] = ["value", "95 % interval", "runs", "provenance", "flags"];

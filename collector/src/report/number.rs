@@ -1,4 +1,39 @@
-//! Figures for people: four digits, no more than repetitions support.
+//! Figures for people: four digits, no more than repetitions support, in units that need no leading zeros.
+
+use tokwatt_domain::metrics::Percentile;
+
+/// A unit for people; documents have SI units.
+pub(super) struct Scale<'a> {
+    /// Its name.
+    pub(super) unit: &'a str,
+    factor: f64,
+}
+
+impl<'a> Scale<'a> {
+    /// Milliseconds where every time is below a second, megabytes for what is larger than one; else the unit itself.
+    pub(super) fn of(unit: &'a str, values: impl Iterator<Item = f64>) -> Self {
+        let largest = values.map(f64::abs).reduce(f64::max);
+        let (unit, factor) = match (unit, largest) {
+            ("s", Some(largest)) if largest < 1.0 => ("ms", 1e3),
+            ("B", Some(largest)) if largest >= 1e6 => ("MB", 1e-6),
+            _ => (unit, 1.0),
+        };
+        Self { unit, factor }
+    }
+
+    /// A figure in this unit.
+    pub(super) fn show(&self, value: f64) -> String {
+        short(value * self.factor)
+    }
+}
+
+/// A percentile, or what is said instead.
+pub(super) fn percentile(percentile: Percentile, scale: &Scale<'_>) -> String {
+    match percentile {
+        Percentile::Value(value) => scale.show(value),
+        Percentile::Failed(_) => "failed".to_owned(),
+    }
+}
 
 /// Four significant digits, without an exponent where that stays readable.
 pub(super) fn short(value: f64) -> String {
@@ -39,5 +74,17 @@ mod tests {
         check(12_345.6, "12346");
         check(8.5e9, "8.500e9");
         check(2.5e-6, "2.500e-6");
+    }
+
+    #[test]
+    fn times_below_a_second_are_in_milliseconds() {
+        let check = |unit, values: &[f64], want: (&str, &str)| {
+            let scale = Scale::of(unit, values.iter().copied());
+            assert_eq!((scale.unit, scale.show(values[0]).as_str()), want);
+        };
+        check("s", &[0.0139, 0.9], ("ms", "13.90"));
+        check("s", &[0.0139, 1.0], ("s", "0.01390"));
+        check("B", &[23.2e6], ("MB", "23.20"));
+        check("share", &[0.5], ("share", "0.5000"));
     }
 }

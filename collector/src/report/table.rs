@@ -1,35 +1,37 @@
-//! Documents as text tables of about a hundred columns.
+//! Documents as text tables, up to 110 columns wide.
+
+use std::collections::BTreeMap;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use tokwatt_domain::{
     leaderboard::Board,
-    metrics::{MetricValue, Percentile, PowerReport, RunReport},
+    metrics::{
+        Distribution, MetricValue, Percentile, PowerReport, RunReport, dictionary::definition,
+    },
     power::Provenance,
 };
 
-use super::{aggregate, date, flags, interval, keys, name, notes, number, place, shortened, title};
+use super::{
+    cell, date, details, fixed, flags, has_flag_column, keys,
+    lines::{dashed, wrapped},
+    notes,
+    number::{self, Scale},
+    place, scale, title, value,
+};
 use crate::query::{Device, Devices, RunDetail, RunLine, Runs};
 
 /// A board.
 pub fn board(board: &Board) -> String {
     let mut text = format!("{}\n", title(board));
-    text += &list(
-        board
-            .fixed
-            .iter()
-            .filter(|(_, value)| *value != "none")
-            .map(|(key, value)| format!("{key} {}", shortened(value)))
-            .chain(aggregate(board)),
-    );
+    text += &labelled(fixed::groups(board));
     if !board.rows.is_empty() {
         text += &format!("\n{}\n", rows(board).trim_fmt());
     }
-    let (short, long) = keys(board);
-    for row in board.rows.iter().filter(|_| !long.is_empty()) {
-        text += &format!("\n{}: {}", name(row, &short), name(row, &long));
+    let below = labelled(details(board));
+    if !below.is_empty() {
+        text += &format!("\n{below}");
     }
-    text += if long.is_empty() { "" } else { "\n" };
-    text + &paragraphs(&notes(board))
+    text + &dashed(&notes(board))
 }
 
 fn rows(board: &Board) -> Table {
@@ -39,28 +41,30 @@ fn rows(board: &Board) -> Table {
     head.extend(&keys);
     head.extend(["value", "95 % interval", "runs"]);
     head.extend((!is_measured).then_some("provenance"));
-    head.push("flags");
+    head.extend(has_flag_column(board).then_some("flags"));
     let mut table = table(&head);
+    let scale = scale(board);
     for row in &board.rows {
-        let value_of = |key: &&str| {
-            row.key
-                .get(*key)
-                .map(|value| shortened(value))
-                .unwrap_or_default()
-        };
         let (words, _) = flags(row);
         let mut cells = vec![Cell::new(place(row))];
-        cells.extend(keys.iter().map(value_of).map(Cell::new));
-        cells.extend([
-            right(number::short(row.value)),
-            right(interval(row)),
-            right(row.n_runs),
-        ]);
+        cells.extend(keys.iter().map(|key| Cell::new(cell(row, key))));
+        cells.extend(value(row, &scale).map(right));
+        cells.push(right(row.n_runs));
         cells.extend((!is_measured).then(|| Cell::new(board.provenance)));
-        cells.push(Cell::new(words.join(", ")));
+        cells.extend(has_flag_column(board).then(|| Cell::new(words.join(", "))));
         table.add_row(cells);
     }
     table
+}
+
+/// One line each, longer ones broken below their beginning.
+fn labelled<'a>(groups: Vec<(&'a str, String)>) -> String {
+    let label = groups.iter().map(|(label, _)| label.len()).max();
+    let width = label.unwrap_or(0) + 2;
+    let line = |(label, words): (&'a str, String)| {
+        wrapped(&format!("{label:width$}{words}"), width) + "\n"
+    };
+    groups.into_iter().map(line).collect()
 }
 
 /// A list of runs.
@@ -84,9 +88,9 @@ pub fn runs(runs: &Runs) -> String {
         .filter_map(|line| Some(format!("run {}: {}", &line.run, line.problem.as_ref()?)));
     let notes: Vec<String> = problems.chain(runs.notes.iter().cloned()).collect();
     if runs.runs.is_empty() {
-        return format!("no runs\n{}", paragraphs(&notes));
+        return format!("no runs\n{}", dashed(&notes));
     }
-    format!("{}\n{}", table.trim_fmt(), paragraphs(&notes))
+    format!("{}\n{}", table.trim_fmt(), dashed(&notes))
 }
 
 fn run_cells(line: &RunLine) -> Vec<Cell> {
@@ -199,33 +203,18 @@ fn figures(report: &RunReport) -> String {
         counts.issued,
         number::short(report.window_s)
     );
-    let mut table = table(&["figure", "value or median", "p90", "p99"]);
-    for (id, value) in report
-        .metrics
-        .iter()
-        .filter_map(|(id, value)| Some((id, (*value)?)))
-    {
-        table.add_row(match value {
-            MetricValue::Number(value) => vec![Cell::new(id), right(number::short(value))],
-            MetricValue::Distribution(spread) => vec![
-                Cell::new(id),
-                right(percentile(spread.p50)),
-                right(percentile(spread.p90)),
-                right(percentile(spread.p99)),
-            ],
-        });
+    let mut table = table(&["figure", "unit", "value or median", "p90", "p99"]);
+    for (id, value) in present(&report.metrics) {
+        match value {
+            MetricValue::Number(value) => table.add_row(figure(id, *value)),
+            MetricValue::Distribution(spread) => table.add_row(distribution(id, spread)),
+        };
     }
-    for (id, value) in report
-        .quality
-        .iter()
-        .filter_map(|(id, value)| Some((id, (*value)?)))
-    {
-        table.add_row(vec![Cell::new(id), right(number::short(value))]);
+    for (id, value) in present(&report.quality) {
+        table.add_row(figure(id, *value));
     }
-    for power in &report.power {
-        for (id, value) in energies(power) {
-            table.add_row(vec![Cell::new(id), right(number::short(value))]);
-        }
+    for (id, value) in report.power.iter().flat_map(energies) {
+        table.add_row(figure(&id, value));
     }
     text += &format!("\n{}\n", table.trim_fmt());
     let flags = report
@@ -236,7 +225,51 @@ fn figures(report: &RunReport) -> String {
         .reasons
         .iter()
         .map(|(key, reason)| format!("no {key}: {reason}"));
-    text + &paragraphs(&flags.chain(reasons).collect::<Vec<_>>())
+    text + &dashed(&flags.chain(reasons).collect::<Vec<_>>())
+}
+
+fn present<T>(figures: &BTreeMap<String, Option<T>>) -> impl Iterator<Item = (&str, &T)> {
+    let figures = figures.iter();
+    figures.filter_map(|(id, value)| Some((id.as_str(), value.as_ref()?)))
+}
+
+fn figure(id: &str, value: f64) -> Vec<Cell> {
+    let scale = Scale::of(unit(id), [value].into_iter());
+    vec![
+        Cell::new(id),
+        Cell::new(scale.unit),
+        right(scale.show(value)),
+    ]
+}
+
+/// All its percentiles in one unit.
+fn distribution(id: &str, spread: &Distribution) -> Vec<Cell> {
+    let percentiles = [spread.p50, spread.p90, spread.p99];
+    let values = percentiles
+        .iter()
+        .filter_map(|percentile| match percentile {
+            Some(Percentile::Value(value)) => Some(*value),
+            _ => None,
+        });
+    let scale = Scale::of(unit(id), values);
+    let shown = percentiles.map(|percentile| {
+        percentile.map_or_else(
+            || "–".to_owned(),
+            |percentile| number::percentile(percentile, &scale),
+        )
+    });
+    let mut cells = vec![Cell::new(id), Cell::new(scale.unit)];
+    cells.extend(shown.map(right));
+    cells
+}
+
+/// Of a metric, behind whose id its scope and instrument may stand; baselines are measured as what they are baselines of.
+fn unit(id: &str) -> &'static str {
+    let id = id.split('@').next().unwrap_or(id);
+    let baseline = id
+        .strip_suffix(".constant")
+        .or_else(|| id.strip_suffix(".grammar"));
+    definition(baseline.unwrap_or(id)).map_or("", |definition| definition.unit)
 }
 
 fn energies(power: &PowerReport) -> Vec<(String, f64)> {
@@ -254,14 +287,6 @@ fn energies(power: &PowerReport) -> Vec<(String, f64)> {
     figures.into_iter().filter_map(named).collect()
 }
 
-fn percentile(percentile: Option<Percentile>) -> String {
-    match percentile {
-        None => "–".to_owned(),
-        Some(Percentile::Value(value)) => number::short(value),
-        Some(Percentile::Failed(_)) => "failed".to_owned(),
-    }
-}
-
 fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -274,33 +299,6 @@ fn table(head: &[&str]) -> Table {
 fn right(value: impl ToString) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
 }
-
-/// Items after each other, broken between them.
-fn list(items: impl Iterator<Item = String>) -> String {
-    let mut text = String::new();
-    let mut width = 0;
-    for item in items {
-        let length = item.chars().count() + 2;
-        if width > 0 && width + length > COLUMNS {
-            text += "\n";
-            width = 0;
-        }
-        text += &format!("{}{item}", if width > 0 { ", " } else { "" });
-        width += length;
-    }
-    if text.is_empty() { text } else { text + "\n" }
-}
-
-fn paragraphs(notes: &[String]) -> String {
-    let lines: String = notes.iter().map(|note| format!("- {note}\n")).collect();
-    if lines.is_empty() {
-        lines
-    } else {
-        format!("\n{lines}")
-    }
-}
-
-const COLUMNS: usize = 100;
 
 /// Two of ten thousand runs share so many with a chance of 1 %; accepted by `runs show`, which says if they do.
 const RUN_DIGITS: usize = 8;

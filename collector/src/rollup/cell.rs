@@ -27,17 +27,19 @@ struct Name<'a> {
 /// What they come to.
 #[derive(Serialize)]
 struct Rollup {
-    /// Runs that count.
+    /// Its runs.
     n_runs: usize,
-    /// Runs with a flag that keeps them from being ranked; they are in nothing below.
+    /// Of these, runs with a blocking flag; what it blocks is without them.
     n_blocked: usize,
-    /// Metric id, with `@scope` for those over energy, to its spread over the runs.
+    /// Metric id, with `@scope` for those over energy, to its spread over the runs that no flag keeps off its boards.
     figures: BTreeMap<String, Figure>,
 }
 
 #[derive(Serialize)]
 struct Figure {
     n: u32,
+    /// Further runs in which so many requests failed that the percentile is one of them.
+    n_failed: usize,
     mean: f64,
     geometric_mean: Option<f64>,
     sd: Option<f64>,
@@ -56,15 +58,13 @@ pub(super) fn roll_up(reports: &[RunReport]) -> CellRow {
     let Some(first) = reports.first() else {
         unreachable!("a cell is made when its first run is measured");
     };
-    let (blocked, counted): (Vec<&RunReport>, Vec<&RunReport>) = reports
-        .iter()
-        .partition(|report| report.flags.iter().any(|flag| flag.blocking));
+    let is_blocked = |report: &&RunReport| report.flags.iter().any(|flag| flag.blocking);
     let rollup = Rollup {
-        n_runs: counted.len(),
-        n_blocked: blocked.len(),
+        n_runs: reports.len(),
+        n_blocked: reports.iter().filter(is_blocked).count(),
         figures: definitions()
             .iter()
-            .flat_map(|definition| figures(definition, &counted))
+            .flat_map(|definition| figures(definition, reports))
             .collect(),
     };
     CellRow {
@@ -94,18 +94,21 @@ fn name(report: &RunReport) -> String {
     })
 }
 
-fn figures(definition: &Definition, reports: &[&RunReport]) -> Vec<(String, Figure)> {
+fn figures(definition: &Definition, reports: &[RunReport]) -> Vec<(String, Figure)> {
     let scopes: Vec<Option<Scope>> = if definition.needs_scope {
         Scope::ALL.into_iter().map(Some).collect()
     } else {
         vec![None]
     };
+    let is_counted = |report: &&RunReport| !report.flags.iter().any(|flag| flag.blocks(definition));
     let of_scope = |scope: Option<Scope>| {
         let values = reports
             .iter()
+            .filter(is_counted)
             .filter_map(|report| definition.figure(report, scope));
-        let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        Some((figure_id(definition, scope), Figure::from(spread(&values)?)))
+        let (values, failed): (Vec<f64>, Vec<f64>) = values.partition(|value| value.is_finite());
+        let figure = Figure::new(spread(&values)?, failed.len());
+        Some((figure_id(definition, scope), figure))
     };
     scopes.into_iter().filter_map(of_scope).collect()
 }
@@ -121,10 +124,11 @@ fn json(document: &impl Serialize) -> String {
     serde_json::to_string(document).expect("texts and finite numbers under textual keys")
 }
 
-impl From<Spread> for Figure {
-    fn from(spread: Spread) -> Self {
+impl Figure {
+    fn new(spread: Spread, n_failed: usize) -> Self {
         Self {
             n: spread.n,
+            n_failed,
             mean: spread.mean,
             geometric_mean: spread.geometric_mean,
             sd: spread.sd,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::power::{Provenance, Scope};
+use crate::{
+    metrics::Percentile,
+    power::{Provenance, Scope},
+};
 
 /// A ranking of one metric, of one scope, of one provenance.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -40,8 +43,9 @@ pub struct Row {
     pub place_range: Option<(u32, u32)>,
     /// What makes this row: key to value.
     pub key: BTreeMap<String, String>,
-    /// Geometric mean of the repetitions (arithmetic for shares).
-    pub value: f64,
+    /// Geometric mean of the repetitions (arithmetic for shares); the word `failed` where a repetition's percentile is a failed
+    /// request, which is slower than any: such a row has no interval and no place.
+    pub value: Percentile,
     /// t interval on the logarithms of the repetitions' values.
     pub ci95: Option<(f64, f64)>,
     /// Repetitions.

@@ -8,6 +8,9 @@
 /// Names of things: device, run, digest, place in an outbox.
 pub mod ids;
 
+/// Names that look alike.
+pub mod spelling;
+
 /// Watts and joules; only the operations that mean something.
 pub mod units;
 

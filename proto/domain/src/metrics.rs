@@ -124,11 +124,12 @@ pub struct Distribution {
     pub p95: Option<Percentile>,
     /// Needs 100 requests.
     pub p99: Option<Percentile>,
-    /// Measured requests, failures included.
+    /// How many are behind it: requests that have the figure, and failures (of `icl` gaps between pieces).
     pub n: u32,
 }
 
-/// A percentile: a value, or the word `failed` where so many requests failed that it is one of them.
+/// A percentile: a value, or the word `failed` where so many requests failed that it is one of them. Also a mean over
+/// repetitions of which one is so.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Percentile {
@@ -197,7 +198,8 @@ pub struct PowerReport {
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Flag {
     /// `roofline`, `cache_leak`, `shared_device`, `clock_step`, `aliased`, `throttled`, `littles_law`, `token_leak`,
-    /// `bundled`, `client_lag`, `overcurrent`, `quick`, `cancelled`, `aborted`, `report_differs`, `too_few_requests`.
+    /// `bundled`, `client_lag`, `overcurrent`, `quick`, `cancelled`, `aborted`, `report_differs`, `too_few_requests`; of an energy
+    /// `not_bracketed`, `low_coverage`, `bound_above_5_percent`, `window_below_60_s`.
     pub id: String,
     /// Blocking: shown and not ranked.
     pub blocking: bool,

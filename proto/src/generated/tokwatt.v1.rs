@@ -165,8 +165,11 @@ pub mod ingest_client {
         /// One call per connection. The agent opens with Hello; the collector answers with Ack, which carries the watermark that it
         /// holds for that epoch and the first credits; the agent sends what lies after it, in order, never more batches than it has
         /// credits; each further Ack covers everything up to its watermark and is sent after the commit.
-        /// Errors: FAILED_PRECONDITION the schema is another or Hello is missing; INVALID_ARGUMENT a record that cannot be read or a
-        /// sequence number that does not follow; RESOURCE_EXHAUSTED the collector's disk is full, try again later.
+        /// A record that cannot be read or used is kept, set aside with its reason, and acknowledged like any other: it never stands in the
+        /// way of those behind it.
+        /// Errors: FAILED_PRECONDITION hello is missing or wrong, or the schema is another; INVALID_ARGUMENT the stream is wrong: a sequence
+        /// number that does not follow, other bytes under a number that is stored, another epoch, more batches than credits;
+        /// RESOURCE_EXHAUSTED the collector's disk is full, UNAVAILABLE it cannot take anything now: for both, try again later.
         pub async fn deliver(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::Upload>,
@@ -214,8 +217,11 @@ pub mod ingest_server {
         /// One call per connection. The agent opens with Hello; the collector answers with Ack, which carries the watermark that it
         /// holds for that epoch and the first credits; the agent sends what lies after it, in order, never more batches than it has
         /// credits; each further Ack covers everything up to its watermark and is sent after the commit.
-        /// Errors: FAILED_PRECONDITION the schema is another or Hello is missing; INVALID_ARGUMENT a record that cannot be read or a
-        /// sequence number that does not follow; RESOURCE_EXHAUSTED the collector's disk is full, try again later.
+        /// A record that cannot be read or used is kept, set aside with its reason, and acknowledged like any other: it never stands in the
+        /// way of those behind it.
+        /// Errors: FAILED_PRECONDITION hello is missing or wrong, or the schema is another; INVALID_ARGUMENT the stream is wrong: a sequence
+        /// number that does not follow, other bytes under a number that is stored, another epoch, more batches than credits;
+        /// RESOURCE_EXHAUSTED the collector's disk is full, UNAVAILABLE it cannot take anything now: for both, try again later.
         async fn deliver(
             &self,
             request: tonic::Request<tonic::Streaming<super::Upload>>,

@@ -7,6 +7,7 @@ use tokwatt_domain::{
     device::{DeviceKind, DeviceProfile},
     ids::DeviceId,
     leaderboard::{Board, Row},
+    metrics::{Failed, Percentile},
     power::{Provenance, Scope},
 };
 use tokwatt_proto::documents::{BENCH_SCHEMA, RANK_SCHEMA};
@@ -24,11 +25,11 @@ fn bench() -> Value {
 }
 
 fn rank() -> Value {
-    let row = |place| Row {
+    let row = |place, value| Row {
         place,
         place_range: place.map(|place| (place, place + 1)),
         key: BTreeMap::from([("device".to_owned(), "thor-1".to_owned())]),
-        value: 0.13,
+        value,
         ci95: place.map(|_| (0.12, 0.14)),
         n_runs: 3,
         n_requests: 36,
@@ -43,7 +44,10 @@ fn rank() -> Value {
         lower_is_better: false,
         aggregate: "one task".to_owned(),
         fixed: BTreeMap::from([("task".to_owned(), "caption_brief".to_owned())]),
-        rows: vec![row(Some(1)), row(None)],
+        rows: vec![
+            row(Some(1), Percentile::Value(0.13)),
+            row(None, Percentile::Failed(Failed::Failed)),
+        ],
         notes: vec!["95 % is per pair".to_owned()],
     };
     serde_json::to_value(board).unwrap()
@@ -193,6 +197,7 @@ fn a_board_has_no_words_of_its_own() {
     refuse("/rows/0/place_range", json!([1]));
     refuse("/rows/0/ci95", json!([1, 2, 3]));
     refuse("/rows/0/value", Value::Null);
+    refuse("/rows/0/value", json!("slow"));
     refuse("/rows/0/surprise", json!(1));
 }
 

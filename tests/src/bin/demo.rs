@@ -62,7 +62,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ),
     (
         "ttft",
-        "which starts to answer first (seconds to the first token, median)",
+        "which starts to answer first (time to the first token, median)",
     ),
 ];
 

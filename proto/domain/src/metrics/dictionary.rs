@@ -8,6 +8,7 @@ use Better::{Higher, Lower, Neither};
 use crate::{
     metrics::{MetricValue, Percentile, PowerReport, RunReport},
     power::Scope,
+    spelling::distance,
 };
 
 /// What is to be known about a metric.
@@ -80,12 +81,7 @@ impl Definition {
                 denominator,
             } => report.ratio(numerator, denominator, scope),
             Kind::Percentile { of, percent } => report.percentile(of, percent),
-            Kind::Number if self.needs_scope => self.power_figure(
-                report
-                    .power
-                    .iter()
-                    .find(|power| Some(power.scope) == scope)?,
-            ),
+            Kind::Number if self.needs_scope => self.power_figure(report.power_of(scope?)?),
             Kind::Number => report.number(self.id),
         }
     }
@@ -190,8 +186,8 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     let by_words = ids().filter(has_all_words).min_by_key(|id| id.len());
     let by_letters = || {
         ids()
-            .map(|id| (edit_distance(name, id), id))
-            .filter(|(distance, id)| 3 * distance <= id.len())
+            .map(|id| (distance(name, id), id))
+            .filter(|(changed, id)| 3 * changed <= id.len())
             .min()
             .map(|(_, id)| id)
     };
@@ -220,22 +216,6 @@ fn advice(nearest: Option<&str>) -> String {
         .filter(|definition| definition.is_rankable && !definition.id.contains('.'));
     let ids: Vec<&str> = rankable.map(|definition| definition.id).collect();
     format!("there are: {}", ids.join(", "))
-}
-
-/// Fewest letters to insert, delete or replace to make `left` of `right`.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, letter) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (column, other) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 const ENERGY: &str = "energy_j";

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     metrics::{
-        PowerReport,
+        Flag, PowerReport, RunReport,
         dictionary::total_id,
         energy::{Energy, Stretch, energy},
         totals::{Totals, window},
@@ -35,48 +35,67 @@ pub fn power_reports(
         };
         reports.extend(report(trace, totals, &source, &mut absent));
     }
-    for report in best_of_each_scope(&reports) {
-        if let Some(joules) = report.energy_j {
-            totals.set(&total_id("energy_j", Some(report.scope)), joules);
+    let scopes: BTreeSet<Scope> = reports.iter().map(|report| report.scope).collect();
+    for scope in scopes {
+        if let Some(joules) = surest(&reports, scope).and_then(|report| report.energy_j) {
+            totals.set(&total_id("energy_j", Some(scope)), joules);
         }
     }
     (reports, reasons)
 }
 
 impl PowerReport {
-    /// Why figures over this energy are shown and not ranked, in a run of `window_s` seconds; `None` if they may be.
-    pub fn unranked_because(&self, window_s: f64, is_quick: bool) -> Option<String> {
-        let Some(joules) = self.energy_j.filter(|joules| *joules > 0.0) else {
-            return Some("no energy above 0 was measured".to_owned());
-        };
-        let bound = self.error_bound_j.unwrap_or(f64::INFINITY) / joules;
+    /// How far sampling may have led the energy astray, as a share of it; `None` unless the energy is above 0.
+    pub fn relative_bound(&self) -> Option<f64> {
+        let joules = self.energy_j.filter(|joules| *joules > 0.0)?;
+        Some(self.error_bound_j? / joules)
+    }
+
+    /// Why figures over this energy are shown and not ranked, in a run of `window_s` seconds; empty if they may be. A quick
+    /// run says so itself, see [`Flag::blocks`].
+    pub fn doubts(&self, window_s: f64) -> Vec<Flag> {
+        let bound = self.relative_bound().unwrap_or(f64::INFINITY);
         let doubts = [
-            (is_quick, "a quick run".to_owned()),
             (
-                !self.bracketed,
-                "samples do not bracket every window".to_owned(),
+                self.bracketed,
+                "not_bracketed",
+                "samples do not lie on both sides of every window".to_owned(),
             ),
             (
-                self.coverage < 0.95,
-                format!("coverage {:.3} is below 0.95", self.coverage),
+                self.coverage >= COVERAGE_LEAST,
+                "low_coverage",
+                format!("coverage {:.3} is below {COVERAGE_LEAST}", self.coverage),
             ),
             (
-                bound > 0.05,
-                format!(
-                    "the error bound is {:.1} % of the energy, above 5 %",
-                    100.0 * bound
-                ),
+                bound <= BOUND_MOST,
+                "bound_above_5_percent",
+                format!("the error bound is {:.1} % of the energy", 100.0 * bound),
             ),
             (
-                window_s < 60.0,
-                format!("the window of {window_s:.1} s is below 60 s"),
+                window_s >= WINDOW_LEAST_S,
+                "window_below_60_s",
+                format!("the window is {window_s:.1} s long"),
             ),
         ];
         doubts
             .into_iter()
-            .find_map(|(is_so, doubt)| is_so.then_some(doubt))
+            .filter(|(is_well, ..)| !is_well)
+            .map(|(_, id, detail)| Flag::blocking(id, detail))
+            .collect()
     }
 }
+
+impl RunReport {
+    /// The sensor that stands for a scope: of several the one with the smallest bound, whose energy is the total.
+    pub fn power_of(&self, scope: Scope) -> Option<&PowerReport> {
+        surest(&self.power, scope)
+    }
+}
+
+/// METRICS, "Energy and its bound": what is worse is not ranked.
+const COVERAGE_LEAST: f64 = 0.95;
+const BOUND_MOST: f64 = 0.05;
+const WINDOW_LEAST_S: f64 = 60.0;
 
 /// Longest time between an idle baseline and the run that it is taken from.
 const OLDEST_BASELINE: Duration = Duration::from_mins(30);
@@ -284,21 +303,10 @@ fn idle(trace: &RunTrace, sensor: &Sensor, state: IdleState) -> Result<Watts, St
         .ok_or_else(|| "the idle baseline is not a number".to_owned())
 }
 
-fn best_of_each_scope(reports: &[PowerReport]) -> Vec<&PowerReport> {
-    let relative_bound = |report: &PowerReport| {
-        let joules = report.energy_j.filter(|joules| *joules > 0.0);
-        joules
-            .zip(report.error_bound_j)
-            .map_or(f64::INFINITY, |(joules, bound)| bound / joules)
-    };
-    let scopes = reports.chunk_by(|left, right| left.scope == right.scope);
-    let best = |of_scope: &'_ [PowerReport]| {
-        let bounds = of_scope.iter().map(relative_bound).enumerate();
-        bounds
-            .min_by(|left, right| left.1.total_cmp(&right.1))
-            .map(|(index, _)| index)
-    };
-    scopes
-        .filter_map(|of_scope| of_scope.get(best(of_scope)?))
-        .collect()
+fn surest(reports: &[PowerReport], scope: Scope) -> Option<&PowerReport> {
+    let bound = |report: &PowerReport| report.relative_bound().unwrap_or(f64::INFINITY);
+    reports
+        .iter()
+        .filter(|report| report.scope == scope)
+        .min_by(|left, right| bound(left).total_cmp(&bound(right)))
 }

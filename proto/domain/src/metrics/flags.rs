@@ -20,7 +20,8 @@ use crate::{
 const REQUESTS_PER_SLOT: u64 = 20;
 
 impl Flag {
-    /// Whether it keeps a metric off the boards. What is wrong with the power sensor is no argument against a latency.
+    /// Whether it keeps a metric off the boards. What is wrong with the power sensor is no argument against a latency; a quick
+    /// run's speed is as good as any, its energy is not.
     pub fn blocks(&self, metric: &Definition) -> bool {
         match self.id.as_str() {
             "aliased" | "quick" => metric.needs_scope,
@@ -28,7 +29,7 @@ impl Flag {
         }
     }
 
-    fn blocking(id: &str, detail: String) -> Self {
+    pub(crate) fn blocking(id: &str, detail: String) -> Self {
         Self {
             id: id.to_owned(),
             blocking: true,

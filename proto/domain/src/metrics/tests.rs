@@ -397,6 +397,8 @@ fn of_two_sensors_of_a_scope_the_surer_one_is_ranked() {
         .collect();
     assert_eq!(sources, ["csv", "replay"]);
     assert_eq!(report.totals["energy_j@module"], 40.0);
+    assert_eq!(report.power_of(Scope::Module).unwrap().source, "replay");
+    assert_eq!(report.power_of(Scope::Wall), None);
 }
 
 #[test]
@@ -407,32 +409,43 @@ fn energy_is_ranked_only_when_it_was_seen_well() {
         with_power(example::run(requests.collect()), watts)
     };
     let report = measure(&minutes(10));
-    assert_eq!(
-        report.power[0].unranked_because(report.window_s, false),
-        None
-    );
+    assert_eq!(report.power[0].doubts(report.window_s), []);
+    assert_eq!(report.power[0].doubts(60.0), []);
     let doubt = |change: fn(&mut PowerReport), window_s| {
         let mut power = report.power[0].clone();
         change(&mut power);
-        power.unranked_because(window_s, false).unwrap()
+        let doubts = power.doubts(window_s);
+        assert!(doubts.iter().all(|doubt| doubt.blocking));
+        let texts: Vec<String> = doubts
+            .into_iter()
+            .map(|doubt| format!("{}: {}", doubt.id, doubt.detail))
+            .collect();
+        texts.join("; ")
     };
-    assert_eq!(doubt(|_| {}, 59.9), "the window of 59.9 s is below 60 s");
+    assert_eq!(
+        doubt(|_| {}, 59.9),
+        "window_below_60_s: the window is 59.9 s long"
+    );
     assert_eq!(
         doubt(|power| power.bracketed = false, 61.0),
-        "samples do not bracket every window"
+        "not_bracketed: samples do not lie on both sides of every window"
     );
     assert_eq!(
         doubt(|power| power.coverage = 0.94, 61.0),
-        "coverage 0.940 is below 0.95"
+        "low_coverage: coverage 0.940 is below 0.95"
     );
     assert_eq!(
         doubt(|power| power.error_bound_j = Some(61.0), 61.0),
-        "the error bound is 10.0 % of the energy, above 5 %"
+        "bound_above_5_percent: the error bound is 10.0 % of the energy"
     );
-    assert_eq!(
-        report.power[0].unranked_because(61.0, true).unwrap(),
-        "a quick run"
-    );
+    assert!(doubt(|power| power.error_bound_j = None, 61.0).starts_with("bound_above"));
+    assert!(doubt(|power| power.error_bound_j = Some(f64::NAN), 61.0).starts_with("bound_above"));
+    let quick = Flag {
+        id: "quick".to_owned(),
+        blocking: false,
+        detail: String::new(),
+    };
+    assert!(quick.blocks(definition("energy").unwrap()));
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! What flags mean, in a few words.
+
+use std::collections::BTreeSet;
+
+use tokwatt_domain::leaderboard::Board;
+
+use super::{flags, has_flag_column};
+
+/// A line for each flag of a board's rows.
+pub(super) fn notes(board: &Board) -> Vec<String> {
+    let words: BTreeSet<&str> = board.rows.iter().flat_map(|row| flags(row).0).collect();
+    let whose = if has_flag_column(board) || board.rows.len() < 2 {
+        ""
+    } else {
+        " (every row)"
+    };
+    let note = |word: &str| match meaning(word) {
+        Some(meaning) => format!("{word}{whose}: {meaning}"),
+        None => format!("{word}{whose}"),
+    };
+    words.into_iter().map(note).collect()
+}
+
+fn meaning(flag: &str) -> Option<&'static str> {
+    let (_, meaning) = MEANINGS.iter().find(|(own, _)| *own == flag)?;
+    Some(meaning)
+}
+
+const MEANINGS: [(&str, &str); 20] = [
+    ("aborted", "the engine died and did not come back"),
+    (
+        "aliased",
+        "power was read too rarely for requests this short",
+    ),
+    (
+        "bound_above_5_percent",
+        "sampling may have missed more than 5 % of the energy",
+    ),
+    ("bundled", "several tokens came in one piece"),
+    (
+        "cache_leak",
+        "prompt tokens came from a cache that should have been cold",
+    ),
+    ("cancelled", "a person stopped it"),
+    ("client_lag", "requests were sent later than scheduled"),
+    ("clock_step", "the clock was set meanwhile"),
+    (
+        "littles_law",
+        "there were not as many requests in flight as the load says",
+    ),
+    (
+        "low_coverage",
+        "power was not seen for more than 5 % of the time",
+    ),
+    (
+        "not_bracketed",
+        "power was not read before and after every window",
+    ),
+    ("overcurrent", "the device limited its current"),
+    (
+        "quick",
+        "idle power was watched for a short time only: speed is ranked, energy is shown",
+    ),
+    (
+        "report_differs",
+        "the agent came to other figures than we did from the same trace: see `runs show`",
+    ),
+    ("roofline", "faster than the memory can deliver the weights"),
+    ("shared_device", "somebody else used the device too"),
+    ("throttled", "the device was too hot, or slowed its clocks"),
+    (
+        "token_leak",
+        "unusually many or few characters for each token: they may be miscounted",
+    ),
+    (
+        "too_few_requests",
+        "a closed loop takes 20 requests for each in flight to be ranked",
+    ),
+    (
+        "window_below_60_s",
+        "energy takes a window of 60 s to be ranked",
+    ),
+];
