@@ -169,11 +169,12 @@ pub fn run(run: &RunDetail) -> String {
     let mut text = format!("run {} on {}: {}\n", line.run, line.device, line.state);
     if let Some(header) = &run.header {
         text += &format!(
-            "{}, repetition {}, started {} UTC, {}\n",
+            "{}, repetition {}, started {} UTC, {}{}\n",
             header.cell.label(),
             header.repetition,
             date::utc(header.started.0),
-            header.requests_provenance
+            header.requests_provenance,
+            power_provenance(run)
         );
     }
     if let Some(problem) = &line.problem {
@@ -189,6 +190,17 @@ pub fn run(run: &RunDetail) -> String {
         || text.clone(),
         |report| format!("{text}{}", figures(report)),
     )
+}
+
+/// `, power replayed`: said where it differs from the requests', so that nobody takes a recording for a measurement.
+fn power_provenance(run: &RunDetail) -> String {
+    let Some(provenance) = run.report.as_ref().map(|report| report.provenance) else {
+        return String::new();
+    };
+    match provenance.power {
+        Some(power) if power != provenance.requests => format!(", power {power}"),
+        _ => String::new(),
+    }
 }
 
 fn figures(report: &RunReport) -> String {
@@ -266,7 +278,8 @@ fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')))
-        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(TABLE_COLUMNS)
         .set_header(head.to_vec());
     table
 }
@@ -301,6 +314,9 @@ fn paragraphs(notes: &[String]) -> String {
 }
 
 const COLUMNS: usize = 100;
+
+/// Wider tables break words of their widest columns, such as flags, into lines.
+const TABLE_COLUMNS: u16 = 110;
 
 /// Two of ten thousand runs share so many with a chance of 1 %; accepted by `runs show`, which says if they do.
 const RUN_DIGITS: usize = 8;
