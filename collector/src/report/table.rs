@@ -278,8 +278,7 @@ fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(TABLE_COLUMNS)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(head.to_vec());
     table
 }
@@ -314,9 +313,6 @@ fn paragraphs(notes: &[String]) -> String {
 }
 
 const COLUMNS: usize = 100;
-
-/// Wider tables break words of their widest columns, such as flags, into lines.
-const TABLE_COLUMNS: u16 = 110;
 
 /// Two of ten thousand runs share so many with a chance of 1 %; accepted by `runs show`, which says if they do.
 const RUN_DIGITS: usize = 8;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Write, path::Path};
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use tokwatt_domain::{
     device::DeviceProfile,
     metrics::{MetricValue, Percentile, PowerReport, RunReport, spread},
@@ -110,14 +110,12 @@ fn table(reports: &[RunReport]) -> Table {
     let rule = LineStyle::new('─', '─', '─', '─');
     table
         .load_style(presets::NOTHING.header_separator(rule))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(COLUMNS)
         .set_header(HEADER);
     for repetitions in cells(reports).values() {
         table.add_row(repetitions.row());
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
+        column.set_padding((0, 1));
         if index >= FIRST_FIGURE {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -356,9 +354,6 @@ const HEADER: [&str; 11] = [
     "score",
     "const.",
 ];
-
-/// Wider tables break their widest columns into lines.
-const COLUMNS: u16 = 110;
 
 /// Columns from here on are figures.
 const FIRST_FIGURE: usize = 3;
