@@ -20,7 +20,12 @@ mod suites;
 
 /// Measures how fast, and at what cost in joules, this device runs a vision-language model.
 #[derive(Parser)]
-#[command(name = "tokwatt-agent", version, propagate_version = true)]
+#[command(
+    name = "tokwatt-agent",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(flatten)]
     general: General,
@@ -28,17 +33,20 @@ struct Cli {
     command: Command,
 }
 
+/// Heading of the flags that every subcommand has.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Flags of every subcommand.
 #[derive(Args)]
 struct General {
     /// Configuration file; every key: `tokwatt-agent config default`
-    #[arg(long, global = true, env = "TOKWATT_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "TOKWATT_CONFIG", value_name = "FILE", help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
     /// Folder for spool, caches and unpacked models
-    #[arg(long, global = true, env = "TOKWATT_DATA", value_name = "DIR")]
+    #[arg(long, global = true, env = "TOKWATT_DATA", value_name = "DIR", help_heading = EVERYWHERE)]
     data: Option<PathBuf>,
     /// Where /sys, /proc and /etc are read from
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     host_root: Option<PathBuf>,
 }
 

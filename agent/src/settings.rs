@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -90,6 +91,14 @@ pub enum SettingsError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// Instruments are not read that often, or that seldom.
+    #[error(
+        "power samples are taken every 10 ms to 10 s, not every {0:?}: change --power-interval or `power.interval_ms`"
+    )]
+    Interval(Duration),
+    /// A device is recognised by its files; without any, every device looks the same.
+    #[error("no folder `{}` to read /sys, /proc and /etc from: change --host-root or `host_root`", .0.display())]
+    HostRoot(PathBuf),
 }
 
 /// `agent.toml`, as written.
@@ -134,11 +143,11 @@ impl Settings {
     /// Puts file and command line together; without a file the defaults stand in for it.
     ///
     /// # Errors
-    /// The file cannot be read, or says something that we do not understand.
+    /// The file cannot be read, or says something that we do not understand; a value is out of its range.
     pub fn resolve(file: Option<&Path>, given: Given) -> Result<Self, SettingsError> {
         let file = file.map_or_else(|| Ok(File::default()), File::read)?;
         let interval = file.power.interval_ms.map(Duration::from_millis);
-        Ok(Self {
+        Self {
             data: pick(given.data, non_empty(file.data), default_data()),
             collector: optional(given.collector, file.collector.url),
             spool_bytes_max: pick(None, file.spool.bytes_max, 1 << 30),
@@ -147,7 +156,18 @@ impl Settings {
             power: pick(given.power, file.power.sources, "auto".to_owned()),
             power_interval: pick(given.power_interval, interval, Duration::from_millis(100)),
             host_root: pick(given.host_root, file.host_root, "/".into()),
-        })
+        }
+        .checked()
+    }
+
+    fn checked(self) -> Result<Self, SettingsError> {
+        if !INTERVALS.contains(&self.power_interval.value) {
+            return Err(SettingsError::Interval(self.power_interval.value));
+        }
+        if !self.host_root.value.is_dir() {
+            return Err(SettingsError::HostRoot(self.host_root.value));
+        }
+        Ok(self)
     }
 
     /// Every setting with its value and origin, in the order of the file.
@@ -241,6 +261,9 @@ fn default_data() -> PathBuf {
         .or_else(home)
         .map_or_else(|| "/var/lib/tokwatt".into(), |state| state.join("tokwatt"))
 }
+
+/// Time between two power samples.
+const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 
 /// `configs/agent.toml`: complete, commented, equal to the defaults.
 pub const DEFAULT_FILE: &str = include_str!("../../configs/agent.toml");

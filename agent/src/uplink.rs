@@ -107,13 +107,18 @@ impl Uplink {
     /// Runs until `stop`; what is on its way then is acknowledged or sent again next time.
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = backoff::Backoff::new();
+        let mut last_reason = String::new();
         loop {
             let error = tokio::select! {
                 () = stop.cancelled() => return,
                 error = self.deliver(&mut backoff) => error,
             };
             let reason = chain(&error);
-            tracing::warn!(collector = %self.address, reason, "delivery interrupted");
+            // Said once: a collector that is away for a night is one line, not a thousand.
+            if reason != last_reason {
+                tracing::warn!(collector = %self.address, reason, "delivery interrupted, will be tried again");
+                last_reason.clone_from(&reason);
+            }
             self.state.send_replace(LinkState::Down { reason });
             tokio::select! {
                 () = stop.cancelled() => return,

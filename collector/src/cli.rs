@@ -70,9 +70,9 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// `RUST_LOG` chooses what is logged; information and worse if it is not set.
+/// `TOKWATT_LOG` chooses what is logged; information and worse if it is not set.
 fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("TOKWATT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,6 +1,7 @@
 //! What tests and demo share: the built programs, started as people start them.
 
 use std::{
+    ffi::OsString,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -47,6 +48,7 @@ impl CollectorProcess {
         let mut child = Command::new(program("tokwatt-collector"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
+            .env("TOKWATT_LOG", quiet_unless_asked())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the collector")?;
@@ -107,6 +109,11 @@ impl Drop for CollectorProcess {
         let _ended = self.child.kill();
         let _ended = self.child.wait();
     }
+}
+
+/// A line for every run would bury what a test or the demo says.
+fn quiet_unless_asked() -> OsString {
+    std::env::var_os("TOKWATT_LOG").unwrap_or_else(|| "warn".into())
 }
 
 fn url_in(line: &str) -> Option<String> {

@@ -51,6 +51,71 @@ fn a_wrong_command_line_is_named() {
         &run(data, &["bench", "--size", "20000"]),
         &["20000", "1024"],
     );
+    refuses(&run(data, &["bench", "--timeout", "0s"]), &["--timeout"]);
+    refuses(
+        &run(data, &["bench", "--power-interval", "1ms"]),
+        &["1ms", "--power-interval"],
+    );
+    refuses(
+        &run(data, &["probe", "--host-root", "/nowhere"]),
+        &["/nowhere", "--host-root"],
+    );
+}
+
+#[test]
+fn an_interval_in_the_configuration_is_checked_like_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    fs::write(&file, "[power]\ninterval_ms = 5\n").unwrap();
+    refuses(
+        &run(
+            folder.path(),
+            &["--config", file.to_str().unwrap(), "config", "check"],
+        ),
+        &["5ms", "power.interval_ms"],
+    );
+}
+
+/// A value of the weights' header that passes every check on the way and fails an assertion of the engine.
+#[test]
+fn a_model_that_makes_the_engine_abort_is_a_failed_run_with_its_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = b"llama.attention.layer_norm_rms_epsilon";
+    let mut weights = fs::read(model("tiny-vlm-f32.gguf")).unwrap();
+    let start = weights
+        .windows(key.len())
+        .position(|window| window == key)
+        .unwrap();
+    let value = start + key.len() + size_of::<u32>();
+    weights[value..value + 4].copy_from_slice(&(-1.0_f32).to_le_bytes());
+    let path = folder.path().join("negative.gguf");
+    fs::write(&path, weights).unwrap();
+    let output = run(
+        folder.path(),
+        &[
+            "bench",
+            "--limit",
+            "1",
+            "--repeat",
+            "1",
+            "--power",
+            "none",
+            "--model",
+            path.to_str().unwrap(),
+            "--mmproj",
+            &model("tiny-vlm-mmproj-f32.gguf"),
+        ],
+    );
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let failed: Vec<_> = said
+        .lines()
+        .filter(|line| line.starts_with("failed: "))
+        .collect();
+    assert_eq!(failed.len(), 1, "one reason is said once: {said}");
+    assert!(failed[0].contains("GGML_ASSERT(eps >= 0.0f)"), "{said}");
+    assert!(failed[0].contains("and 4 more runs"), "{said}");
+    assert!(said.contains("records wait safely"), "{said}");
 }
 
 #[test]

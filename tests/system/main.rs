@@ -6,6 +6,7 @@ mod bad_input;
 mod delivery;
 mod energy;
 mod engine;
+mod tables;
 
 use std::{path::Path, process::Output};
 

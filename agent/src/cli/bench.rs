@@ -50,7 +50,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1024))]
     concurrency: Vec<u32>,
     /// Repetitions of every cell; three or more give an interval
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
     /// Idle baselines of 10 s instead of 60; everything is marked `quick`, energy is shown and not ranked
     #[arg(long)]
@@ -65,22 +65,22 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// Where the generator of the scenes starts; the suite's own without it
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Longest time a request may take
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    /// Longest time a request may take, such as 500ms, 60s or 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = some_time)]
     timeout: Duration,
     /// Threads of the embedded engine; one core is left free without it
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
     /// Most tokens of an answer, instead of the suite's limit
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
-    /// auto, none, or a list of tegrastats, nvml, rapl, replay:FILE
+    /// auto, none, or a list of tegrastats, nvml, rapl, replay:FILE; the configuration's without it, and then auto
     #[arg(long, value_name = "SOURCES")]
     power: Option<String>,
-    /// Time between two power samples, 10ms to 10s
-    #[arg(long, value_parser = humantime::parse_duration)]
+    /// Time between two power samples, 10ms to 10s; the configuration's without it, and then 100ms
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     power_interval: Option<Duration>,
     /// Any command that prints lines like NVIDIA's tegrastats
     #[arg(long, value_name = "PATH")]
@@ -94,6 +94,15 @@ pub(super) struct BenchArgs {
     /// How to write what came out
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+}
+
+/// A duration that is not zero: nothing is answered in no time.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("no request is answered in no time; try 60s".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Who answers.

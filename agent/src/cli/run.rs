@@ -1,6 +1,6 @@
 //! `run`: delivers what waits in the spool, until stopped.
 
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -42,6 +42,7 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
     let now = SystemClock::start().wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
     let spool = Arc::new(spool);
+    let before = spool.status()?.waiting_records;
     let device = probe(&HostRoot::at(&settings.host_root.value)).id;
     runtime()?.block_on(async {
         let tasks = TaskTracker::new();
@@ -65,15 +66,31 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
                 // First, because the link's end follows from it.
                 biased;
                 () = stop.cancelled() => {}
-                changed = link.changed() => changed?,
+                // Fails when the uplink has ended, which it does when stopped.
+                changed = link.changed() => if changed.is_err() { break },
             }
         }
         delivery.await?;
         let waiting = spool.status()?.waiting_records;
+        say(before, waiting, url)?;
         Ok(if waiting == 0 {
             Exit::Done
         } else {
             Exit::FoundWrong
         })
     })
+}
+
+/// What became of what waited.
+fn say(before: u64, waiting: u64, url: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match (before, waiting) {
+        (0, 0) => writeln!(out, "nothing waits for {url}")?,
+        (_, 0) => writeln!(out, "{before} records delivered to {url}")?,
+        _ => writeln!(
+            out,
+            "{waiting} records wait safely for {url}; the same command goes on with them"
+        )?,
+    }
+    Ok(())
 }

@@ -43,7 +43,8 @@ pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
     match &args.action {
         Action::List => {
             for name in Suite::built_in() {
-                writeln!(out, "{name:<16} {}", Suite::load(name)?.description)?;
+                writeln!(out, "{name}")?;
+                write_wrapped(&Suite::load(name)?.description, "  ", &mut out)?;
             }
         }
         Action::Show { suite } => show(&Suite::load(suite)?, &mut out)?,
@@ -67,10 +68,30 @@ pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
 fn show(suite: &Suite, out: &mut impl Write) -> anyhow::Result<()> {
     writeln!(out, "{} version {}", suite.name, suite.version)?;
     writeln!(out, "digest    {}", suite.digest())?;
-    writeln!(out, "\n{}", suite.description)?;
+    writeln!(out)?;
+    write_wrapped(&suite.description, "", out)?;
     for task in &suite.tasks {
         writeln!(out, "\n{} (at most {} tokens)", task.name, task.max_tokens)?;
         writeln!(out, "  {}", task.prompt)?;
     }
     Ok(())
 }
+
+/// A text in lines of at most [`COLUMNS`], broken between words.
+fn write_wrapped(text: &str, indent: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut line = indent.to_owned();
+    for word in text.split_whitespace() {
+        let is_first = line.len() == indent.len();
+        if !is_first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            writeln!(out, "{line}")?;
+            indent.clone_into(&mut line);
+        } else if !is_first {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    writeln!(out, "{line}")?;
+    Ok(())
+}
+
+const COLUMNS: usize = 100;

@@ -122,7 +122,7 @@ impl Selection {
 
     fn refuse(&mut self) {
         self.reasons
-            .insert("power".to_owned(), "--power none".to_owned());
+            .insert("--power none".to_owned(), "nobody asked for it".to_owned());
     }
 
     fn choose(&mut self, around: &Surroundings<'_>) {

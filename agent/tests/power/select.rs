@@ -65,7 +65,10 @@ fn an_instrument_asked_for_by_name_and_missing_is_a_reason_too() {
 #[test]
 fn no_power_was_asked_for() {
     let selection = select_on(&fixture("x86-rapl"), "none");
-    assert_eq!(selection.why_none().unwrap(), "power: --power none");
+    assert_eq!(
+        selection.why_none().unwrap(),
+        "--power none: nobody asked for it"
+    );
 }
 
 #[test]

@@ -173,11 +173,12 @@ pub fn run(run: &RunDetail) -> String {
     let mut text = format!("run {} on {}: {}\n", line.run, line.device, line.state);
     if let Some(header) = &run.header {
         text += &format!(
-            "{}, repetition {}, started {} UTC, {}\n",
+            "{}, repetition {}, started {} UTC, {}{}\n",
             header.cell.label(),
             header.repetition,
             date::utc(header.started.0),
-            header.requests_provenance
+            header.requests_provenance,
+            power_provenance(run)
         );
     }
     if let Some(problem) = &line.problem {
@@ -193,6 +194,17 @@ pub fn run(run: &RunDetail) -> String {
         || text.clone(),
         |report| format!("{text}{}", figures(report)),
     )
+}
+
+/// `, power replayed`: said where it differs from the requests', so that nobody takes a recording for a measurement.
+fn power_provenance(run: &RunDetail) -> String {
+    let Some(provenance) = run.report.as_ref().map(|report| report.provenance) else {
+        return String::new();
+    };
+    match provenance.power {
+        Some(power) if power != provenance.requests => format!(", power {power}"),
+        _ => String::new(),
+    }
 }
 
 fn figures(report: &RunReport) -> String {

@@ -4,13 +4,23 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use anyhow::{Context, bail};
 use tokwatt_harness::{CollectorProcess, agent};
 
-fn main() -> anyhow::Result<()> {
-    let limit = limit()?;
+fn main() -> ExitCode {
+    match limit() {
+        Some(limit) => match demo(&limit) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("{error:#}")),
+        },
+        None => fail(USAGE),
+    }
+}
+
+fn demo(limit: &str) -> anyhow::Result<()> {
     let folder = fresh_folder()?;
     let collector = CollectorProcess::start(&folder.join("collector"))?;
     title("measuring the built-in model on this machine");
@@ -24,7 +34,7 @@ fn main() -> anyhow::Result<()> {
             "--repeat",
             "3",
         ])
-        .args(["--precision", "f32,f16,bf16,q8_0", "--limit", &limit])
+        .args(["--precision", "f32,f16,bf16,q8_0", "--limit", limit])
         .args(["--collector", collector.url()])
         .arg("--out")
         .arg(&bundle)
@@ -96,17 +106,24 @@ fn fresh_folder() -> anyhow::Result<PathBuf> {
     bail!("no number is free in `demo-data`")
 }
 
-fn limit() -> anyhow::Result<String> {
+/// Pictures of each task; nothing if the arguments say something else.
+fn limit() -> Option<String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [] => Ok("20".to_owned()),
+        [] => Some("20".to_owned()),
         [flag, number] if flag == "--limit" && number.parse::<u32>().is_ok_and(|n| n > 0) => {
-            Ok(number.clone())
+            Some(number.clone())
         }
-        _ => bail!(
-            "usage: demo [--limit N]   N pictures of each task, 20 by default; fewer than 20 are shown and not ranked"
-        ),
+        _ => None,
     }
+}
+
+const USAGE: &str = "usage: demo [--limit N]   N pictures of each task, 20 by default; fewer than 20 are shown and not ranked";
+
+#[expect(clippy::print_stderr, reason = "the demo's last word")]
+fn fail(why: &str) -> ExitCode {
+    eprintln!("demo: {why}");
+    ExitCode::from(2)
 }
 
 #[expect(clippy::print_stdout, reason = "the demo talks to a person")]

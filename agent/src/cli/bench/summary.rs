@@ -27,7 +27,7 @@ pub(super) fn write(
         return Ok(());
     };
     write_engine(out, first)?;
-    writeln!(out, "{}", table(&outcome.reports))?;
+    writeln!(out, "{}", table(&outcome.reports).trim_fmt())?;
     write_legend(out, &outcome.reports)?;
     write_energy(out, &outcome.reports)?;
     write_doubts(out, outcome)?;
@@ -114,8 +114,9 @@ fn table(reports: &[RunReport]) -> Table {
     for repetitions in cells(reports).values() {
         table.add_row(repetitions.row());
     }
-    for column in FIRST_FIGURE..HEADER.len() {
-        if let Some(column) = table.column_mut(column) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if index >= FIRST_FIGURE {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -149,6 +150,9 @@ impl Repetitions<'_> {
             identity.precision.clone(),
             identity.task.clone(),
             identity.load.to_string(),
+            identity
+                .image_px
+                .map_or_else(|| "own".to_owned(), |px| px.to_string()),
             format!(
                 "{}/{}",
                 self.0
@@ -227,7 +231,7 @@ fn write_legend(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<(
     if !scores.is_empty() {
         writeln!(
             out,
-            "score: {}; constant: the best single answer to everything",
+            "score: {}\nconst.: the score of the best single answer to everything",
             scores.join(", ")
         )?;
     }
@@ -299,6 +303,19 @@ fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
             outcome.reports.len()
         )?;
     }
+    write_failures(out, outcome)
+}
+
+/// Requests that failed by their class, and runs that ended early, each reason once.
+fn write_failures(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
+    let mut classes = BTreeMap::new();
+    for (class, count) in outcome.reports.iter().flat_map(|r| &r.requests.failed) {
+        *classes.entry(class.to_string()).or_insert(0_u32) += count;
+    }
+    for (class, count) in classes {
+        writeln!(out, "failed: {count} requests: {class}")?;
+    }
+    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for trace in outcome
         .traces
         .iter()
@@ -309,22 +326,33 @@ fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
             .reasons
             .get("run")
             .map_or("the engine died and did not come back", String::as_str);
-        writeln!(out, "failed: {}: {why}", trace.header.cell.label())?;
+        reasons
+            .entry(why)
+            .or_default()
+            .push(trace.header.cell.label());
+    }
+    for (why, cells) in reasons {
+        let more = match cells.len() {
+            1 => String::new(),
+            n => format!(" and {} more runs", n - 1),
+        };
+        writeln!(out, "failed: {}{more}: {why}", cells[0])?;
     }
     Ok(())
 }
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "precision",
     "task",
     "load",
+    "px",
     "answered",
-    "TTFT ms",
-    "latency ms",
-    "decode tok/s",
-    "output tok/s",
+    "TTFT\nms",
+    "latency\nms",
+    "decode\ntok/s",
+    "output\ntok/s",
     "score",
-    "constant",
+    "const.",
 ];
 
 /// Columns from here on are figures.
