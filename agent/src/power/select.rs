@@ -1,14 +1,16 @@
 //! Which instruments to use: what was asked for, or what this device is known to have, and why.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, iter, path::PathBuf, time::Duration};
 
 use tokwatt_domain::device::DeviceKind;
 
 use super::{
     Absent, PowerSource,
+    ina::Ina,
     nvml::NvmlSource,
     rapl::Rapl,
     replay::{BadRecording, Replay},
+    spbm::Spbm,
     tegrastats::{self, Tegrastats},
 };
 use crate::{clock::Clock, device::HostRoot, guard::Guard};
@@ -29,10 +31,14 @@ pub enum Choice {
 /// An instrument by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Instrument {
+    /// Power monitors of Jetson boards.
+    Ina,
     /// NVIDIA's command line tool.
     Tegrastats,
     /// NVIDIA's library.
     Nvml,
+    /// GB10's own telemetry.
+    Spbm,
     /// Energy counters of x86 processors.
     Rapl,
 }
@@ -40,7 +46,7 @@ pub enum Instrument {
 /// `--power` names something that does not exist.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "--power: unknown source `{0}`, there are: auto, none, tegrastats, nvml, rapl, replay:FILE, and several of them with commas"
+    "--power: unknown source `{0}`, there are: auto, none, ina, tegrastats, nvml, spbm, rapl, replay:FILE, and several of them with commas"
 )]
 pub struct UnknownSource(String);
 
@@ -133,18 +139,23 @@ impl Selection {
             .map(|instrument| instrument.as_str())
             .take(wanted)
             .collect();
-        let tried: Vec<&str> = candidates
-            .iter()
-            .map(|instrument| instrument.as_str())
-            .collect();
-        let (kind, tried) = (around.kind, tried.join(", "));
-        self.why.push(match opened.is_empty() {
-            true => format!("auto: nothing answers on this {kind} device (tried {tried})"),
-            false => format!(
-                "auto: {} on this {kind} device (of {tried})",
-                opened.join(", ")
-            ),
-        });
+        let (kind, tried) = (around.kind, names(candidates));
+        if opened.is_empty() {
+            let nothing = format!("auto: nothing answers on this {kind} device (tried {tried})");
+            self.why.push(nothing);
+            return;
+        }
+        let refused = candidates.iter().filter_map(|one| self.refusal(*one));
+        let opened = opened.join(", ");
+        let chosen = format!("auto: {opened} on this {kind} device (of {tried})");
+        let why: Vec<String> = iter::once(chosen).chain(refused).collect();
+        self.why.extend(why);
+    }
+
+    fn refusal(&self, instrument: Instrument) -> Option<String> {
+        let name = instrument.as_str();
+        let reason = self.reasons.get(name)?;
+        Some(format!("not {name}: {reason}"))
     }
 
     fn try_one(&mut self, instrument: Instrument, around: &Surroundings<'_>) -> bool {
@@ -163,8 +174,10 @@ impl Instrument {
     /// Its name in `--power`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Ina => "ina",
             Self::Tegrastats => "tegrastats",
             Self::Nvml => "nvml",
+            Self::Spbm => "spbm",
             Self::Rapl => "rapl",
         }
     }
@@ -174,8 +187,10 @@ fn parse_one(word: &str) -> Result<Choice, UnknownSource> {
     Ok(match word {
         "auto" => Choice::Auto,
         "none" => Choice::None,
+        "ina" => Choice::Instrument(Instrument::Ina),
         "tegrastats" => Choice::Instrument(Instrument::Tegrastats),
         "nvml" => Choice::Instrument(Instrument::Nvml),
+        "spbm" => Choice::Instrument(Instrument::Spbm),
         "rapl" => Choice::Instrument(Instrument::Rapl),
         word => match word.strip_prefix("replay:") {
             Some(path) if !path.is_empty() => Choice::Replay(PathBuf::from(path)),
@@ -186,7 +201,8 @@ fn parse_one(word: &str) -> Result<Choice, UnknownSource> {
 
 /// What to try on a device, in order, and how many of it at most.
 ///
-/// On a Jetson one is enough: what NVML sees on Thor, `tegrastats` shows as `VDD_GPU`, and Orin's NVML refuses.
+/// On a Jetson one is enough: `tegrastats` reads the drivers' files too, at its own pace; what NVML sees on Thor is the rail
+/// `VDD_GPU`; and Orin's NVML refuses. On GB10 NVML sees the GPU only.
 fn candidates(kind: DeviceKind) -> (&'static [Instrument], usize) {
     match kind {
         DeviceKind::Thor
@@ -195,20 +211,30 @@ fn candidates(kind: DeviceKind) -> (&'static [Instrument], usize) {
         | DeviceKind::AgxXavier
         | DeviceKind::XavierNx
         | DeviceKind::Tx2
-        | DeviceKind::Nano => (&[Instrument::Tegrastats, Instrument::Nvml], 1),
-        DeviceKind::Gb10 => (&[Instrument::Nvml], 1),
+        | DeviceKind::Nano => (
+            &[Instrument::Ina, Instrument::Tegrastats, Instrument::Nvml],
+            1,
+        ),
+        DeviceKind::Gb10 => (&[Instrument::Nvml, Instrument::Spbm], 2),
         DeviceKind::Generic => (&[Instrument::Nvml, Instrument::Rapl], 2),
     }
 }
 
+fn names(instruments: &[Instrument]) -> String {
+    let names: Vec<&str> = instruments.iter().map(|one| one.as_str()).collect();
+    names.join(", ")
+}
+
 fn open(instrument: Instrument, around: &Surroundings<'_>) -> Result<Box<dyn PowerSource>, Absent> {
     Ok(match instrument {
+        Instrument::Ina => Box::new(Ina::open(around.root, around.kind)?),
         Instrument::Tegrastats => Box::new(Tegrastats::open(
             settings(around),
             around.kind,
             around.clock,
         )?),
         Instrument::Nvml => Box::new(NvmlSource::open(around.root, around.kind)?),
+        Instrument::Spbm => Box::new(Spbm::open(around.root)?),
         Instrument::Rapl => Box::new(Rapl::open(around.root)?),
     })
 }

@@ -22,3 +22,9 @@ mod tegrastats;
 
 /// Which instruments a device gets.
 mod select;
+
+/// Drivers' files.
+mod hwmon;
+
+/// Trees that went wrong.
+mod hostile;
