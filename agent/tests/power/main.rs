@@ -28,3 +28,6 @@ mod hwmon;
 
 /// Trees that went wrong.
 mod hostile;
+
+/// NVIDIA's library, played by one of ours.
+mod nvml;
