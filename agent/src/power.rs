@@ -31,6 +31,9 @@ pub mod rapl;
 /// Files in which drivers tell numbers.
 mod hwmon;
 
+/// A meter's file, followed.
+pub mod meter;
+
 /// A recording instead of an instrument.
 pub mod replay;
 

@@ -7,6 +7,7 @@ use tokwatt_domain::device::DeviceKind;
 use super::{
     Absent, PowerSource,
     ina::Ina,
+    meter::{self, Meter},
     nvml::NvmlSource,
     rapl::Rapl,
     replay::{BadRecording, Replay},
@@ -24,6 +25,8 @@ pub enum Choice {
     None,
     /// An instrument.
     Instrument(Instrument),
+    /// An external meter's file.
+    Meter(meter::Settings),
     /// A recording.
     Replay(PathBuf),
 }
@@ -43,12 +46,24 @@ pub enum Instrument {
     Rapl,
 }
 
-/// `--power` names something that does not exist.
+/// `--power` does not name what there is.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "--power: unknown source `{0}`, there are: auto, none, ina, tegrastats, nvml, spbm, rapl, replay:FILE, and several of them with commas"
-)]
-pub struct UnknownSource(String);
+pub enum BadSource {
+    /// No source is called so.
+    #[error(
+        "--power: unknown source `{0}`, there are: auto, none, ina, tegrastats, nvml, spbm, rapl, csv:FILE, spl:FILE, replay:FILE, \
+         and several of them with commas"
+    )]
+    Unknown(String),
+    /// A meter's file is not described as it should be.
+    #[error("--power: `{word}`: {what}")]
+    Meter {
+        /// As it was given.
+        word: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
 
 /// What instruments need to start.
 pub struct Surroundings<'a> {
@@ -80,8 +95,8 @@ pub struct Selection {
 /// Reads `--power`.
 ///
 /// # Errors
-/// A word that is no source; names the choices.
-pub fn parse(list: &str) -> Result<Vec<Choice>, UnknownSource> {
+/// A word that is no source, with the choices; a meter that is described wrongly.
+pub fn parse(list: &str) -> Result<Vec<Choice>, BadSource> {
     list.split(',').map(|word| parse_one(word.trim())).collect()
 }
 
@@ -99,6 +114,7 @@ pub fn select(choices: &[Choice], around: &Surroundings<'_>) -> Result<Selection
             Choice::Instrument(instrument) => {
                 selection.try_one(*instrument, around);
             }
+            Choice::Meter(settings) => selection.follow(settings, around.clock),
             Choice::Replay(path) => {
                 selection
                     .sources
@@ -152,6 +168,18 @@ impl Selection {
         self.why.extend(why);
     }
 
+    fn follow(&mut self, settings: &meter::Settings, clock: &dyn Clock) {
+        match Meter::open(settings, clock) {
+            Ok(meter) => {
+                self.sources.push(Box::new(meter));
+                self.why.push(settings.to_string());
+            }
+            Err(Absent(reason)) => {
+                self.reasons.insert("meter".to_owned(), reason);
+            }
+        }
+    }
+
     fn refusal(&self, instrument: Instrument) -> Option<String> {
         let name = instrument.as_str();
         let reason = self.reasons.get(name)?;
@@ -183,7 +211,7 @@ impl Instrument {
     }
 }
 
-fn parse_one(word: &str) -> Result<Choice, UnknownSource> {
+fn parse_one(word: &str) -> Result<Choice, BadSource> {
     Ok(match word {
         "auto" => Choice::Auto,
         "none" => Choice::None,
@@ -192,11 +220,21 @@ fn parse_one(word: &str) -> Result<Choice, UnknownSource> {
         "nvml" => Choice::Instrument(Instrument::Nvml),
         "spbm" => Choice::Instrument(Instrument::Spbm),
         "rapl" => Choice::Instrument(Instrument::Rapl),
-        word => match word.strip_prefix("replay:") {
-            Some(path) if !path.is_empty() => Choice::Replay(PathBuf::from(path)),
-            _ => return Err(UnknownSource(word.to_owned())),
-        },
+        word => parse_file(word)?,
     })
+}
+
+fn parse_file(word: &str) -> Result<Choice, BadSource> {
+    let wrong = |what| BadSource::Meter {
+        word: word.to_owned(),
+        what,
+    };
+    match word.split_once(':') {
+        Some(("csv", rest)) => Ok(Choice::Meter(meter::Settings::csv(rest).map_err(wrong)?)),
+        Some(("spl", rest)) => Ok(Choice::Meter(meter::Settings::spl(rest).map_err(wrong)?)),
+        Some(("replay", path)) if !path.is_empty() => Ok(Choice::Replay(PathBuf::from(path))),
+        _ => Err(BadSource::Unknown(word.to_owned())),
+    }
 }
 
 /// What to try on a device, in order, and how many of it at most.
@@ -259,6 +297,13 @@ mod tests {
         ];
         assert_eq!(parse("nvml, replay:a/b.jsonl"), Ok(want));
         assert_eq!(parse("auto"), Ok(vec![Choice::Auto]));
+    }
+
+    #[test]
+    fn a_meter_described_wrongly_is_named_with_the_flag() {
+        let message = parse("csv:m.csv?scope=module").unwrap_err().to_string();
+        let want = "--power: `csv:m.csv?scope=module`: scope `module` is not for a meter, there are: wall, system_in";
+        assert_eq!(message, want);
     }
 
     #[test]

@@ -31,3 +31,6 @@ mod hostile;
 
 /// NVIDIA's library, played by one of ours.
 mod nvml;
+
+/// External meters.
+mod meter;
