@@ -76,8 +76,7 @@ pub(super) struct BenchArgs {
     /// Most tokens of an answer, instead of the suite's limit
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
-    /// auto, none, or a list of ina, tegrastats, nvml, spbm, rapl, replay:FILE, csv:FILE[?time=COLUMN&power=COLUMN&scope=SCOPE&offset=SECONDS],
-    /// spl:FILE?offset=SECONDS
+    /// auto, none, or a list of ina, tegrastats, nvml, spbm, rapl, replay:FILE, csv:FILE, spl:FILE?offset=SECONDS
     #[arg(long, value_name = "SOURCES")]
     power: Option<String>,
     /// Time between two power samples, 10ms to 10s

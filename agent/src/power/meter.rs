@@ -216,12 +216,12 @@ fn read_header(file: &mut File) -> io::Result<String> {
 
 /// A meter states neither its step nor how long it averages.
 fn sensor(settings: &Settings) -> Sensor {
-    let (source, rail) = match &settings.form {
-        Form::Csv { power, .. } => ("csv", &**power),
-        Form::Spl => ("spl", "Watts"),
+    let rail = match &settings.form {
+        Form::Csv { power, .. } => power,
+        Form::Spl => "Watts",
     };
     Sensor {
-        source: source.to_owned(),
+        source: "csv".to_owned(),
         scope: settings.scope,
         rails: vec![Rail {
             name: rail.to_owned(),
