@@ -16,11 +16,23 @@ pub mod rails;
 /// NVIDIA's command line tool on Jetson.
 pub mod tegrastats;
 
+/// Power monitors of Jetson boards, by their drivers' files.
+pub mod ina;
+
 /// NVIDIA's library: discrete GPUs, GB10, Thor.
 pub mod nvml;
 
+/// GB10's own telemetry by a community driver.
+pub mod spbm;
+
 /// Energy counters of x86 processors.
 pub mod rapl;
+
+/// Files in which drivers tell numbers.
+mod hwmon;
+
+/// A meter's file, followed.
+pub mod meter;
 
 /// A recording instead of an instrument.
 pub mod replay;

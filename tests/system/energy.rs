@@ -58,6 +58,40 @@ fn rails_of_one_scope_are_added_up_and_energy_is_power_times_time() {
     }
 }
 
+/// The tree's rails stand still: 4767.36 − 397.44 + 3134.72 mW.
+#[test]
+fn drivers_files_are_found_without_being_named_and_a_rail_below_zero_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = agx_orin();
+    let bench = document(&bench(
+        folder.path(),
+        &[
+            "--host-root",
+            &root,
+            "--power",
+            "auto",
+            "--limit",
+            "4",
+            "--repeat",
+            "1",
+            "--precision",
+            "q8_0",
+            "--quick",
+        ],
+    ));
+    for run in bench["runs"].as_array().unwrap() {
+        let power = &run["power"][0];
+        assert_eq!(
+            (&power["source"], &power["scope"]),
+            (&"ina".into(), &"module".into())
+        );
+        assert_eq!(power["bracketed"], true, "{power}");
+        let window = run["window_s"].as_f64().unwrap();
+        let energy = power["energy_j"].as_f64().unwrap();
+        assert!((energy - 7.50464 * window).abs() < 1e-6 * energy, "{power}");
+    }
+}
+
 #[test]
 fn without_a_sensor_energy_is_absent_with_the_reason_and_the_rest_is_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -93,16 +93,25 @@ impl HostRoot {
         names
     }
 
-    fn read_bytes(&self, path: &str) -> Result<Vec<u8>, Unlearnt> {
+    /// A file opened for reading it again and again. Never waits for a pipe.
+    ///
+    /// # Errors
+    /// Says of `path`, as it is named on the device, why it cannot be had.
+    pub fn hold(&self, path: &str) -> Result<File, Unlearnt> {
         let failed = |error| Unlearnt::new(path, error);
         let file = self.open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(Unlearnt::NotAFile(path.to_owned()));
+        match file.metadata().map_err(failed)?.is_file() {
+            true => Ok(file),
+            false => Err(Unlearnt::NotAFile(path.to_owned())),
         }
+    }
+
+    fn read_bytes(&self, path: &str) -> Result<Vec<u8>, Unlearnt> {
         let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX)
+        self.hold(path)?
+            .take(FILE_BYTES_MAX)
             .read_to_end(&mut bytes)
-            .map_err(failed)?;
+            .map_err(|error| Unlearnt::new(path, error))?;
         Ok(bytes)
     }
 

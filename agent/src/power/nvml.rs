@@ -4,7 +4,7 @@
 //! answers "not supported" is recorded with that reason. The out-parameters of a refused call hold zeros, hence nothing is
 //! ever taken from one.
 
-use std::{ffi::OsStr, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 use tokwatt_domain::{
@@ -39,12 +39,7 @@ impl NvmlSource {
     /// # Errors
     /// The library is not there, or no GPU tells: with every GPU's reason.
     pub fn open(root: &HostRoot, kind: DeviceKind) -> Result<Self, Absent> {
-        if !root.is_system() {
-            return Err(Absent(
-                "the host root is a recording, which has no library to ask".to_owned(),
-            ));
-        }
-        let nvml = load()?;
+        let nvml = load(&libraries(root))?;
         let count = nvml
             .device_count()
             .map_err(|error| Absent(format!("cannot count GPUs: {error}")))?;
@@ -121,10 +116,25 @@ impl Feature {
     }
 }
 
-fn load() -> Result<Nvml, Absent> {
+/// The machine's libraries by name, for the loader to find; of a recorded host those that lie in its tree.
+fn libraries(root: &HostRoot) -> Vec<PathBuf> {
+    if root.is_system() {
+        return LIBRARIES.map(PathBuf::from).to_vec();
+    }
+    let places = LIBRARIES.iter().filter(|place| place.starts_with('/'));
+    let places = places.map(|place| root.join(place));
+    places.filter(|place| place.is_file()).collect()
+}
+
+fn load(libraries: &[PathBuf]) -> Result<Nvml, Absent> {
+    if libraries.is_empty() {
+        return Err(Absent(
+            "the host root is a recording, which has no library to ask".to_owned(),
+        ));
+    }
     let mut failures = Vec::new();
-    for path in LIBRARIES {
-        match Nvml::builder().lib_path(OsStr::new(path)).init() {
+    for path in libraries {
+        match Nvml::builder().lib_path(path.as_os_str()).init() {
             Ok(nvml) => return Ok(nvml),
             Err(error) => failures.push(error),
         }
@@ -135,7 +145,7 @@ fn load() -> Result<Nvml, Absent> {
         .find(|error| !matches!(error, NvmlError::LibloadingError(_)));
     Err(Absent(match said {
         Some(error) => format!("NVML does not start: {error}"),
-        None => format!("no NVIDIA driver library (`{}`)", LIBRARIES[0]),
+        None => format!("no NVIDIA driver library (`{}`)", libraries[0].display()),
     }))
 }
 

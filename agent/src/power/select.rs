@@ -1,14 +1,17 @@
 //! Which instruments to use: what was asked for, or what this device is known to have, and why.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, iter, path::PathBuf, time::Duration};
 
 use tokwatt_domain::device::DeviceKind;
 
 use super::{
     Absent, PowerSource,
+    ina::Ina,
+    meter::{self, Meter},
     nvml::NvmlSource,
     rapl::Rapl,
     replay::{BadRecording, Replay},
+    spbm::Spbm,
     tegrastats::{self, Tegrastats},
 };
 use crate::{clock::Clock, device::HostRoot, guard::Guard};
@@ -22,6 +25,8 @@ pub enum Choice {
     None,
     /// An instrument.
     Instrument(Instrument),
+    /// An external meter's file.
+    Meter(meter::Settings),
     /// A recording.
     Replay(PathBuf),
 }
@@ -29,20 +34,36 @@ pub enum Choice {
 /// An instrument by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Instrument {
+    /// Power monitors of Jetson boards.
+    Ina,
     /// NVIDIA's command line tool.
     Tegrastats,
     /// NVIDIA's library.
     Nvml,
+    /// GB10's own telemetry.
+    Spbm,
     /// Energy counters of x86 processors.
     Rapl,
 }
 
-/// `--power` names something that does not exist.
+/// `--power` does not name what there is.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "--power: unknown source `{0}`, there are: auto, none, tegrastats, nvml, rapl, replay:FILE, and several of them with commas"
-)]
-pub struct UnknownSource(String);
+pub enum BadSource {
+    /// No source is called so.
+    #[error(
+        "--power: unknown source `{0}`, there are: auto, none, ina, tegrastats, nvml, spbm, rapl, csv:FILE, spl:FILE, replay:FILE, \
+         and several of them with commas"
+    )]
+    Unknown(String),
+    /// A meter's file is not described as it should be.
+    #[error("--power: `{word}`: {what}")]
+    Meter {
+        /// As it was given.
+        word: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
 
 /// What instruments need to start.
 pub struct Surroundings<'a> {
@@ -74,8 +95,8 @@ pub struct Selection {
 /// Reads `--power`.
 ///
 /// # Errors
-/// A word that is no source; names the choices.
-pub fn parse(list: &str) -> Result<Vec<Choice>, UnknownSource> {
+/// A word that is no source, with the choices; a meter that is described wrongly.
+pub fn parse(list: &str) -> Result<Vec<Choice>, BadSource> {
     list.split(',').map(|word| parse_one(word.trim())).collect()
 }
 
@@ -93,6 +114,7 @@ pub fn select(choices: &[Choice], around: &Surroundings<'_>) -> Result<Selection
             Choice::Instrument(instrument) => {
                 selection.try_one(*instrument, around);
             }
+            Choice::Meter(settings) => selection.follow(settings, around.clock),
             Choice::Replay(path) => {
                 selection
                     .sources
@@ -133,18 +155,35 @@ impl Selection {
             .map(|instrument| instrument.as_str())
             .take(wanted)
             .collect();
-        let tried: Vec<&str> = candidates
-            .iter()
-            .map(|instrument| instrument.as_str())
-            .collect();
-        let (kind, tried) = (around.kind, tried.join(", "));
-        self.why.push(match opened.is_empty() {
-            true => format!("auto: nothing answers on this {kind} device (tried {tried})"),
-            false => format!(
-                "auto: {} on this {kind} device (of {tried})",
-                opened.join(", ")
-            ),
-        });
+        let (kind, tried) = (around.kind, names(candidates));
+        if opened.is_empty() {
+            let nothing = format!("auto: nothing answers on this {kind} device (tried {tried})");
+            self.why.push(nothing);
+            return;
+        }
+        let refused = candidates.iter().filter_map(|one| self.refusal(*one));
+        let opened = opened.join(", ");
+        let chosen = format!("auto: {opened} on this {kind} device (of {tried})");
+        let why: Vec<String> = iter::once(chosen).chain(refused).collect();
+        self.why.extend(why);
+    }
+
+    fn follow(&mut self, settings: &meter::Settings, clock: &dyn Clock) {
+        match Meter::open(settings, clock) {
+            Ok(meter) => {
+                self.sources.push(Box::new(meter));
+                self.why.push(settings.to_string());
+            }
+            Err(Absent(reason)) => {
+                self.reasons.insert("meter".to_owned(), reason);
+            }
+        }
+    }
+
+    fn refusal(&self, instrument: Instrument) -> Option<String> {
+        let name = instrument.as_str();
+        let reason = self.reasons.get(name)?;
+        Some(format!("not {name}: {reason}"))
     }
 
     fn try_one(&mut self, instrument: Instrument, around: &Surroundings<'_>) -> bool {
@@ -163,30 +202,45 @@ impl Instrument {
     /// Its name in `--power`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Ina => "ina",
             Self::Tegrastats => "tegrastats",
             Self::Nvml => "nvml",
+            Self::Spbm => "spbm",
             Self::Rapl => "rapl",
         }
     }
 }
 
-fn parse_one(word: &str) -> Result<Choice, UnknownSource> {
+fn parse_one(word: &str) -> Result<Choice, BadSource> {
     Ok(match word {
         "auto" => Choice::Auto,
         "none" => Choice::None,
+        "ina" => Choice::Instrument(Instrument::Ina),
         "tegrastats" => Choice::Instrument(Instrument::Tegrastats),
         "nvml" => Choice::Instrument(Instrument::Nvml),
+        "spbm" => Choice::Instrument(Instrument::Spbm),
         "rapl" => Choice::Instrument(Instrument::Rapl),
-        word => match word.strip_prefix("replay:") {
-            Some(path) if !path.is_empty() => Choice::Replay(PathBuf::from(path)),
-            _ => return Err(UnknownSource(word.to_owned())),
-        },
+        word => parse_file(word)?,
     })
+}
+
+fn parse_file(word: &str) -> Result<Choice, BadSource> {
+    let wrong = |what| BadSource::Meter {
+        word: word.to_owned(),
+        what,
+    };
+    match word.split_once(':') {
+        Some(("csv", rest)) => Ok(Choice::Meter(meter::Settings::csv(rest).map_err(wrong)?)),
+        Some(("spl", rest)) => Ok(Choice::Meter(meter::Settings::spl(rest).map_err(wrong)?)),
+        Some(("replay", path)) if !path.is_empty() => Ok(Choice::Replay(PathBuf::from(path))),
+        _ => Err(BadSource::Unknown(word.to_owned())),
+    }
 }
 
 /// What to try on a device, in order, and how many of it at most.
 ///
-/// On a Jetson one is enough: what NVML sees on Thor, `tegrastats` shows as `VDD_GPU`, and Orin's NVML refuses.
+/// On a Jetson one is enough: `tegrastats` reads the drivers' files too, at its own pace; what NVML sees on Thor is the rail
+/// `VDD_GPU`; and Orin's NVML refuses. On GB10 NVML sees the GPU only.
 fn candidates(kind: DeviceKind) -> (&'static [Instrument], usize) {
     match kind {
         DeviceKind::Thor
@@ -195,20 +249,30 @@ fn candidates(kind: DeviceKind) -> (&'static [Instrument], usize) {
         | DeviceKind::AgxXavier
         | DeviceKind::XavierNx
         | DeviceKind::Tx2
-        | DeviceKind::Nano => (&[Instrument::Tegrastats, Instrument::Nvml], 1),
-        DeviceKind::Gb10 => (&[Instrument::Nvml], 1),
+        | DeviceKind::Nano => (
+            &[Instrument::Ina, Instrument::Tegrastats, Instrument::Nvml],
+            1,
+        ),
+        DeviceKind::Gb10 => (&[Instrument::Nvml, Instrument::Spbm], 2),
         DeviceKind::Generic => (&[Instrument::Nvml, Instrument::Rapl], 2),
     }
 }
 
+fn names(instruments: &[Instrument]) -> String {
+    let names: Vec<&str> = instruments.iter().map(|one| one.as_str()).collect();
+    names.join(", ")
+}
+
 fn open(instrument: Instrument, around: &Surroundings<'_>) -> Result<Box<dyn PowerSource>, Absent> {
     Ok(match instrument {
+        Instrument::Ina => Box::new(Ina::open(around.root, around.kind)?),
         Instrument::Tegrastats => Box::new(Tegrastats::open(
             settings(around),
             around.kind,
             around.clock,
         )?),
         Instrument::Nvml => Box::new(NvmlSource::open(around.root, around.kind)?),
+        Instrument::Spbm => Box::new(Spbm::open(around.root)?),
         Instrument::Rapl => Box::new(Rapl::open(around.root)?),
     })
 }
@@ -233,6 +297,13 @@ mod tests {
         ];
         assert_eq!(parse("nvml, replay:a/b.jsonl"), Ok(want));
         assert_eq!(parse("auto"), Ok(vec![Choice::Auto]));
+    }
+
+    #[test]
+    fn a_meter_described_wrongly_is_named_with_the_flag() {
+        let message = parse("csv:m.csv?scope=module").unwrap_err().to_string();
+        let want = "--power: `csv:m.csv?scope=module`: scope `module` is not for a meter, there are: wall, system_in";
+        assert_eq!(message, want);
     }
 
     #[test]

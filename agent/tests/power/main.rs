@@ -22,3 +22,15 @@ mod tegrastats;
 
 /// Which instruments a device gets.
 mod select;
+
+/// Drivers' files.
+mod hwmon;
+
+/// Trees that went wrong.
+mod hostile;
+
+/// NVIDIA's library, played by one of ours.
+mod nvml;
+
+/// External meters.
+mod meter;

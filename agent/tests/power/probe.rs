@@ -1,6 +1,9 @@
 //! Recorded host roots are described as the devices they stand for.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tokwatt_agent::device::{HostRoot, probe};
 use tokwatt_domain::device::{DeviceKind, DeviceProfile};
@@ -8,6 +11,26 @@ use tokwatt_domain::device::{DeviceKind, DeviceProfile};
 pub(crate) fn fixture(name: &str) -> HostRoot {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/host");
     HostRoot::at(&folder.join(name))
+}
+
+/// A tree that a test may change.
+pub(crate) fn copy_of(name: &str) -> (tempfile::TempDir, HostRoot) {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixture(name).join("/"), folder.path());
+    let root = HostRoot::at(folder.path());
+    (folder, root)
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 #[track_caller]
@@ -66,6 +89,12 @@ fn a_thor_is_known_by_its_soc() {
         ("cpu_count", "14"),
     ];
     check("thor", DeviceKind::Thor, &facts);
+}
+
+#[test]
+fn a_xavier_on_jetpack_4_is_known_by_its_model() {
+    let facts = [("soc", "tegra194"), ("l4t_release", "32.7.4")];
+    check("agx-xavier-jp4", DeviceKind::AgxXavier, &facts);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which instruments a device gets, and what is said where it gets none.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use tokwatt_agent::{
     clock::SystemClock,
@@ -9,14 +9,21 @@ use tokwatt_agent::{
 };
 use tokwatt_domain::power::{Provenance, Scope};
 
-use crate::{guard::guard, probe::fixture};
+use crate::{
+    guard::guard,
+    probe::{copy_of, fixture},
+};
 
 fn select_on(root: &HostRoot, list: &str) -> Selection {
+    select_with(root, list, PathBuf::from("/nowhere/tegrastats"))
+}
+
+fn select_with(root: &HostRoot, list: &str, tegrastats: PathBuf) -> Selection {
     let around = Surroundings {
         root,
         kind: probe(root).kind,
         interval: Duration::from_millis(100),
-        tegrastats: PathBuf::from("/nowhere/tegrastats"),
+        tegrastats,
         guard: guard(),
         clock: &SystemClock::start(),
     };
@@ -33,14 +40,19 @@ fn a_pc_gets_its_energy_counter() {
     );
     assert_eq!(
         selection.why,
-        ["auto: rapl on this generic device (of nvml, rapl)"]
+        [
+            "auto: rapl on this generic device (of nvml, rapl)",
+            "not nvml: the host root is a recording, which has no library to ask"
+        ]
     );
     assert_eq!(selection.why_none(), None);
 }
 
 #[test]
 fn a_device_without_its_tool_has_a_reason_instead_of_power() {
-    let selection = select_on(&fixture("agx-orin"), "auto");
+    let (folder, root) = copy_of("agx-orin");
+    fs::remove_dir_all(folder.path().join("sys/class/hwmon")).unwrap();
+    let selection = select_on(&root, "auto");
     assert!(selection.sources.is_empty());
     let reason = selection.why_none().unwrap();
     assert!(
@@ -49,7 +61,50 @@ fn a_device_without_its_tool_has_a_reason_instead_of_power() {
     );
     assert_eq!(
         selection.why,
-        ["auto: nothing answers on this agx_orin device (tried tegrastats, nvml)"]
+        ["auto: nothing answers on this agx_orin device (tried ina, tegrastats, nvml)"]
+    );
+}
+
+#[test]
+fn a_jetson_reads_its_drivers_files_and_starts_no_tool_beside() {
+    for tree in ["agx-orin", "thor", "agx-xavier-jp4"] {
+        let selection = select_on(&fixture(tree), "auto");
+        assert_eq!(selection.sources.len(), 1, "{tree}");
+        assert_eq!(selection.sources[0].sensors()[0].source, "ina");
+        assert!(selection.why[0].starts_with("auto: ina on this "));
+        assert_eq!((selection.why.len(), selection.reasons.len()), (1, 0));
+    }
+}
+
+#[test]
+fn a_jetson_whose_files_are_refused_gets_its_tool_and_the_reason() {
+    let (folder, root) = copy_of("agx-orin");
+    fs::remove_file(folder.path().join("sys/class/hwmon/hwmon3/curr1_input")).unwrap();
+    let tool = folder.path().join("tegrastats");
+    let line = "VDD_GPU_SOC 5000mW/1mW VDD_CPU_CV 2000mW/1mW VIN_SYS_5V0 4000mW/1mW";
+    fs::write(&tool, format!("#!/bin/sh\necho '{line}'\nexec sleep 60\n")).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    let selection = select_with(&root, "auto", tool);
+    assert_eq!(selection.sources[0].sensors()[0].source, "tegrastats");
+    assert_eq!(
+        selection.why[0],
+        "auto: tegrastats on this agx_orin device (of ina, tegrastats, nvml)"
+    );
+    let reason = &selection.why[1];
+    assert!(
+        reason.starts_with("not ina: ") && reason.contains("hwmon3/curr1_input"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_gb10_gets_more_than_its_gpu_where_the_module_is_loaded() {
+    let selection = select_on(&fixture("gb10"), "auto");
+    let sensors = selection.sources[0].sensors();
+    assert!(sensors.iter().any(|sensor| sensor.scope == Scope::SystemIn));
+    assert_eq!(
+        selection.why[0],
+        "auto: spbm on this gb10 device (of nvml, spbm)"
     );
 }
 
