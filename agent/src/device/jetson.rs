@@ -4,15 +4,17 @@ use serde::Serialize;
 
 use super::{HostRoot, Unlearnt};
 
-/// Line 1 of `/etc/nv_tegra_release`.
+/// What `/etc/nv_tegra_release` says in its line of release, the first.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Release {
     /// Jetson Linux: `36.4.7`.
     pub l4t: String,
     /// NVIDIA's build number.
-    pub gcid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gcid: Option<String>,
     /// `t186ref` up to R35, `generic` from R36: says nothing of the board.
-    pub board: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
 }
 
 /// What `nvpmodel -q` prints, between warnings and errors.
@@ -27,17 +29,22 @@ pub struct PowerMode {
 impl Release {
     /// Reads the release file's text.
     pub fn parse(text: &str) -> Option<Self> {
-        let line = text.lines().next()?.trim_start_matches(['#', ' ']);
-        let major = line.strip_prefix('R')?.split_once(' ')?.0;
+        text.lines().find_map(Self::parse_line)
+    }
+
+    fn parse_line(line: &str) -> Option<Self> {
+        let line = line.trim().trim_start_matches(['#', ' ']);
+        let (major, _) = line.strip_prefix('R')?.split_once([' ', ','])?;
         let field = |name: &str| {
-            let value = line.split(", ").find_map(|part| part.strip_prefix(name))?;
-            Some(value.strip_prefix(": ")?.trim().to_owned())
+            let fields = line.split(',').filter_map(|part| part.split_once(':'));
+            let mut values = fields.filter(|(key, _)| key.trim() == name);
+            values.next().map(|(_, value)| value.trim().to_owned())
         };
         major.parse::<u32>().ok()?;
         Some(Self {
             l4t: format!("{major}.{}", field("REVISION")?),
-            gcid: field("GCID")?,
-            board: field("BOARD")?,
+            gcid: field("GCID"),
+            board: field("BOARD"),
         })
     }
 
@@ -55,6 +62,9 @@ impl PowerMode {
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::trim);
         let mode = lines.find_map(|line| line.strip_prefix("NV Power Mode:"))?;
+        if mode.trim().is_empty() {
+            return None;
+        }
         let id = lines.find_map(|line| line.parse().ok())?;
         Some(Self {
             mode: mode.trim().to_owned(),
