@@ -105,6 +105,15 @@ pub(super) fn module(root: &HostRoot) -> Result<String, Unlearnt> {
     part.ok_or(lacks(COMPATIBLE, "known module part number"))
 }
 
+/// The module's name in the shop, by its part number.
+pub(super) fn module_variant(root: &HostRoot) -> Result<&'static str, Unlearnt> {
+    let part = module(root)?;
+    let known = VARIANTS.iter().find(|(number, _)| part.starts_with(number));
+    known
+        .map(|(_, variant)| *variant)
+        .ok_or(lacks(COMPATIBLE, "module whose variant is known"))
+}
+
 pub(super) fn l4t(root: &HostRoot) -> Result<String, Unlearnt> {
     release(root).map(|release| release.l4t)
 }
@@ -164,6 +173,28 @@ const MODE_TABLE: &str = "/etc/nvpmodel.conf";
 /// Part numbers of modules; carriers have others.
 const MODULES: [&str; 9] = [
     "p3834", "p3701", "p3767", "p3668", "p2888", "p3310", "p3489", "p3448", "p2180",
+];
+
+/// Part number to variant, as jetson-stats lists them; the T4000's number is not public.
+const VARIANTS: [(&str, &str); 18] = [
+    ("p3834-0008", "Jetson T5000 (AGX Thor developer kit)"),
+    ("p3701-0000", "Jetson AGX Orin (developer kit)"),
+    ("p3701-0002", "Jetson IGX Orin"),
+    ("p3701-0004", "Jetson AGX Orin 32GB"),
+    ("p3701-0005", "Jetson AGX Orin 64GB"),
+    ("p3701-0008", "Jetson AGX Orin Industrial"),
+    ("p3767-0000", "Jetson Orin NX 16GB"),
+    ("p3767-0001", "Jetson Orin NX 8GB"),
+    ("p3767-0003", "Jetson Orin Nano 8GB"),
+    ("p3767-0004", "Jetson Orin Nano 4GB"),
+    ("p3767-0005", "Jetson Orin Nano 8GB (developer kit)"),
+    ("p3668", "Jetson Xavier NX"),
+    ("p2888", "Jetson AGX Xavier"),
+    ("p3489", "Jetson TX2i or 4GB"),
+    ("p3310", "Jetson TX2"),
+    ("p2180", "Jetson TX1"),
+    ("p3448-0003", "Jetson Nano 2GB"),
+    ("p3448", "Jetson Nano"),
 ];
 
 /// Jetson Linux to JetPack, as NVIDIA and jetson-stats list them.

@@ -4,17 +4,20 @@ use std::{path::PathBuf, time::Duration};
 
 use tokwatt_agent::{
     clock::SystemClock,
-    device::{HostRoot, probe},
+    device::HostRoot,
     power::select::{Selection, Surroundings, parse, select},
 };
 use tokwatt_domain::power::{Provenance, Scope};
 
-use crate::{guard::guard, probe::fixture};
+use crate::{
+    guard::guard,
+    probe::{fixture, look},
+};
 
 fn select_on(root: &HostRoot, list: &str) -> Selection {
     let around = Surroundings {
         root,
-        kind: probe(root).kind,
+        kind: look(root).kind,
         interval: Duration::from_millis(100),
         tegrastats: PathBuf::from("/nowhere/tegrastats"),
         guard: guard(),
