@@ -3,13 +3,18 @@
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokwatt_domain::device::DeviceProfile;
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::{Given, Settings};
+use crate::{
+    device::{self, HostRoot},
+    settings::{Given, Settings},
+};
 
 mod bench;
 mod config;
 mod decode;
+mod doctor;
 mod engine_worker;
 mod guard;
 mod probe;
@@ -54,6 +59,8 @@ struct General {
 enum Command {
     /// Say what this device is, and what could not be learnt
     Probe(probe::ProbeArgs),
+    /// Say what stands in the way of a good measurement, and what to do about it
+    Doctor(doctor::DoctorArgs),
     /// Measure a model on this device
     Bench(Box<bench::BenchArgs>),
     /// Deliver what waits in the spool, until stopped
@@ -108,6 +115,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let general = cli.general;
     let exit = match cli.command {
         Command::Probe(args) => probe::probe(general, &args),
+        Command::Doctor(args) => doctor::doctor(general, &args),
         Command::Bench(args) => bench::bench(general, *args),
         Command::Run(args) => run::run(general, args),
         Command::Spool(args) => spool::spool(general, &args),
@@ -151,6 +159,15 @@ fn start_logging() {
         .with_ansi(has_colour)
         .without_time()
         .init();
+}
+
+/// Describes the device and keeps its name for the next time.
+fn named(root: &HostRoot, settings: &Settings) -> DeviceProfile {
+    let data = &settings.data.value;
+    if let Err(error) = device::keep_name(root, data) {
+        tracing::warn!(%error, data = %data.display(), "the device's name is not kept: another user may see another one");
+    }
+    device::probe(root, data)
 }
 
 /// One thread: the engine has the other cores, and a stamp never waits for a wake-up elsewhere.

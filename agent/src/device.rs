@@ -3,9 +3,12 @@
 //! Only files are read, below a [`HostRoot`], so that a recorded tree is a device. Serial numbers go into the device's id
 //! as a keyed hash and nowhere else.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, io, path::Path};
 
-use tokwatt_domain::device::{DeviceKind, DeviceProfile};
+use tokwatt_domain::{
+    device::{DeviceKind, DeviceProfile},
+    ids::DeviceId,
+};
 
 pub use self::host::{HostRoot, Unlearnt};
 
@@ -24,31 +27,51 @@ pub mod dgx;
 /// Processor model and features.
 mod cpu;
 
+/// Clocks of processor and GPU.
+mod clocks;
+
+/// Driver, CUDA, GPUs on the bus.
+mod gpu;
+
+/// Memory and its kind.
+mod memory;
+
+/// File system and device under `/`.
+mod storage;
+
+/// The fan.
+mod fan;
+
 /// The device's name, from its hardware.
 mod identity;
 
-/// Describes the device under `root`.
-pub fn probe(root: &HostRoot) -> DeviceProfile {
+/// Describes the device under `root`, by the name that was kept in the folder `data`, if one was.
+pub fn probe(root: &HostRoot, data: &Path) -> DeviceProfile {
     let kind = kind::recognise(root);
     let mut findings = Findings::default();
     findings.host(root);
     findings.board(root);
-    findings.learn("jetpack_release", jetson::jetpack(root));
-    findings.learn("l4t_release", jetson::l4t(root));
-    findings.learn("module", jetson::module(root));
-    findings.learn("power_mode_id", jetson::power_mode_id(root));
-    findings.learn("power_mode", jetson::power_mode_name(root));
-    findings.learn("dgx_release", dgx::release(root));
-    findings.learn("gpu_driver", gpu_driver(root));
+    findings.release(root);
+    findings.gpu(root);
     findings.processor(root);
+    findings.memory(kind, root);
+    findings.conditions(root);
     findings.process(root);
-    let id = findings.identity(kind, root);
+    let id = findings.identity(kind, root, data);
     DeviceProfile {
         id,
         kind,
         facts: findings.facts,
         reasons: findings.reasons,
     }
+}
+
+/// Keeps the device's name in the folder `data`, so that neither another user nor changed permissions rename it.
+///
+/// # Errors
+/// The folder cannot be written; the device is then named by what can be read each time.
+pub fn keep_name(root: &HostRoot, data: &Path) -> io::Result<()> {
+    identity::keep(kind::recognise(root), root, data)
 }
 
 #[derive(Default)]
@@ -58,7 +81,7 @@ struct Findings {
 }
 
 impl Findings {
-    fn learn<T: fmt::Display>(&mut self, fact: &str, found: Result<T, Unlearnt>) {
+    fn learn<T: fmt::Display>(&mut self, fact: &str, found: Result<T, impl fmt::Display>) {
         match found {
             Ok(value) => self
                 .facts
@@ -70,7 +93,8 @@ impl Findings {
     fn host(&mut self, root: &HostRoot) {
         self.learn("kernel", root.read("/proc/sys/kernel/osrelease"));
         self.learn("os_name", os_name(root));
-        self.learn("memory_total_bytes", memory_total_bytes(root));
+        self.learn("storage", storage::root_file_system(root));
+        self.learn("storage_kind", storage::root_device(root));
     }
 
     fn board(&mut self, root: &HostRoot) {
@@ -80,17 +104,55 @@ impl Findings {
         self.learn("board_model", model);
         self.learn("board_vendor", root.read(kind::DMI_VENDOR));
         self.learn("product_family", root.read(kind::DMI_FAMILY));
+        self.learn(
+            "firmware_version",
+            root.read("/sys/class/dmi/id/bios_version"),
+        );
         self.learn("soc", jetson::soc(root));
+        self.learn("module", jetson::module(root));
+        self.learn("module_variant", jetson::module_variant(root));
         self.learn(
             "compatible",
             jetson::compatible(root).map(|names| names.join(" ")),
         );
     }
 
+    fn release(&mut self, root: &HostRoot) {
+        self.learn("jetpack_release", jetson::jetpack(root));
+        self.learn("l4t_release", jetson::l4t(root));
+        self.learn("dgx_release", dgx::release(root));
+    }
+
+    fn gpu(&mut self, root: &HostRoot) {
+        self.learn("gpu_driver", gpu::driver(root));
+        self.learn("gpu_pci", gpu::on_the_bus(root));
+        self.learn("cuda_version", gpu::cuda(root));
+    }
+
+    fn memory(&mut self, kind: DeviceKind, root: &HostRoot) {
+        self.learn("memory_total_bytes", memory::total_bytes(root));
+        self.learn("memory_swap_bytes", memory::swap_bytes(root));
+        let gpu = gpu::driver(root).or_else(|_| gpu::on_the_bus(root));
+        self.learn("memory_kind", memory::kind(kind, &gpu));
+    }
+
+    /// What decides about speed and power and can be changed.
+    fn conditions(&mut self, root: &HostRoot) {
+        self.learn("power_mode_id", jetson::power_mode_id(root));
+        self.learn("power_mode", jetson::power_mode_name(root));
+        self.learn("jetson_clocks", clocks::jetson_clocks(root));
+        self.learn("cpu_governor", clocks::cpu_governor(root));
+        self.learn("gpu_governor", clocks::gpu_governor(root));
+        self.learn("gpu_clock_max_hz", clocks::gpu_clock_max_hz(root));
+        self.learn("fan", fan::fan(root));
+    }
+
     fn processor(&mut self, root: &HostRoot) {
         self.learn("cpu_count", cpu::count(root));
         self.learn("cpu_model", cpu::model(root));
         self.learn("cpu_features", cpu::features(root));
+        self.learn("cpu_online", root.read("/sys/devices/system/cpu/online"));
+        self.learn("cpu_clusters", clocks::cpu_clusters(root));
     }
 
     fn process(&mut self, root: &HostRoot) {
@@ -98,8 +160,8 @@ impl Findings {
         self.learn("is_root", is_root(root));
     }
 
-    fn identity(&mut self, kind: DeviceKind, root: &HostRoot) -> tokwatt_domain::ids::DeviceId {
-        let identity = identity::identify(kind, root);
+    fn identity(&mut self, kind: DeviceKind, root: &HostRoot, data: &Path) -> DeviceId {
+        let identity = identity::identify(kind, root, data);
         self.facts
             .insert("id_source".to_owned(), identity.source.to_owned());
         self.reasons.extend(identity.reasons);
@@ -114,35 +176,6 @@ fn os_name(root: &HostRoot) -> Result<String, Unlearnt> {
         path: PATH.to_owned(),
         what: "PRETTY_NAME",
     })
-}
-
-fn memory_total_bytes(root: &HostRoot) -> Result<u64, Unlearnt> {
-    const PATH: &str = "/proc/meminfo";
-    let text = root.read(PATH)?;
-    let kilobytes = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-    kilobytes
-        .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok()?.checked_mul(1024))
-        .ok_or(Unlearnt::Lacks {
-            path: PATH.to_owned(),
-            what: "MemTotal",
-        })
-}
-
-/// `NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.95.05  Release Build …`.
-fn gpu_driver(root: &HostRoot) -> Result<String, Unlearnt> {
-    const PATH: &str = "/proc/driver/nvidia/version";
-    let text = root.read(PATH)?;
-    let is_version =
-        |word: &&str| word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    text.split_whitespace()
-        .find(is_version)
-        .map(str::to_owned)
-        .ok_or(Unlearnt::Lacks {
-            path: PATH.to_owned(),
-            what: "version number",
-        })
 }
 
 /// Which kind of container the agent runs in, `none` if nothing says so.
@@ -181,7 +214,7 @@ fn assignments(text: &str, key: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| line.trim().split_once('='))
         .filter(|(name, value)| *name == key && !value.is_empty())
-        .map(|(_, value)| value.trim_matches('"').to_owned())
+        .map(|(_, value)| value.trim_matches(['"', '\'']).to_owned())
         .collect()
 }
 

@@ -11,7 +11,7 @@ use tokwatt_domain::{device::DeviceProfile, power::Provenance, run::RunEnd, work
 use super::{Exit, Format, General, complain, runtime, stop};
 use crate::{
     clock::{Clock, SystemClock},
-    device::{HostRoot, probe},
+    device::HostRoot,
     runner::{Outcome, Progress, QuietGate, Runner, RunnerSettings},
     settings::Given,
     spool::Spool,
@@ -132,7 +132,7 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let address = address.transpose().context("--collector")?;
     let plan = plan(&args)?;
     let root = HostRoot::at(&settings.host_root.value);
-    let device = probe(&root);
+    let device = super::named(&root, &settings);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let groups = groups::groups(&args, &settings, &clock);
     if let Some(out) = &args.out {

@@ -1,8 +1,9 @@
 //! `probe`: what this device is, and what could not be learnt and why.
 
-use std::io::Write;
+use std::{collections::BTreeMap, io::Write};
 
 use clap::Args;
+use tokwatt_domain::device::DeviceProfile;
 
 use super::{Exit, Format, General};
 use crate::{
@@ -19,23 +20,107 @@ pub(super) struct ProbeArgs {
 
 pub(super) fn probe(general: General, args: &ProbeArgs) -> anyhow::Result<Exit> {
     let settings = general.settings(Given::default())?;
-    let profile = look(&HostRoot::at(&settings.host_root.value));
+    let root = HostRoot::at(&settings.host_root.value);
+    let profile = look(&root, &settings.data.value);
     let mut out = std::io::stdout().lock();
     if args.format == Format::Json {
         serde_json::to_writer_pretty(&mut out, &profile)?;
         writeln!(out)?;
-        return Ok(Exit::Done);
-    }
-    writeln!(out, "{:<24} {}", "device", profile.id)?;
-    writeln!(out, "{:<24} {}", "kind", profile.kind)?;
-    for (fact, value) in &profile.facts {
-        writeln!(out, "{fact:<24} {value}")?;
-    }
-    if !profile.reasons.is_empty() {
-        writeln!(out, "\nnot learnt:")?;
-    }
-    for (fact, reason) in &profile.reasons {
-        writeln!(out, "{fact:<24} {reason}")?;
+    } else {
+        write_table(&mut out, &profile)?;
     }
     Ok(Exit::Done)
 }
+
+fn write_table(out: &mut impl Write, profile: &DeviceProfile) -> anyhow::Result<()> {
+    writeln!(out, "{:<22} {}", "device", profile.id)?;
+    writeln!(out, "{:<22} {}", "kind", profile.kind)?;
+    let mut rest = profile.facts.clone();
+    for (title, names) in GROUPS {
+        let named = names.iter().filter_map(|name| rest.remove_entry(*name));
+        write_group(out, title, &named.collect::<Vec<_>>())?;
+    }
+    write_group(out, "other", &Vec::from_iter(rest))?;
+    write_group(out, "not learnt", &in_order(&profile.reasons))
+}
+
+fn write_group(
+    out: &mut impl Write,
+    title: &str,
+    lines: &[(String, String)],
+) -> anyhow::Result<()> {
+    if !lines.is_empty() {
+        writeln!(out, "\n{title}")?;
+    }
+    for (name, value) in lines {
+        writeln!(out, "  {name:<20} {value}")?;
+    }
+    Ok(())
+}
+
+/// Reasons in the order in which the facts would stand.
+fn in_order(reasons: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut rest = reasons.clone();
+    let names = GROUPS.iter().flat_map(|(_, names)| *names);
+    let mut ordered: Vec<_> = names.filter_map(|name| rest.remove_entry(*name)).collect();
+    ordered.extend(rest);
+    ordered
+}
+
+/// What people look for together; a fact that is in none is shown under `other`.
+const GROUPS: [(&str, &[&str]); 6] = [
+    (
+        "board",
+        &[
+            "board_model",
+            "board_vendor",
+            "product_family",
+            "firmware_version",
+            "soc",
+            "module",
+            "module_variant",
+            "compatible",
+            "id_source",
+        ],
+    ),
+    (
+        "software",
+        &[
+            "os_name",
+            "kernel",
+            "jetpack_release",
+            "l4t_release",
+            "dgx_release",
+            "gpu_driver",
+            "cuda_version",
+            "container",
+            "is_root",
+        ],
+    ),
+    (
+        "processor",
+        &[
+            "cpu_model",
+            "cpu_count",
+            "cpu_online",
+            "cpu_clusters",
+            "cpu_governor",
+            "cpu_features",
+        ],
+    ),
+    ("gpu", &["gpu_pci", "gpu_clock_max_hz", "gpu_governor"]),
+    (
+        "memory and storage",
+        &[
+            "memory_total_bytes",
+            "memory_swap_bytes",
+            "memory_kind",
+            "storage",
+            "storage_kind",
+        ],
+    ),
+    (
+        "power",
+        &["power_mode_id", "power_mode", "jetson_clocks", "fan"],
+    ),
+];

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::{Exit, General, runtime, stop};
 use crate::{
     clock::{Clock, SystemClock},
-    device::{HostRoot, probe},
+    device::HostRoot,
     runner::QuietGate,
     settings::Given,
     spool::Spool,
@@ -43,7 +43,7 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
     let spool = Arc::new(spool);
     let before = spool.status()?.waiting_records;
-    let device = probe(&HostRoot::at(&settings.host_root.value)).id;
+    let device = super::named(&HostRoot::at(&settings.host_root.value), &settings).id;
     runtime()?.block_on(async {
         let tasks = TaskTracker::new();
         let stop = stop::on_signal(&tasks)?;

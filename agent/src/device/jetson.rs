@@ -4,15 +4,17 @@ use serde::Serialize;
 
 use super::{HostRoot, Unlearnt};
 
-/// Line 1 of `/etc/nv_tegra_release`.
+/// What `/etc/nv_tegra_release` says in its line of release, the first.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Release {
     /// Jetson Linux: `36.4.7`.
     pub l4t: String,
     /// NVIDIA's build number.
-    pub gcid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gcid: Option<String>,
     /// `t186ref` up to R35, `generic` from R36: says nothing of the board.
-    pub board: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
 }
 
 /// What `nvpmodel -q` prints, between warnings and errors.
@@ -27,17 +29,22 @@ pub struct PowerMode {
 impl Release {
     /// Reads the release file's text.
     pub fn parse(text: &str) -> Option<Self> {
-        let line = text.lines().next()?.trim_start_matches(['#', ' ']);
-        let major = line.strip_prefix('R')?.split_once(' ')?.0;
+        text.lines().find_map(Self::parse_line)
+    }
+
+    fn parse_line(line: &str) -> Option<Self> {
+        let line = line.trim().trim_start_matches(['#', ' ']);
+        let (major, _) = line.strip_prefix('R')?.split_once([' ', ','])?;
         let field = |name: &str| {
-            let value = line.split(", ").find_map(|part| part.strip_prefix(name))?;
-            Some(value.strip_prefix(": ")?.trim().to_owned())
+            let fields = line.split(',').filter_map(|part| part.split_once(':'));
+            let mut values = fields.filter(|(key, _)| key.trim() == name);
+            values.next().map(|(_, value)| value.trim().to_owned())
         };
         major.parse::<u32>().ok()?;
         Some(Self {
             l4t: format!("{major}.{}", field("REVISION")?),
-            gcid: field("GCID")?,
-            board: field("BOARD")?,
+            gcid: field("GCID"),
+            board: field("BOARD"),
         })
     }
 
@@ -55,6 +62,9 @@ impl PowerMode {
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::trim);
         let mode = lines.find_map(|line| line.strip_prefix("NV Power Mode:"))?;
+        if mode.trim().is_empty() {
+            return None;
+        }
         let id = lines.find_map(|line| line.parse().ok())?;
         Some(Self {
             mode: mode.trim().to_owned(),
@@ -93,6 +103,15 @@ pub(super) fn module(root: &HostRoot) -> Result<String, Unlearnt> {
             .then(|| part.to_owned())
     });
     part.ok_or(lacks(COMPATIBLE, "known module part number"))
+}
+
+/// The module's name in the shop, by its part number.
+pub(super) fn module_variant(root: &HostRoot) -> Result<&'static str, Unlearnt> {
+    let part = module(root)?;
+    let known = VARIANTS.iter().find(|(number, _)| part.starts_with(number));
+    known
+        .map(|(_, variant)| *variant)
+        .ok_or(lacks(COMPATIBLE, "module whose variant is known"))
 }
 
 pub(super) fn l4t(root: &HostRoot) -> Result<String, Unlearnt> {
@@ -154,6 +173,28 @@ const MODE_TABLE: &str = "/etc/nvpmodel.conf";
 /// Part numbers of modules; carriers have others.
 const MODULES: [&str; 9] = [
     "p3834", "p3701", "p3767", "p3668", "p2888", "p3310", "p3489", "p3448", "p2180",
+];
+
+/// Part number to variant, as jetson-stats lists them; the T4000's number is not public.
+const VARIANTS: [(&str, &str); 18] = [
+    ("p3834-0008", "Jetson T5000 (AGX Thor developer kit)"),
+    ("p3701-0000", "Jetson AGX Orin (developer kit)"),
+    ("p3701-0002", "Jetson IGX Orin"),
+    ("p3701-0004", "Jetson AGX Orin 32GB"),
+    ("p3701-0005", "Jetson AGX Orin 64GB"),
+    ("p3701-0008", "Jetson AGX Orin Industrial"),
+    ("p3767-0000", "Jetson Orin NX 16GB"),
+    ("p3767-0001", "Jetson Orin NX 8GB"),
+    ("p3767-0003", "Jetson Orin Nano 8GB"),
+    ("p3767-0004", "Jetson Orin Nano 4GB"),
+    ("p3767-0005", "Jetson Orin Nano 8GB (developer kit)"),
+    ("p3668", "Jetson Xavier NX"),
+    ("p2888", "Jetson AGX Xavier"),
+    ("p3489", "Jetson TX2i or 4GB"),
+    ("p3310", "Jetson TX2"),
+    ("p2180", "Jetson TX1"),
+    ("p3448-0003", "Jetson Nano 2GB"),
+    ("p3448", "Jetson Nano"),
 ];
 
 /// Jetson Linux to JetPack, as NVIDIA and jetson-stats list them.

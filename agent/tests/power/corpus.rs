@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::Value;
-use tokwatt_agent::decode::{Kind, decode};
+use tokwatt_agent::decode::{KINDS, Kind, decode};
 
 const CORPUS: &str = include_str!("../../../tests/fixtures/power.jsonl");
 
@@ -71,6 +71,56 @@ fn every_release_and_power_mode_reads_as_expected() {
 fn every_board_name_reads_as_expected() {
     check("model", Kind::Model, &Expect::Whole, 13);
     check("compatible", Kind::Compatible, &Expect::Whole, 2);
+    check("dmi", Kind::Dmi, &Expect::Part, 8);
+    check("bios", Kind::Bios, &Expect::Part, 1);
+    check("lspci", Kind::Lspci, &Expect::Whole, 2);
+}
+
+#[test]
+fn every_answer_of_nvidias_tools_reads_as_expected() {
+    check("nvidia-smi", Kind::NvidiaSmi, &Expect::Part, 13);
+    check("nvidia-smi-csv", Kind::NvidiaSmiCsv, &Expect::Part, 8);
+    check("nvidia-smi-q", Kind::NvidiaSmiQ, &Expect::Part, 1);
+    check("nvml-probe", Kind::NvmlProbe, &Expect::Part, 3);
+    check("jetson_clocks", Kind::JetsonClocks, &Expect::Part, 5);
+}
+
+#[test]
+fn every_answer_of_the_system_reads_as_expected() {
+    check("meminfo", Kind::Meminfo, &Expect::Part, 1);
+    check("lm-sensors", Kind::LmSensors, &Expect::Part, 6);
+    check("dpkg", Kind::Dpkg, &Expect::Whole, 2);
+    check("environment", Kind::Environment, &Expect::Part, 1);
+}
+
+/// Whatever is added to the corpus is read by the kind of its name, or fails here.
+#[test]
+fn no_entry_of_the_corpus_is_left_out() {
+    for line in CORPUS.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let kind: Kind = entry["kind"].as_str().unwrap().parse().unwrap();
+        let got = decode(kind, entry["raw"].as_str().unwrap()).unwrap();
+        check_part(&entry, &got);
+        for (key, want) in entry["expect"].as_object().unwrap() {
+            assert!(
+                want.is_null() || got.get(key).is_some(),
+                "{} {key}",
+                entry["id"]
+            );
+        }
+    }
+}
+
+/// Derived: the same texts as a Windows editor or a serial console would hand them on.
+#[test]
+fn line_ends_and_blanks_around_a_text_change_nothing() {
+    for line in CORPUS.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let kind: Kind = entry["kind"].as_str().unwrap().parse().unwrap();
+        let raw = entry["raw"].as_str().unwrap();
+        let noisy = format!("{}\r\n\r\n", raw.replace('\n', "\r\n"));
+        assert_eq!(decode(kind, &noisy), decode(kind, raw), "{}", entry["id"]);
+    }
 }
 
 #[test]
@@ -91,21 +141,68 @@ proptest! {
         let (before, rest) = text.split_at(cut.min(text.len()));
         let after = rest.iter().skip(length);
         let damaged: String = before.iter().copied().chain(noise.chars()).chain(after.copied()).collect();
-        for kind in [Kind::Tegrastats, Kind::Nvpmodel, Kind::Release, Kind::DgxRelease, Kind::Model, Kind::Compatible] {
+        for (_, kind) in KINDS {
             drop(decode(kind, &damaged));
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        for (_, kind) in KINDS {
+            drop(decode(kind, &String::from_utf8_lossy(&bytes)));
+        }
+    }
+
+    /// Marks that the decoders split at, in any order, with figures too large for any type.
+    #[test]
+    fn no_heap_of_marks_panics(
+        marks in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "|", "/", ":", " : ", "=", "->", "[", "]", "(", ",", "\n", "\r", "\t", " ", "  ", "%", "@", "W", "C", "MiB", "N/A", "-",
+                "99999999999999999999999999", "1e999", "-1", "0", "1.5", "NaN", "inf", "nvml", "GPU ", "cpu1:", "$ ", "Package:", "ii",
+                "NV Power Mode:", "Driver Version:", "SOC family:", "ina3221", "curr1", "in4", "VDD", "µ", "：", "# R", "tegra", "_",
+            ]),
+            0..80,
+        )
+    ) {
+        for (_, kind) in KINDS {
+            drop(decode(kind, &marks.concat()));
         }
     }
 }
 
 #[test]
 fn other_text_is_refused_by_every_kind_but_a_free_one() {
-    for kind in [
-        Kind::Tegrastats,
-        Kind::Nvpmodel,
-        Kind::Release,
-        Kind::DgxRelease,
-        Kind::Compatible,
-    ] {
-        assert!(decode(kind, "command not found").is_err(), "{kind:?}");
+    // A board's name can be anything; bare lines of firmware names and of CSV are names.
+    let free = [Kind::Model, Kind::Dmi, Kind::NvidiaSmiCsv];
+    for (_, kind) in KINDS {
+        let refuses = decode(kind, "command not found").is_err();
+        assert_eq!(refuses, !free.contains(&kind), "{kind:?}");
     }
+}
+
+/// The longest text that the command line hands on, made of what each kind repeats most.
+#[test]
+fn the_longest_text_is_read_in_bounded_time() {
+    let limit = std::time::Duration::from_secs(20);
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for piece in [
+            "a: 1\n",
+            "| 0 a b | c | d |\n",
+            "x, 1.5 W\n",
+            "a=1\n",
+            "nvml=1\n",
+            "cpu1: a\n",
+            "sys_vendor x\n",
+            "a b\n",
+        ] {
+            let text = piece.repeat((1 << 20) / piece.len());
+            for (_, kind) in KINDS.into_iter().filter(|(_, kind)| !kind.is_by_line()) {
+                drop(decode(kind, &text));
+            }
+        }
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(limit).unwrap();
 }

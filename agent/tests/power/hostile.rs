@@ -9,11 +9,11 @@ use std::{
 use proptest::{prelude::*, sample::Index};
 use tokwatt_agent::{
     clock::SystemClock,
-    device::{HostRoot, probe},
+    device::HostRoot,
     power::{PowerSource, ina::Ina, rapl::Rapl, spbm::Spbm},
 };
 
-use crate::probe::copy_of;
+use crate::probe::{copy_of, look};
 
 /// What becomes of a file.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 fn open(root: &HostRoot) -> Vec<Box<dyn PowerSource>> {
     let mut sources: Vec<Box<dyn PowerSource>> = Vec::new();
-    sources.extend(Ina::open(root, probe(root).kind).map(|ina| Box::new(ina) as _));
+    sources.extend(Ina::open(root, look(root).kind).map(|ina| Box::new(ina) as _));
     sources.extend(Spbm::open(root).map(|spbm| Box::new(spbm) as _));
     sources.extend(Rapl::open(root).map(|rapl| Box::new(rapl) as _));
     sources
@@ -117,6 +117,6 @@ proptest! {
         check(&mut sources);
         meanwhile.iter().for_each(befall);
         check(&mut sources);
-        probe(&root);
+        look(&root);
     }
 }

@@ -4,18 +4,18 @@ use std::{fs, path::Path, time::Duration};
 
 use tokwatt_agent::{
     clock::SystemClock,
-    device::{HostRoot, probe},
+    device::HostRoot,
     power::{PowerSource, ReadError, Taken, ina::Ina, spbm::Spbm},
 };
 use tokwatt_domain::power::{Scope, Sensor};
 
-use crate::probe::{copy_of, fixture};
+use crate::probe::{copy_of, fixture, look};
 
 /// A file to write (or to remove) in a copy of a tree.
 type Change<'a> = (&'a str, Option<&'a str>);
 
 fn ina(root: &HostRoot) -> Result<Ina, String> {
-    Ina::open(root, probe(root).kind).map_err(|absent| absent.to_string())
+    Ina::open(root, look(root).kind).map_err(|absent| absent.to_string())
 }
 
 fn read(source: &mut dyn PowerSource) -> (Vec<Taken>, Result<(), ReadError>) {

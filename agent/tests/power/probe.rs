@@ -8,6 +8,11 @@ use std::{
 use tokwatt_agent::device::{HostRoot, probe};
 use tokwatt_domain::device::{DeviceKind, DeviceProfile};
 
+/// Without a kept name.
+pub(crate) fn look(root: &HostRoot) -> DeviceProfile {
+    probe(root, Path::new("nowhere"))
+}
+
 pub(crate) fn fixture(name: &str) -> HostRoot {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/host");
     HostRoot::at(&folder.join(name))
@@ -35,7 +40,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[track_caller]
 fn check(name: &str, kind: DeviceKind, facts: &[(&str, &str)]) -> DeviceProfile {
-    let profile = probe(&fixture(name));
+    let profile = look(&fixture(name));
     assert_eq!(profile.kind, kind);
     for (fact, want) in facts {
         assert_eq!(
@@ -56,6 +61,18 @@ fn an_agx_orin_is_known_by_its_module() {
             ("board_model", "NVIDIA Jetson AGX Orin Developer Kit"),
             ("soc", "tegra234"),
             ("module", "p3701-0005"),
+            ("module_variant", "Jetson AGX Orin 64GB"),
+            ("memory_kind", "unified"),
+            ("cpu_online", "0-7"),
+            ("cpu_clusters", "4 × 1984000 kHz + 4 × 2201600 kHz"),
+            ("cpu_governor", "schedutil"),
+            ("gpu_governor", "nvhost_podgov"),
+            ("gpu_clock_max_hz", "1300500000"),
+            ("jetson_clocks", "held"),
+            ("fan", "pwmfan at 93 of 255"),
+            ("cuda_version", "12.6.11"),
+            ("storage", "ext4 on /dev/nvme0n1p1"),
+            ("storage_kind", "NVMe"),
             ("l4t_release", "36.4.7"),
             ("jetpack_release", "6.2.1"),
             ("power_mode_id", "2"),
@@ -135,9 +152,24 @@ fn a_pc_is_generic_and_says_what_it_could_not_learn() {
 }
 
 #[test]
+fn no_fixtures_serial_number_is_told() {
+    for name in ["agx-orin", "thor", "gb10", "x86-rapl"] {
+        let told = serde_json::to_string(&look(&fixture(name))).unwrap();
+        for secret in [
+            "000000000000",
+            "MADEUPSERIAL",
+            "0badcafe",
+            "0123456789abcdef",
+        ] {
+            assert!(!told.contains(secret), "{name}: {told}");
+        }
+    }
+}
+
+#[test]
 fn an_empty_host_is_a_profile_full_of_reasons() {
     let folder = tempfile::tempdir().unwrap();
-    let profile = probe(&HostRoot::at(folder.path()));
+    let profile = look(&HostRoot::at(folder.path()));
     assert_eq!(profile.kind, DeviceKind::Generic);
     assert_eq!(profile.facts.len(), 1, "{:?}", profile.facts);
     assert!(profile.reasons.len() > 20);
@@ -166,7 +198,7 @@ fn files_full_of_noise_do_not_stop_the_probe() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, &noise).unwrap();
     }
-    let profile = probe(&HostRoot::at(folder.path()));
+    let profile = look(&HostRoot::at(folder.path()));
     assert_eq!(profile.kind, DeviceKind::Generic);
     assert!(
         profile
@@ -174,13 +206,13 @@ fn files_full_of_noise_do_not_stop_the_probe() {
             .values()
             .all(|value| value.chars().count() <= 1024)
     );
-    assert_ne!(profile.id, probe(&reference).id);
+    assert_ne!(profile.id, look(&reference).id);
 }
 
 #[test]
 fn this_machine_can_be_probed() {
-    let profile = probe(&HostRoot::system());
+    let profile = look(&HostRoot::system());
     assert!(profile.facts["cpu_count"].parse::<u32>().unwrap() > 0);
     assert!(profile.facts["memory_total_bytes"].parse::<u64>().unwrap() > 1 << 28);
-    assert_eq!(profile, probe(&HostRoot::system()));
+    assert_eq!(profile, look(&HostRoot::system()));
 }

@@ -4,14 +4,14 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use tokwatt_agent::{
     clock::SystemClock,
-    device::{HostRoot, probe},
+    device::HostRoot,
     power::select::{Selection, Surroundings, parse, select},
 };
 use tokwatt_domain::power::{Provenance, Scope};
 
 use crate::{
     guard::guard,
-    probe::{copy_of, fixture},
+    probe::{copy_of, fixture, look},
 };
 
 fn select_on(root: &HostRoot, list: &str) -> Selection {
@@ -21,7 +21,7 @@ fn select_on(root: &HostRoot, list: &str) -> Selection {
 fn select_with(root: &HostRoot, list: &str, tegrastats: PathBuf) -> Selection {
     let around = Surroundings {
         root,
-        kind: probe(root).kind,
+        kind: look(root).kind,
         interval: Duration::from_millis(100),
         tegrastats,
         guard: guard(),

@@ -163,10 +163,12 @@ impl Line {
             "RAM" => self.read_memory(next, &mut ahead),
             "SWAP" => self.read_swap(next, &mut ahead),
             "IRAM" => self.read_iram(next, &mut ahead),
-            "CPU" | "cpu" if next.starts_with('[') => self.read_cores(next),
+            "CPU" | "cpu" if next.starts_with('[') => self.read_cores(next, &mut ahead),
             "EMC_FREQ" | "EMC" => self.read_emc(next),
             "GR3D_FREQ" | "GR3D" => self.read_gpu(next),
-            "APE" => digits(next).map(|mhz| self.ape_mhz = Some(mhz)),
+            "APE" => digits(next)
+                .map(|mhz| self.ape_mhz = Some(mhz))
+                .or_else(|| self.read_engine(word, next)),
             "MTS" => self.read_mts(next, &mut ahead),
             name if is_date(name) && is_time(next) => {
                 self.timestamp = Some(format!("{name} {next}"));
@@ -181,9 +183,10 @@ impl Line {
     }
 
     fn read_memory(&mut self, amount: &str, words: &mut Words<'_>) -> Option<()> {
+        let (amount, is_open) = opened(amount);
         let (used, total) = fraction(amount, "MB")?;
         (self.ram_used_mb, self.ram_total_mb) = (Some(used), Some(total));
-        let blocks = parenthesis(words, "(lfb").and_then(blocks);
+        let blocks = parenthesis(words, "(lfb", is_open).and_then(blocks);
         self.lfb = self.lfb.take().or(blocks);
         Some(())
     }
@@ -191,25 +194,25 @@ impl Line {
     fn read_swap(&mut self, amount: &str, words: &mut Words<'_>) -> Option<()> {
         let (used, total) = fraction(amount, "MB")?;
         (self.swap_used_mb, self.swap_total_mb) = (Some(used), Some(total));
-        self.swap_cached_mb =
-            parenthesis(words, "(cached").and_then(|cached| digits(cached.strip_suffix("MB")?));
+        self.swap_cached_mb = parenthesis(words, "(cached", false)
+            .and_then(|cached| digits(cached.strip_suffix("MB")?));
         Some(())
     }
 
     /// `0/252kB(lfb 252kB)`: no blank before the parenthesis.
     fn read_iram(&mut self, amount: &str, words: &mut Words<'_>) -> Option<()> {
-        let (amount, has_blocks) = match amount.strip_suffix("(lfb") {
-            Some(amount) => (amount, true),
-            None => (amount, false),
-        };
+        let (amount, is_open) = opened(amount);
         self.iram_kb = Some(fraction(amount, "kB")?);
-        if has_blocks {
-            words.next();
-        }
+        parenthesis(words, "(lfb", is_open);
         Some(())
     }
 
-    fn read_cores(&mut self, list: &str) -> Option<()> {
+    /// Blanks after the commas are not known from any release, and cost nothing to allow.
+    fn read_cores(&mut self, first: &str, words: &mut Words<'_>) -> Option<()> {
+        let mut list = first.to_owned();
+        while !list.contains(']') {
+            list.push_str(words.next()?);
+        }
         let (cores, after) = list.strip_prefix('[')?.split_once(']')?;
         // L4T 28 prints one clock for all cores, after the list.
         let common = match after {
@@ -262,10 +265,9 @@ impl Line {
             return None;
         }
         if let Some(highest) = highest {
-            insert(&mut self.temps_max_c, name, highest);
+            insert(&mut self.temps_max_c, name, highest)?;
         }
-        insert(&mut self.temps_c, name, now);
-        Some(())
+        insert(&mut self.temps_c, name, now)
     }
 
     /// One figure is a rail only if it has its unit: `APE 174` and `NVJPG1 729` are clocks.
@@ -275,8 +277,7 @@ impl Line {
         if !is_name(name) || figures.len() > 3 || (figures.len() == 1 && !has_unit) {
             return None;
         }
-        insert(&mut self.rails_mw, name, figures);
-        Some(())
+        insert(&mut self.rails_mw, name, figures)
     }
 
     fn read_engine(&mut self, name: &str, reading: &str) -> Option<()> {
@@ -290,8 +291,7 @@ impl Line {
         if !is_engine_name(name) {
             return None;
         }
-        insert(&mut self.engines, name, engine);
-        Some(())
+        insert(&mut self.engines, name, engine)
     }
 
     fn is_recognised(&self) -> bool {
@@ -318,15 +318,16 @@ impl Serialize for GpuLoad {
     }
 }
 
-/// A name that stands twice in one line, like the unconnected channels `NC`, is kept twice.
-fn insert<V>(map: &mut BTreeMap<String, V>, name: &str, value: V) {
-    let mut key = name.to_owned();
-    let mut n = 1;
-    while map.contains_key(&key) {
-        n += 1;
-        key = format!("{name}#{n}");
-    }
-    map.insert(key, value);
+/// A name that stands twice in one line, like the unconnected channels `NC`, is kept twice, and so on up to
+/// [`NAMESAKES_MAX`]: beyond that it is no line of a device.
+fn insert<V>(map: &mut BTreeMap<String, V>, name: &str, value: V) -> Option<()> {
+    let namesake = |n: usize| match n {
+        1 => name.to_owned(),
+        n => format!("{name}#{n}"),
+    };
+    let mut keys = (1..=NAMESAKES_MAX).map(namesake);
+    map.insert(keys.find(|key| !map.contains_key(key))?, value);
+    Some(())
 }
 
 fn read_core(core: &str, common: Option<u64>) -> Option<Option<Core>> {
@@ -370,9 +371,19 @@ fn fraction(text: &str, unit: &str) -> Option<(u64, u64)> {
     Some((digits(part)?, digits(whole)?))
 }
 
-/// What stands after `opening` up to the closing parenthesis, if it comes next; takes it.
-fn parenthesis<'a>(words: &mut Words<'a>, opening: &str) -> Option<&'a str> {
-    words.next_if_eq(&opening)?;
+/// Whether the parenthesis about the largest free blocks follows without a blank; takes its opening off.
+fn opened(amount: &str) -> (&str, bool) {
+    match amount.strip_suffix("(lfb") {
+        Some(amount) => (amount, true),
+        None => (amount, false),
+    }
+}
+
+/// What stands after `opening`, which may have been taken already, up to the closing parenthesis; takes it.
+fn parenthesis<'a>(words: &mut Words<'a>, opening: &str, is_open: bool) -> Option<&'a str> {
+    if !is_open {
+        words.next_if_eq(&opening)?;
+    }
     words.next()?.strip_suffix(')')
 }
 
@@ -427,6 +438,9 @@ fn is_time(text: &str) -> bool {
 
 /// How much of an unreadable line its error shows.
 const EXCERPT_CHARS: usize = 80;
+
+/// Most fields of one name in a line. An AGX Orin has two unconnected channels.
+const NAMESAKES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -500,6 +514,44 @@ mod tests {
         for text in ["", "   ", "tegrastats: error 5", "CPU off soon", "(null)"] {
             assert!(Line::parse(text).is_err(), "{text}");
         }
+    }
+
+    /// Derived from the grammar: what no line of the corpus has.
+    #[test]
+    fn blanks_may_stand_where_a_release_puts_none_and_be_missing_where_it_puts_one() {
+        check(
+            "RAM 1/2MB(lfb 3x512kB)",
+            json!({"ram_used_mb": 1, "ram_total_mb": 2, "lfb": [3, 512, "kB"]}),
+        );
+        let want = json!({"ram_used_mb": 1, "ram_total_mb": 2, "iram_kb": [0, 252]});
+        check("RAM 1/2MB IRAM 0/252kB (lfb 252kB)", want.clone());
+        check("RAM 1/2MB IRAM 0/252kB(lfb 252kB)\r", want);
+        check(
+            "CPU [1%@729, off, 2%@730]",
+            json!({"cpu": [[1, 729], null, [2, 730]]}),
+        );
+    }
+
+    #[test]
+    fn an_engine_is_off_or_has_share_and_clock_in_every_release() {
+        let want = json!({
+            "temps_c": {"tj": 1.0},
+            "engines": {
+                "APE": null, "NVENC0_FREQ": {"mhz": 314}, "NVJPG1": {"mhz": 729}, "VIC": {"pct": 36, "mhz": 115},
+                "PVA0_FREQ": null, "GR3D2_FREQ": {"pct": 0, "mhz": 114},
+            },
+        });
+        check(
+            "tj@1C APE off NVENC0_FREQ @314 NVJPG1 729 VIC 36%@115 PVA0_FREQ off GR3D2_FREQ 0%@[114]",
+            want,
+        );
+    }
+
+    #[test]
+    fn a_line_of_one_name_over_and_over_costs_no_more_than_it_is_long() {
+        let line = Line::parse(&"NC 1mW ".repeat(100_000)).unwrap();
+        assert_eq!(line.rails_mw.len(), NAMESAKES_MAX);
+        assert_eq!(line.unknown.len(), 2 * (100_000 - NAMESAKES_MAX));
     }
 
     proptest! {
