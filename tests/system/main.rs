@@ -4,7 +4,6 @@
 
 mod bad_input;
 mod delivery;
-mod doctor;
 mod energy;
 mod engine;
 mod tables;
