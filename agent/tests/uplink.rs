@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_agent::{
     runner::QuietGate,
     spool::Spool,
@@ -89,12 +89,13 @@ struct Line {
 
 impl Line {
     async fn start() -> Self {
+        let tasks = TaskTracker::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (sender, connections) = mpsc::channel(8);
         let service = v1::ingest_server::IngestServer::new(Scripted(sender));
         let incoming = TcpListenerStream::new(listener);
-        tokio::spawn(Server::builder().serve_with_incoming(service, incoming));
+        tasks.spawn(Server::builder().serve_with_incoming(service, incoming));
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), WallTime(7), 1 << 30).unwrap();
         let spool = Arc::new(spool);
@@ -109,7 +110,7 @@ impl Line {
             hurry: Arc::default(),
             state: sender,
         };
-        tokio::spawn(uplink.run(CancellationToken::new()));
+        tasks.spawn(uplink.run(CancellationToken::new()));
         Self {
             _folder: folder,
             spool,

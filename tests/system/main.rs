@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod delivery;
+mod doctor;
 mod energy;
 mod engine;
 mod tables;
