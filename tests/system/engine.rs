@@ -107,19 +107,18 @@ fn an_engine_killed_in_the_middle_is_a_failed_request_and_the_rest_goes_on() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    // The second run has begun: the engine is up and busy.
     lines
         .find(|line| line.as_ref().unwrap().starts_with("run 2/"))
         .unwrap()
         .unwrap();
-    let killed = Command::new("pkill")
-        .args([
-            "-KILL",
-            "-P",
-            &child.id().to_string(),
-            "-f",
-            "engine-worker",
-        ])
+    let worker = worker_of(child.id());
+    // A death during warm-up fails no measured request, so until the engine has worked ten times as long as warm-up takes.
+    let before = cpu_ticks(worker);
+    while cpu_ticks(worker) < before + 30 {
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill")
+        .args(["-KILL", &worker.to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
@@ -146,4 +145,22 @@ fn an_engine_killed_in_the_middle_is_a_failed_request_and_the_rest_goes_on() {
     assert_eq!(sum("issued"), 300);
     assert!(crashed >= 1, "{runs:?}");
     assert_eq!(sum("succeeded") + crashed, 300);
+}
+
+/// The engine's process.
+fn worker_of(agent: u32) -> u32 {
+    let found = Command::new("pgrep")
+        .args(["-P", &agent.to_string(), "-f", "engine-worker"])
+        .output()
+        .unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    found.trim().parse().unwrap()
+}
+
+/// CPU time of a process in hundredths of a second: fields 14 and 15 of its stat file.
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let times = fields.split_whitespace().skip(11).take(2);
+    times.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
