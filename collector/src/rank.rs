@@ -271,6 +271,10 @@ fn caveats(placed: &[Placed], question: &Question) -> Vec<String> {
             "the bound on energy is about sampling, not about the sensor's truth",
         ),
         (
+            stands_above_a_better_value(placed, question.metric.is_lower_better()),
+            "a row may stand above one with a better value: its own interval is so wide that nothing beats it beyond doubt",
+        ),
+        (
             n_placed > 1,
             "the 95 % hold for each pair of rows, not for the board as a whole",
         ),
@@ -279,6 +283,19 @@ fn caveats(placed: &[Placed], question: &Question) -> Vec<String> {
     failures(placed)
         .chain(applying.map(|(_, caveat)| caveat.to_owned()))
         .collect()
+}
+
+/// Whether a better place goes with a worse value anywhere among the rows, which are in order of place.
+fn stands_above_a_better_value(placed: &[Placed], is_lower_better: bool) -> bool {
+    let mut pairs = placed.windows(2).filter(|pair| pair[1].place.is_some());
+    pairs.any(|pair| {
+        let (above, below) = (pair[0].candidate.mean, pair[1].candidate.mean);
+        if is_lower_better {
+            above > below
+        } else {
+            above < below
+        }
+    })
 }
 
 /// Failed requests have no speed of their own: who reads a speed must know of them.

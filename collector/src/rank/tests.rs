@@ -613,3 +613,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_wide_row_above_a_better_value_is_explained() {
+    let explains = |board: &Board| {
+        let mut notes = board.notes.iter();
+        notes.any(|note| note.contains("above one with a better value"))
+    };
+    let mut runs = three(1, "best", 1000.0);
+    runs.extend(three(4, "second", 900.0));
+    assert!(!explains(&board(&runs)));
+    let wide = [(7, 300.0), (8, 800.0), (9, 1600.0)];
+    runs.extend(wide.map(|(number, tokens)| run(number, "wide", tokens)));
+    let board = board(&runs);
+    let order: Vec<&str> = board
+        .rows
+        .iter()
+        .map(|row| row.key["device"].as_str())
+        .collect();
+    assert_eq!(order, ["best", "wide", "second"]);
+    assert!(explains(&board), "{:?}", board.notes);
+}
