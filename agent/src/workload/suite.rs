@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokwatt_domain::{ids::Digest, metrics::quality, workload::Scoring};
+use tokwatt_domain::{ids::Digest, metrics::quality, spelling::distance, workload::Scoring};
 
 use super::{
     picture::Side,
@@ -325,22 +325,8 @@ fn known() -> String {
 /// The known suite that takes the fewest changes of a letter to get to.
 fn nearest(name: &str) -> &'static str {
     Suite::built_in()
-        .min_by_key(|known| changes(name, known))
+        .min_by_key(|known| distance(name, known))
         .expect("some suites are compiled in")
-}
-
-/// Letters to add, drop or replace to get from one word to the other.
-fn changes(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (dropped, letter) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], dropped + 1);
-        for (column, other) in to.chars().enumerate() {
-            let replaced = diagonal + usize::from(letter != other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[row.len() - 1]
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -454,14 +440,6 @@ mod tests {
         let path = folder.path().join("mine.toml");
         std::fs::write(&path, SOUND).unwrap();
         assert_eq!(Suite::load(path.to_str().unwrap()).unwrap().name, "mine");
-    }
-
-    #[test]
-    fn words_are_as_far_apart_as_they_have_changes() {
-        assert_eq!(changes("kitten", "sitting"), 3);
-        assert_eq!(changes("", "abc"), 3);
-        assert_eq!(changes("abc", ""), 3);
-        assert_eq!(changes("same", "same"), 0);
     }
 
     /// What is measured under a name is fixed: a change here needs a new version of the suite, of drawing or of scoring.

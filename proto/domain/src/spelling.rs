@@ -31,6 +31,8 @@ mod tests {
         check("ttft", "", 4);
         check("precison", "precision", 1);
         check("module", "modell", 2);
+        check("kitten", "sitting", 3);
+        check("same", "same", 0);
         check("küche", "kuche", 1);
     }
 }
