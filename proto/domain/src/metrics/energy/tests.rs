@@ -189,7 +189,7 @@ fn each_term_of_the_bound_has_its_formula() {
     near(bound.quantisation, 0.5 * 0.25 * 0.9);
     near(
         bound.interior,
-        4.0 * ((0.2_f64 * 0.2 + 0.1 * 0.1) / 12.0).sqrt(),
+        4.0 * ((0.2_f64 * 0.2 + 0.1 * 0.1) / 2.0).sqrt(),
     );
     near(bound.gaps, 0.0);
     near(bound.counter, 0.0);
