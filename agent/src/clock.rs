@@ -42,6 +42,35 @@ impl Clock for SystemClock {
     }
 }
 
+/// Time of a made-up device: tokio's, which passes at once where it is paused, from the wall clock's present time on.
+///
+/// Its steps are tokio's, one millisecond.
+pub struct VirtualClock {
+    origin: tokio::time::Instant,
+    started: WallTime,
+}
+
+impl VirtualClock {
+    /// Starts at zero. Within a runtime, whose time it tells.
+    pub fn start() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+            started: SystemClock::start().wall(),
+        }
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Stamp {
+        Stamp::at(self.origin.elapsed())
+    }
+
+    fn wall(&self) -> WallTime {
+        let elapsed = i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX);
+        WallTime(self.started.0.saturating_add(elapsed))
+    }
+}
+
 /// Nanoseconds on the machine's monotonic clock, the same for all its processes: for comparing two of them.
 pub fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -1,13 +1,16 @@
 //! What the device draws: instruments, which of them to use here, and the sampler that reads them.
 
-use tokwatt_domain::power::{PowerSample, Sensor};
+use tokwatt_domain::{
+    power::{PowerSample, Sensor},
+    time::Stamp,
+};
 
 use crate::clock::Clock;
 
 /// Which instruments, and why these.
 pub mod select;
 
-/// One thread per instrument, one timeline.
+/// Every instrument read in its turn, one timeline.
 pub mod sampler;
 
 /// Which rails make up which scope on which device.
@@ -68,6 +71,8 @@ pub struct Taken {
 pub enum Pace {
     /// The sampler: it can be read at any time.
     Sampler,
+    /// A recording or a made-up instrument with a pace of its own: it has its next word at this time, and none before.
+    Recorded(Stamp),
     /// The instrument: [`PowerSource::read`] waits for its next word, and returns without one after a while.
     Instrument,
 }

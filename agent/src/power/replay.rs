@@ -19,7 +19,6 @@ use std::{
     fs::File,
     io::{self, Read},
     path::Path,
-    thread,
     time::Duration,
 };
 
@@ -172,13 +171,12 @@ impl PowerSource for Replay {
     }
 
     fn pace(&self) -> Pace {
-        Pace::Instrument
+        Pace::Recorded(self.start.map_or(Stamp(0), |start| self.due(start)))
     }
 
     fn read(&mut self, clock: &dyn Clock, into: &mut Vec<Taken>) -> Result<(), ReadError> {
-        let start = *self.start.get_or_insert_with(|| clock.now());
-        thread::sleep(self.due(start).since(clock.now()).min(PATIENCE));
         let now = clock.now();
+        let start = *self.start.get_or_insert(now);
         while self.due(start) <= now {
             self.play(self.due(start), into);
         }
@@ -316,9 +314,6 @@ const STEP_MIN: Duration = Duration::from_millis(1);
 
 /// A day of `tegrastats` at one line a second.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-
-/// How long a reading waits for the next sample, so that the sampler can be stopped.
-const PATIENCE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

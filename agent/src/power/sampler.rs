@@ -1,22 +1,31 @@
-//! One thread per instrument, one timeline: readings at a cadence of our own, handed out as windows.
+//! Every instrument read in its turn, one timeline: readings at a cadence of our own, handed out as windows.
+//!
+//! On a device each instrument has a thread, for a reading may block. A made-up instrument never blocks, and its time may be
+//! a paused clock of tokio's: it is read by a task.
 
 use std::{
     io,
+    ops::ControlFlow,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+use tokio::sync::watch;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 use tokwatt_domain::{
-    power::PowerTrace,
-    time::{Stamp, Window},
+    power::{PowerTrace, Sensor},
+    time::Stamp,
 };
 
 use self::{cadence::Ticks, timeline::Timeline};
-use super::{Pace, PowerSource, ReadError};
+use super::{Pace, PowerSource, ReadError, Taken};
 use crate::clock::Clock;
 
 pub use self::{cadence::Cadence, timeline::Health};
@@ -27,18 +36,34 @@ mod cadence;
 /// What has been read.
 mod timeline;
 
-/// Reads all instruments from `start` until dropped.
+/// Reads all instruments from its start until dropped.
 pub struct Sampler {
     shared: Arc<Shared>,
-    /// Dropped to stop the threads.
-    stops: Vec<Sender<()>>,
-    threads: Vec<JoinHandle<()>>,
+    hands: Hands,
+}
+
+/// Who reads.
+enum Hands {
+    Threads {
+        /// Dropped to stop the threads.
+        stops: Vec<Sender<()>>,
+        threads: Vec<JoinHandle<()>>,
+    },
+    Tasks(#[expect(dead_code, reason = "dropped to stop the tasks")] DropGuard),
 }
 
 struct Shared {
     clock: Arc<dyn Clock>,
     timeline: Mutex<Timeline>,
-    changed: Condvar,
+    changed: watch::Sender<()>,
+}
+
+/// One instrument, and when it is read next.
+struct Turn {
+    number: usize,
+    source: Box<dyn PowerSource>,
+    ticks: Ticks,
+    batch: Vec<Taken>,
 }
 
 impl Sampler {
@@ -51,40 +76,35 @@ impl Sampler {
         cadence: Cadence,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let sensors: Vec<_> = sources
-            .iter()
-            .map(|source| source.sensors().to_vec())
-            .collect();
-        let mut sampler = Self {
-            shared: Arc::new(Shared {
-                timeline: Mutex::new(Timeline::new(&sensors)),
-                changed: Condvar::new(),
-                clock,
-            }),
-            stops: Vec::new(),
-            threads: Vec::new(),
-        };
-        for (number, source) in sources.into_iter().enumerate() {
-            sampler.spawn(number, source, cadence)?;
+        let shared = Arc::new(Shared::new(&sources, clock));
+        let (mut stops, mut threads) = (Vec::new(), Vec::new());
+        for mut turn in turns(sources, cadence, &shared) {
+            let (stop, stopped) = mpsc::channel();
+            let shared = shared.clone();
+            let thread = thread::Builder::new().name("power".to_owned());
+            threads.push(thread.spawn(move || turn.take_all(&shared, &stopped))?);
+            stops.push(stop);
         }
-        Ok(sampler)
+        let hands = Hands::Threads { stops, threads };
+        Ok(Self { shared, hands })
     }
 
-    fn spawn(
-        &mut self,
-        number: usize,
-        source: Box<dyn PowerSource>,
+    /// Starts one task per instrument. For instruments that never block; the time is tokio's, also where it is paused.
+    pub fn start_tasks(
+        sources: Vec<Box<dyn PowerSource>>,
         cadence: Cadence,
-    ) -> io::Result<()> {
-        let (stop, stopped) = mpsc::channel();
-        let shared = self.shared.clone();
-        let ticks = Ticks::new(cadence, number, shared.clock.now());
-        let thread = thread::Builder::new()
-            .name("power".to_owned())
-            .spawn(move || sample(number, source, ticks, &shared, &stopped))?;
-        self.stops.push(stop);
-        self.threads.push(thread);
-        Ok(())
+        clock: Arc<dyn Clock>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(&sources, clock));
+        let stop = CancellationToken::new();
+        for turn in turns(sources, cadence, &shared) {
+            let task = turn.take_all_in_task(shared.clone());
+            let stop = stop.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(task).await });
+        }
+        let hands = Hands::Tasks(stop.drop_guard());
+        Self { shared, hands }
     }
 
     /// What each sensor read from the last sample at or before `from` to the first at or after `to`.
@@ -98,31 +118,23 @@ impl Sampler {
     }
 
     /// Waits until every sensor has a sample at or after `to`, for `patience` at most, and says whether it has. Does not wait
-    /// for an instrument that is lost. Blocks its thread.
+    /// for an instrument that is lost.
     ///
     /// For the present time it waits for the sample that a window beginning now needs before it.
-    pub fn wait_until_bracketed(&self, to: Stamp, patience: Duration) -> bool {
-        let deadline = self.shared.clock.now().after(patience);
-        let mut timeline = self.shared.timeline();
-        loop {
-            let left = deadline.since(self.shared.clock.now());
-            match timeline.is_bracketed(to) {
-                Some(false) if !left.is_zero() => {}
-                answer => return answer == Some(true),
+    pub async fn wait_until_bracketed(&self, to: Stamp, patience: Duration) -> bool {
+        let mut changed = self.shared.changed.subscribe();
+        let bracketed = async {
+            loop {
+                let answer = self.shared.timeline().is_bracketed(to);
+                // The sender is our own, so there is always one.
+                if answer != Some(false) || changed.changed().await.is_err() {
+                    return answer == Some(true);
+                }
             }
-            let waited = self.shared.changed.wait_timeout(timeline, left);
-            (timeline, _) = waited.expect("no holder panics");
-        }
-    }
-
-    /// Watches for `length`: an idle baseline is the mean over what it returns. Begins when every sensor has a sample to begin
-    /// with; waits `patience` at most for these, and again for the ones after the end. Blocks its thread.
-    pub fn observe(&self, length: Duration, patience: Duration) -> (Window, Vec<PowerTrace>) {
-        self.wait_until_bracketed(self.shared.clock.now(), patience);
-        let from = self.shared.clock.now();
-        let to = from.after(length);
-        self.wait_until_bracketed(to, length + patience);
-        (Window { from, to }, self.window(from, to))
+        };
+        tokio::time::timeout(patience, bracketed)
+            .await
+            .unwrap_or(false)
     }
 
     /// How each instrument is doing.
@@ -133,8 +145,11 @@ impl Sampler {
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        self.stops.clear();
-        for thread in self.threads.drain(..) {
+        let Hands::Threads { stops, threads } = &mut self.hands else {
+            return;
+        };
+        stops.clear();
+        for thread in threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a power thread panicked");
             }
@@ -143,18 +158,23 @@ impl Drop for Sampler {
 }
 
 impl Shared {
-    fn timeline(&self) -> MutexGuard<'_, Timeline> {
-        self.timeline.lock().expect("no holder panics")
+    fn new(sources: &[Box<dyn PowerSource>], clock: Arc<dyn Clock>) -> Self {
+        let sensors = sources.iter().map(|source| source.sensors().to_vec());
+        let sensors: Vec<Vec<Sensor>> = sensors.collect();
+        Self {
+            timeline: Mutex::new(Timeline::new(&sensors)),
+            changed: watch::Sender::new(()),
+            clock,
+        }
     }
 
-    fn miss(&self, source: usize, ticks: u64) {
-        self.timeline().miss(source, ticks);
+    fn timeline(&self) -> MutexGuard<'_, Timeline> {
+        self.timeline.lock().expect("no holder panics")
     }
 
     /// Logged when it is news only: a dead sensor at 100 Hz would drown the log.
     fn fail(&self, source: usize, error: &ReadError) {
         let is_news = self.timeline().fail(source, error);
-        self.changed.notify_all();
         match error {
             ReadError::Fatal(_) => tracing::error!(%error, source, "power instrument lost"),
             ReadError::Transient(_) if is_news => {
@@ -165,37 +185,66 @@ impl Shared {
     }
 }
 
-fn sample(
-    number: usize,
-    mut source: Box<dyn PowerSource>,
-    mut ticks: Ticks,
-    shared: &Shared,
-    stopped: &Receiver<()>,
-) {
-    let mut batch = Vec::new();
-    while wait_for_turn(source.pace(), &ticks, shared, stopped) {
-        let result = source.read(&*shared.clock, &mut batch);
-        shared.timeline().remember(number, &mut batch);
-        shared.changed.notify_all();
+impl Turn {
+    fn take_all(&mut self, shared: &Shared, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(self.wait(shared)) == Err(RecvTimeoutError::Timeout) {
+            if self.take(shared).is_break() {
+                return;
+            }
+        }
+    }
+
+    async fn take_all_in_task(mut self, shared: Arc<Shared>) {
+        loop {
+            tokio::time::sleep(self.wait(&shared)).await;
+            if self.take(&shared).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// How long until its turn.
+    fn wait(&self, shared: &Shared) -> Duration {
+        let now = shared.clock.now();
+        match self.source.pace() {
+            Pace::Instrument => Duration::ZERO,
+            Pace::Recorded(due) => due.since(now),
+            Pace::Sampler => self.ticks.due().since(now),
+        }
+    }
+
+    /// One reading; breaks when the instrument is lost.
+    fn take(&mut self, shared: &Shared) -> ControlFlow<()> {
+        let result = self.source.read(&*shared.clock, &mut self.batch);
+        shared.timeline().remember(self.number, &mut self.batch);
         if let Err(error) = &result {
-            shared.fail(number, error);
+            shared.fail(self.number, error);
         }
+        shared.changed.send_replace(());
         if matches!(result, Err(ReadError::Fatal(_))) {
-            return;
+            return ControlFlow::Break(());
         }
-        if source.pace() == Pace::Sampler {
-            shared.miss(number, ticks.advance(shared.clock.now()));
+        if self.source.pace() == Pace::Sampler {
+            let missed = self.ticks.advance(shared.clock.now());
+            shared.timeline().miss(self.number, missed);
         }
+        ControlFlow::Continue(())
     }
 }
 
-/// Sleeps until the next tick if the source has no pace of its own; false when the sampler is being dropped.
-fn wait_for_turn(pace: Pace, ticks: &Ticks, shared: &Shared, stopped: &Receiver<()>) -> bool {
-    let wait = match pace {
-        Pace::Instrument => Duration::ZERO,
-        Pace::Sampler => ticks.due().since(shared.clock.now()),
+fn turns(
+    sources: Vec<Box<dyn PowerSource>>,
+    cadence: Cadence,
+    shared: &Shared,
+) -> impl Iterator<Item = Turn> {
+    let now = shared.clock.now();
+    let turn = move |(number, source)| Turn {
+        number,
+        source,
+        ticks: Ticks::new(cadence, number, now),
+        batch: Vec::new(),
     };
-    stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout)
+    sources.into_iter().enumerate().map(turn)
 }
 
 #[cfg(test)]
@@ -206,7 +255,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{clock::SystemClock, power::Taken};
+    use crate::clock::{SystemClock, VirtualClock};
 
     pub(super) fn sensor() -> Sensor {
         Sensor {
@@ -269,13 +318,21 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    #[test]
-    fn a_baseline_has_a_sample_on_each_side() {
-        let (sampler, _clock) = sampler(|_| Ok(()));
-        let (window, traces) = sampler.observe(Duration::from_millis(50), PATIENCE);
-        let samples = &traces[0].samples;
-        assert!(samples.first().unwrap().at <= window.from);
-        assert!(samples.last().unwrap().at >= window.to);
+    fn values(sampler: &Sampler, clock: &dyn Clock) -> Vec<i64> {
+        let traces = sampler.window(Stamp(0), clock.now());
+        traces[0].samples.iter().map(|s| s.values[0]).collect()
+    }
+
+    #[tokio::test]
+    async fn a_window_has_a_sample_on_each_side() {
+        let (sampler, clock) = sampler(|_| Ok(()));
+        assert!(sampler.wait_until_bracketed(clock.now(), PATIENCE).await);
+        let from = clock.now();
+        let to = from.after(Duration::from_millis(50));
+        assert!(sampler.wait_until_bracketed(to, PATIENCE).await);
+        let samples = sampler.window(from, to).remove(0).samples;
+        assert!(samples.first().unwrap().at <= from);
+        assert!(samples.last().unwrap().at >= to);
         assert!(
             samples
                 .windows(2)
@@ -283,44 +340,68 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_failed_reading_is_counted_and_the_next_one_taken() {
+    #[tokio::test]
+    async fn a_failed_reading_is_counted_and_the_next_one_taken() {
         let (sampler, clock) = sampler(|n| match n {
             2 => Err(ReadError::Transient("no bus".to_owned())),
             _ => Ok(()),
         });
-        assert!(
-            sampler.wait_until_bracketed(clock.now().after(Duration::from_millis(20)), PATIENCE)
-        );
+        let later = clock.now().after(Duration::from_millis(20));
+        assert!(sampler.wait_until_bracketed(later, PATIENCE).await);
         let health = &sampler.health()[0];
         assert_eq!((health.failed, health.is_lost), (1, false));
         assert_eq!(health.last_error.as_deref(), Some("no bus"));
-        let traces = sampler.window(Stamp(0), clock.now());
-        let values: Vec<i64> = traces[0]
-            .samples
-            .iter()
-            .map(|sample| sample.values[0])
-            .collect();
-        assert_eq!(values[..2], [1, 3]);
+        assert_eq!(values(&sampler, &*clock)[..2], [1, 3]);
     }
 
-    #[test]
-    fn an_instrument_that_dies_leaves_what_it_read_and_its_last_words() {
+    #[tokio::test]
+    async fn an_instrument_that_dies_leaves_what_it_read_and_its_last_words() {
         let (sampler, clock) = sampler(|n| match n {
             1..=3 => Ok(()),
             _ => Err(ReadError::Fatal("pulled out".to_owned())),
         });
-        assert!(!sampler.wait_until_bracketed(clock.now().after(PATIENCE), PATIENCE));
+        let later = clock.now().after(PATIENCE);
+        assert!(!sampler.wait_until_bracketed(later, PATIENCE).await);
+        assert!(clock.now() < later, "it did not wait for what never comes");
         let health = sampler.health().remove(0);
         assert_eq!((health.taken, health.is_lost), (3, true));
         assert_eq!(health.last_error.as_deref(), Some("pulled out"));
-        assert_eq!(sampler.window(Stamp(0), clock.now())[0].samples.len(), 3);
+        assert_eq!(values(&sampler, &*clock), [1, 2, 3]);
     }
 
-    #[test]
-    fn patience_ends_without_a_bracket() {
+    #[tokio::test]
+    async fn patience_ends_without_a_bracket() {
         let (sampler, clock) = sampler(|_| Err(ReadError::Transient("never".to_owned())));
-        assert!(!sampler.wait_until_bracketed(clock.now(), Duration::from_millis(5)));
+        let patience = Duration::from_millis(5);
+        assert!(!sampler.wait_until_bracketed(clock.now(), patience).await);
         assert!(sampler.window(Stamp(0), clock.now())[0].samples.is_empty());
+    }
+
+    /// Hours of a paused clock pass at once, and every period of them has its reading.
+    #[tokio::test(start_paused = true)]
+    async fn tasks_read_by_the_clock_that_they_are_given() {
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
+        let source = Scripted {
+            sensors: [sensor()],
+            reading: 0,
+            script: |_| Ok(()),
+        };
+        let cadence = Cadence {
+            period: Duration::from_secs(1),
+            seed: 7,
+        };
+        let tasks = TaskTracker::new();
+        let sampler = Sampler::start_tasks(vec![Box::new(source)], cadence, clock.clone(), &tasks);
+        let hour = clock.now().after(Duration::from_hours(1));
+        assert!(
+            sampler
+                .wait_until_bracketed(hour, 2 * Duration::from_hours(1))
+                .await
+        );
+        let taken = sampler.window(Stamp(0), hour)[0].samples.len();
+        assert!((3590..=3611).contains(&taken), "{taken}");
+        drop(sampler);
+        tasks.close();
+        tasks.wait().await;
     }
 }

@@ -142,9 +142,14 @@ impl Selection {
         Some(reasons.join("; "))
     }
 
-    fn refuse(&mut self) {
-        self.reasons
-            .insert("--power none".to_owned(), "nobody asked for it".to_owned());
+    /// Nothing is asked for.
+    pub(crate) fn refuse(&mut self) {
+        self.leave_out("--power none", "nobody asked for it");
+    }
+
+    /// This one is not to be had.
+    pub(crate) fn leave_out(&mut self, name: &str, reason: &str) {
+        self.reasons.insert(name.to_owned(), reason.to_owned());
     }
 
     fn choose(&mut self, around: &Surroundings<'_>) {

@@ -164,7 +164,7 @@ impl Retry {
 }
 
 /// The sensor for a sum of rails.
-pub(super) fn sensor(sum: Sum, provenance: Provenance) -> Sensor {
+pub(crate) fn sensor(sum: Sum, provenance: Provenance) -> Sensor {
     Sensor {
         source: "tegrastats".to_owned(),
         scope: sum.scope,
@@ -202,7 +202,7 @@ fn append(
 }
 
 /// The sensor's rails in µW, or the name of one that the line lacks.
-pub(super) fn microwatts<'a>(sensor: &'a Sensor, line: &Line) -> Result<Vec<i64>, &'a str> {
+pub(crate) fn microwatts<'a>(sensor: &'a Sensor, line: &Line) -> Result<Vec<i64>, &'a str> {
     let microwatts = |milliwatts: i64| milliwatts.saturating_mul(1000);
     let read = |name: &'a str| line.rail_mw(name).map(microwatts).ok_or(name);
     sensor.rails.iter().map(|rail| read(&rail.name)).collect()

@@ -124,26 +124,21 @@ impl Runner {
 
     /// Waits for the sample that a window beginning now needs before it.
     pub(super) async fn bracket(&self) {
-        let Some(sampler) = self.sampler.clone() else {
-            return;
-        };
-        let now = self.clock.now();
-        tokio::task::spawn_blocking(move || sampler.wait_until_bracketed(now, BRACKET_PATIENCE))
-            .await
-            .expect("reading the timeline does not panic");
+        if let Some(sampler) = &self.sampler {
+            let now = self.clock.now();
+            sampler.wait_until_bracketed(now, BRACKET_PATIENCE).await;
+        }
     }
 
     /// What every sensor read over `window`, with the samples around it.
     pub(super) async fn power(&self, window: Window) -> Vec<PowerTrace> {
-        let Some(sampler) = self.sampler.clone() else {
+        let Some(sampler) = &self.sampler else {
             return Vec::new();
         };
-        tokio::task::spawn_blocking(move || {
-            sampler.wait_until_bracketed(window.to, BRACKET_PATIENCE);
-            sampler.window(window.from, window.to)
-        })
-        .await
-        .expect("reading the timeline does not panic")
+        sampler
+            .wait_until_bracketed(window.to, BRACKET_PATIENCE)
+            .await;
+        sampler.window(window.from, window.to)
     }
 }
 

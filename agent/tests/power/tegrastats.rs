@@ -69,11 +69,12 @@ done"#;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-#[test]
-fn first_figures_of_the_listed_rails_become_samples() {
+#[tokio::test]
+async fn first_figures_of_the_listed_rails_become_samples() {
     let tool = Tool::new(LOOP);
     let (sampler, clock) = tool.sampler(DeviceKind::AgxOrin);
-    assert!(sampler.wait_until_bracketed(clock.now().after(Duration::from_millis(100)), PATIENCE));
+    let later = clock.now().after(Duration::from_millis(100));
+    assert!(sampler.wait_until_bracketed(later, PATIENCE).await);
     let traces = sampler.window(Stamp(0), clock.now());
     assert_eq!(traces.len(), 1);
     assert_eq!(traces[0].sensor.scope, Scope::Module);
@@ -192,11 +193,11 @@ fn a_tool_that_is_not_installed_is_named() {
     );
 }
 
-#[test]
-fn dropping_the_sampler_ends_the_tool() {
+#[tokio::test]
+async fn dropping_the_sampler_ends_the_tool() {
     let tool = Tool::new(&format!("echo $$ > pid\n{LOOP}"));
     let (sampler, clock) = tool.sampler(DeviceKind::AgxOrin);
-    assert!(sampler.wait_until_bracketed(clock.now(), PATIENCE));
+    assert!(sampler.wait_until_bracketed(clock.now(), PATIENCE).await);
     let pid = fs::read_to_string(tool.folder.path().join("pid")).unwrap();
     let process = PathBuf::from(format!("/proc/{}", pid.trim()));
     assert!(process.exists());
