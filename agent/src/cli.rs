@@ -19,6 +19,7 @@ mod engine_worker;
 mod guard;
 mod probe;
 mod run;
+mod simulate;
 mod spool;
 mod stop;
 mod suites;

@@ -20,6 +20,9 @@ pub mod backend;
 /// What it draws: instruments and the sampler.
 pub mod power;
 
+/// A machine that does not exist, with what it truly draws.
+pub mod simulate;
+
 /// One run after the other: load, idle, warm up, ask, observe, measure, spool.
 pub mod runner;
 

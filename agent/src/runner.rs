@@ -397,6 +397,13 @@ impl Runner {
                 "the engine did not say how many tokens a picture takes".to_owned(),
             );
         }
+        let is_simulated = self.settings.provenance == Provenance::Simulated;
+        if is_simulated {
+            reasons.insert(
+                "quality".to_owned(),
+                "a simulated engine does not look at pictures".to_owned(),
+            );
+        }
         RunHeader {
             run: random_run_id(),
             device: self.device.id.clone(),
@@ -406,7 +413,7 @@ impl Runner {
             },
             repetition,
             started: self.clock.wall(),
-            scoring: Some(planned.scoring),
+            scoring: (!is_simulated).then_some(planned.scoring),
             requests_provenance: self.settings.provenance,
             is_quick: self.settings.is_quick,
             idle: loaded.idle.clone(),

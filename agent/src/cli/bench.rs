@@ -2,18 +2,24 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_domain::{device::DeviceProfile, power::Provenance, run::RunEnd, workload::Sampling};
 
-use super::{Exit, Format, General, complain, runtime, stop};
+use self::instruments::Instruments;
+use super::{
+    Exit, Format, General, complain, runtime,
+    simulate::{SimulateArgs, virtual_runtime},
+    stop,
+};
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, VirtualClock},
     device::HostRoot,
-    runner::{Outcome, Progress, QuietGate, Runner, RunnerSettings},
-    settings::Given,
+    runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerSettings},
+    settings::{Given, Settings},
+    simulate::Simulated,
     spool::Spool,
     uplink::{Address, LinkState, Uplink},
     workload::{
@@ -28,6 +34,7 @@ mod groups;
 mod instruments;
 mod progress;
 mod summary;
+mod truth;
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
@@ -37,11 +44,11 @@ pub(super) struct BenchArgs {
     /// Who answers
     #[arg(long, value_enum, default_value_t = BackendKind::Embedded)]
     backend: BackendKind,
-    /// Weights, a GGUF file; without it the tiny reference model that is built in
-    #[arg(long, value_name = "FILE", requires = "mmproj")]
+    /// Weights, a GGUF file; without it the tiny reference model that is built in. With --simulate a size, such as made-up-2b
+    #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// The picture projector of --model
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, value_name = "FILE")]
     mmproj: Option<PathBuf>,
     /// Precisions to run, one after the other: NAME-{precision}.gguf beside the model
     #[arg(long, value_delimiter = ',', value_name = "P,…")]
@@ -95,6 +102,8 @@ pub(super) struct BenchArgs {
     /// How to write what came out
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    simulate: SimulateArgs,
 }
 
 /// A duration that is not zero: nothing is answered in no time.
@@ -123,6 +132,7 @@ struct Delivery {
 }
 
 pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
+    args.check()?;
     let settings = general.settings(given(&args))?;
     let address = settings
         .collector
@@ -131,54 +141,33 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         .map(str::parse::<Address>);
     let address = address.transpose().context("--collector")?;
     let plan = plan(&args)?;
-    let root = HostRoot::at(&settings.host_root.value);
-    let device = super::named(&root, &settings);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let groups = groups::groups(&args, &settings, &clock);
+    let simulated = args.simulate.make()?;
     if let Some(out) = &args.out {
         bundle::check(out)?;
     }
-    let now = clock.wall();
+    let now = SystemClock::start().wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
-    let spool = Arc::new(spool);
-    let (mut outcome, delivered) = runtime()?.block_on(async {
-        let tasks = TaskTracker::new();
-        let stop = stop::on_signal(&tasks)?;
-        let grown = Arc::new(Notify::new());
-        let instruments = instruments::start(&settings, &device, &root, &clock)?;
-        let mut bar = progress::Bar::start();
-        instruments
-            .why
-            .iter()
-            .for_each(|why| bar.show(Progress::Stage(why.clone())));
-        let runner = Runner {
-            device: device.clone(),
-            clock,
-            sampler: instruments.sampler,
-            power_reasons: instruments.reasons,
-            host_root: root,
-            spool: spool.clone(),
-            grown: grown.clone(),
-            quiet: QuietGate::default(),
-            settings: runner_settings(&args),
-            stop,
-        };
-        let delivery = address.map(|address| Delivery::start(address, &runner, grown, &tasks));
-        let outcome = runner
-            .bench(&plan, &groups, &mut |step| bar.show(step))
-            .await;
-        bar.end();
-        // What was measured before an error is delivered and shown all the same.
-        let delivered = match delivery {
-            Some(delivery) => Some(delivery.finish(&spool, &runner.stop).await?),
-            None => None,
-        };
-        anyhow::Ok((outcome, delivered))
-    })?;
+    let here = Here {
+        args: &args,
+        settings: &settings,
+        plan,
+        spool: Arc::new(spool),
+        address,
+    };
+    let Measured {
+        device,
+        mut outcome,
+        delivered,
+    } = match &simulated {
+        None => runtime()?.block_on(here.measure())?,
+        Some(simulated) => here.simulate(simulated)?,
+    };
     if let Some(error) = outcome.error.take_if(|_| outcome.reports.is_empty()) {
         return Err(error.into());
     }
-    let document = document::Document::new(&device, &outcome);
+    let truth = simulated.map(|simulated| truth::energies(&simulated, &outcome.traces));
+    let truth = truth.as_deref();
+    let document = document::Document::new(&device, &outcome, truth);
     if let Some(out) = &args.out {
         bundle::write(out, &document, &outcome.traces)?;
     }
@@ -187,14 +176,162 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         &device,
         &outcome,
         &document,
+        truth,
         delivered.as_deref(),
-        &spool,
+        &here.spool,
     )?;
     let exit = exit(&outcome);
     if let Some(error) = outcome.error {
         complain(&error.into());
     }
     Ok(exit)
+}
+
+impl BenchArgs {
+    /// What clap cannot know.
+    fn check(&self) -> anyhow::Result<()> {
+        let is_simulated = self.simulate.is_asked();
+        match (&self.model, &self.mmproj) {
+            (Some(_), None) if !is_simulated => {
+                bail!("--model: the picture projector is missing; name it with --mmproj FILE")
+            }
+            (None, Some(_)) => bail!("--mmproj goes with --model FILE"),
+            (_, Some(_)) if is_simulated => {
+                bail!("--mmproj: a simulated machine has no files to read")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What was asked for, checked, and where results go.
+struct Here<'a> {
+    args: &'a BenchArgs,
+    settings: &'a Settings,
+    plan: Plan,
+    spool: Arc<Spool>,
+    address: Option<Address>,
+}
+
+/// What came of it.
+struct Measured {
+    device: DeviceProfile,
+    outcome: Outcome,
+    /// What became of the delivery, if one was asked for.
+    delivered: Option<String>,
+}
+
+/// What answers and what is read, and the time by which.
+struct Bench {
+    device: DeviceProfile,
+    host_root: HostRoot,
+    clock: Arc<dyn Clock>,
+    instruments: Instruments,
+    groups: Vec<Group>,
+}
+
+impl Here<'_> {
+    /// On this machine, delivering meanwhile.
+    async fn measure(&self) -> anyhow::Result<Measured> {
+        let root = HostRoot::at(&self.settings.host_root.value);
+        let device = super::named(&root, self.settings);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let bench = Bench {
+            instruments: instruments::start(self.settings, &device, &root, &clock)?,
+            groups: groups::groups(self.args, self.settings, &clock),
+            device,
+            host_root: root,
+            clock,
+        };
+        let tasks = TaskTracker::new();
+        let stop = stop::on_signal(&tasks)?;
+        let grown = Arc::new(Notify::new());
+        let quiet = QuietGate::default();
+        let delivery = self.address.clone().map(|address| {
+            Delivery::start(address, &bench.device, &self.spool, &quiet, &grown, &tasks)
+        });
+        let device = bench.device.clone();
+        let outcome = self.run(bench, quiet, grown, stop.clone()).await;
+        // What was measured before an error is delivered and shown all the same.
+        let delivered = match delivery {
+            Some(delivery) => Some(delivery.finish(&self.spool, &stop).await?),
+            None => None,
+        };
+        Ok(Measured {
+            device,
+            outcome,
+            delivered,
+        })
+    }
+
+    /// On a machine that does not exist, in virtual time; delivered afterwards, for the network knows no such time.
+    fn simulate(&self, simulated: &Simulated) -> anyhow::Result<Measured> {
+        let device = simulated.profile();
+        let (outcome, is_stopped) = virtual_runtime()?.block_on(async {
+            let tasks = TaskTracker::new();
+            let stop = stop::on_signal(&tasks)?;
+            let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
+            let bench = Bench {
+                instruments: instruments::made_up(self.settings, simulated, &clock, &tasks)?,
+                groups: groups::simulated(self.args, simulated, &clock)?,
+                device: device.clone(),
+                host_root: simulated.root(),
+                clock: clock.clone(),
+            };
+            let outcome = self.run(bench, QuietGate::default(), Arc::default(), stop.clone());
+            let outcome = tokio::select! {
+                outcome = outcome => outcome,
+                never = simulated.live(&*clock) => match never {},
+            };
+            anyhow::Ok((outcome, stop.is_cancelled()))
+        })?;
+        let delivered = match self.address.clone().filter(|_| !is_stopped) {
+            Some(address) => Some(runtime()?.block_on(self.deliver(address, &device))?),
+            None => None,
+        };
+        Ok(Measured {
+            device,
+            outcome,
+            delivered,
+        })
+    }
+
+    async fn deliver(&self, address: Address, device: &DeviceProfile) -> anyhow::Result<String> {
+        let tasks = TaskTracker::new();
+        let stop = stop::on_signal(&tasks)?;
+        let (quiet, grown) = (QuietGate::default(), Arc::default());
+        let delivery = Delivery::start(address, device, &self.spool, &quiet, &grown, &tasks);
+        delivery.finish(&self.spool, &stop).await
+    }
+
+    async fn run(
+        &self,
+        bench: Bench,
+        quiet: QuietGate,
+        grown: Arc<Notify>,
+        stop: CancellationToken,
+    ) -> Outcome {
+        let mut bar = progress::Bar::start();
+        let why = bench.instruments.why.iter().cloned();
+        why.for_each(|why| bar.show(Progress::Stage(why)));
+        let runner = Runner {
+            device: bench.device,
+            clock: bench.clock,
+            sampler: bench.instruments.sampler,
+            power_reasons: bench.instruments.reasons,
+            host_root: bench.host_root,
+            spool: self.spool.clone(),
+            grown,
+            quiet,
+            settings: runner_settings(self.args),
+            stop,
+        };
+        let outcome = runner
+            .bench(&self.plan, &bench.groups, &mut |step| bar.show(step))
+            .await;
+        bar.end();
+        outcome
+    }
 }
 
 fn given(args: &BenchArgs) -> Given {
@@ -227,7 +364,10 @@ fn runner_settings(args: &BenchArgs) -> RunnerSettings {
         sampling: Sampling::Greedy,
         idle: if args.quick { QUICK_IDLE } else { IDLE },
         is_quick: args.quick,
-        provenance: Provenance::Measured,
+        provenance: match args.simulate.is_asked() {
+            true => Provenance::Simulated,
+            false => Provenance::Measured,
+        },
     }
 }
 
@@ -236,6 +376,7 @@ fn show(
     device: &DeviceProfile,
     outcome: &Outcome,
     document: &document::Document<'_>,
+    truth: Option<&[truth::Energies]>,
     delivered: Option<&str>,
     spool: &Spool,
 ) -> anyhow::Result<()> {
@@ -248,6 +389,7 @@ fn show(
         device,
         outcome,
         document::AgentCost::of_this_process(),
+        truth,
     )?;
     let kept = spool.status()?.waiting_records;
     summary::write_whereabouts(&mut out, delivered, kept, spool.path(), args.out.as_deref())
@@ -270,15 +412,22 @@ fn exit(outcome: &Outcome) -> Exit {
 }
 
 impl Delivery {
-    fn start(address: Address, runner: &Runner, grown: Arc<Notify>, tasks: &TaskTracker) -> Self {
+    fn start(
+        address: Address,
+        device: &DeviceProfile,
+        spool: &Arc<Spool>,
+        quiet: &QuietGate,
+        grown: &Arc<Notify>,
+        tasks: &TaskTracker,
+    ) -> Self {
         let (state, link) = watch::channel(LinkState::Connecting);
         let hurry = Arc::<Notify>::default();
         let uplink = Uplink {
             address: address.clone(),
-            device: runner.device.id.clone(),
-            spool: runner.spool.clone(),
-            quiet: runner.quiet.clone(),
-            grown,
+            device: device.id.clone(),
+            spool: spool.clone(),
+            quiet: quiet.clone(),
+            grown: grown.clone(),
             hurry: hurry.clone(),
             state,
         };

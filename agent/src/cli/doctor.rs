@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokwatt_domain::device::DeviceProfile;
 use tonic::transport::Endpoint;
 
-use super::{Exit, Format, General, runtime};
+use super::{Exit, Format, General, runtime, simulate::SimulateArgs};
 use crate::{
     backend::{
         Backend,
@@ -18,6 +18,7 @@ use crate::{
     guard::Guard,
     power::select::{Surroundings, parse, select},
     settings::{Given, Settings},
+    simulate::Simulated,
     uplink::Address,
 };
 
@@ -26,6 +27,8 @@ pub(super) struct DoctorArgs {
     /// How to write it
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    simulate: SimulateArgs,
 }
 
 /// One thing that was looked at.
@@ -53,16 +56,26 @@ struct Patient<'a> {
     settings: &'a Settings,
     root: HostRoot,
     device: DeviceProfile,
+    simulated: Option<&'a Simulated>,
     clock: Arc<dyn Clock>,
 }
 
 pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit> {
     let settings = general.settings(Given::default())?;
-    let root = HostRoot::at(&settings.host_root.value);
+    let simulated = args.simulate.make()?;
+    let (root, device) = match &simulated {
+        Some(simulated) => (simulated.root(), simulated.profile()),
+        None => {
+            let root = HostRoot::at(&settings.host_root.value);
+            let device = probe(&root, &settings.data.value);
+            (root, device)
+        }
+    };
     let patient = Patient {
-        device: probe(&root, &settings.data.value),
+        device,
         settings: &settings,
         root,
+        simulated: simulated.as_ref(),
         clock: Arc::new(SystemClock::start()),
     };
     let checks = vec![
@@ -108,15 +121,20 @@ fn write_table(out: &mut impl Write, checks: &[Check]) -> anyhow::Result<()> {
 impl Patient<'_> {
     /// Opens what a bench would open.
     fn power(&self) -> anyhow::Result<Check> {
+        let choices = parse(&self.settings.power.value)?;
+        let interval = self.settings.power_interval.value;
         let around = Surroundings {
             root: &self.root,
             kind: self.device.kind,
-            interval: self.settings.power_interval.value,
+            interval,
             tegrastats: self.settings.tegrastats.value.clone(),
             guard: Guard::this_program(),
             clock: &*self.clock,
         };
-        let selection = select(&parse(&self.settings.power.value)?, &around)?;
+        let selection = match self.simulated {
+            Some(simulated) => simulated.instruments(&choices, interval),
+            None => select(&choices, &around)?,
+        };
         Ok(match selection.why_none() {
             None => Check::ok("power", selection.why.join("; ")),
             Some(reason) => Check::mend(

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write};
 use clap::Args;
 use tokwatt_domain::device::DeviceProfile;
 
-use super::{Exit, Format, General};
+use super::{Exit, Format, General, simulate::SimulateArgs};
 use crate::{
     device::{HostRoot, probe as look},
     settings::Given,
@@ -16,12 +16,17 @@ pub(super) struct ProbeArgs {
     /// How to write it
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    simulate: SimulateArgs,
 }
 
 pub(super) fn probe(general: General, args: &ProbeArgs) -> anyhow::Result<Exit> {
     let settings = general.settings(Given::default())?;
     let root = HostRoot::at(&settings.host_root.value);
-    let profile = look(&root, &settings.data.value);
+    let profile = match args.simulate.make()? {
+        Some(simulated) => simulated.profile(),
+        None => look(&root, &settings.data.value),
+    };
     let mut out = std::io::stdout().lock();
     if args.format == Format::Json {
         serde_json::to_writer_pretty(&mut out, &profile)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use tokwatt_domain::{device::DeviceProfile, metrics::RunReport};
 
+use super::truth::Energies;
 use crate::runner::Outcome;
 
 /// Everything that was measured.
@@ -12,7 +13,16 @@ use crate::runner::Outcome;
 pub(super) struct Document<'a> {
     schema: &'static str,
     device: &'a DeviceProfile,
-    runs: &'a [RunReport],
+    runs: Vec<Run<'a>>,
+}
+
+/// A run's report; of a simulated one also what was truly drawn.
+#[derive(Serialize)]
+struct Run<'a> {
+    #[serde(flatten)]
+    report: &'a RunReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    true_energy_j: Option<&'a Energies>,
 }
 
 /// What the agent itself used, from its start on, its own engine's process not included.
@@ -25,11 +35,20 @@ pub(super) struct AgentCost {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(device: &'a DeviceProfile, outcome: &'a Outcome) -> Self {
+    /// `truth` has an entry for each run, if it is known.
+    pub(super) fn new(
+        device: &'a DeviceProfile,
+        outcome: &'a Outcome,
+        truth: Option<&'a [Energies]>,
+    ) -> Self {
+        let run = |(number, report)| Run {
+            report,
+            true_energy_j: truth.and_then(|truth| truth.get(number)),
+        };
         Self {
             schema: "tokwatt.bench/1",
             device,
-            runs: &outcome.reports,
+            runs: outcome.reports.iter().enumerate().map(run).collect(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The models of a bench: one group for each precision, loaded one after the other.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::BenchArgs;
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     clock::Clock,
     runner::Group,
     settings::Settings,
+    simulate::{Model, NoModel, Simulated},
 };
 
 /// What `--model` and `--precision` ask for; nothing is loaded yet.
@@ -33,6 +34,31 @@ pub(super) fn groups(args: &BenchArgs, settings: &Settings, clock: &Arc<dyn Cloc
             )),
         })
         .collect()
+}
+
+/// `--model` and `--precision` on a machine that does not exist.
+///
+/// # Errors
+/// Such a model cannot be made up.
+pub(super) fn simulated(
+    args: &BenchArgs,
+    simulated: &Simulated,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Group>, NoModel> {
+    let name = args.model.as_deref().unwrap_or(Path::new("made-up-2b"));
+    let precisions = match &*args.precision {
+        [] => vec!["f16".to_owned()],
+        some => some.to_vec(),
+    };
+    let group = |precision: String| {
+        let model = Model::parse(&name.to_string_lossy(), &precision)?;
+        Ok(Group {
+            backend_name: "simulated".to_owned(),
+            expected: model.card(),
+            backend: Arc::new(simulated.engine(model, clock.clone())),
+        })
+    };
+    precisions.into_iter().map(group).collect()
 }
 
 fn weights(args: &BenchArgs) -> Vec<Weights> {

@@ -1,7 +1,8 @@
 //! The instruments of a bench: what `--power` asks for and this device has, started.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
+use tokio_util::task::TaskTracker;
 use tokwatt_domain::device::DeviceProfile;
 
 use crate::{
@@ -9,10 +10,12 @@ use crate::{
     device::HostRoot,
     guard::Guard,
     power::{
+        PowerSource,
         sampler::{Cadence, Sampler},
-        select::{Surroundings, parse, select},
+        select::{Selection, Surroundings, parse, select},
     },
     settings::Settings,
+    simulate::Simulated,
 };
 
 /// What is there, and what is to be said about the rest.
@@ -31,37 +34,58 @@ pub(super) fn start(
     root: &HostRoot,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Instruments> {
-    let period = settings.power_interval.value;
     let selection = select(
         &parse(&settings.power.value)?,
         &Surroundings {
             root,
             kind: device.kind,
-            interval: period,
+            interval: settings.power_interval.value,
             tegrastats: settings.tegrastats.value.clone(),
             guard: Guard::this_program(),
             clock: &**clock,
         },
     )?;
-    let why_none = selection.why_none();
-    let cadence = Cadence {
-        period,
-        ..Cadence::default()
-    };
-    let sampler = match why_none {
-        Some(_) => None,
-        None => Some(Arc::new(Sampler::start(
-            selection.sources,
-            cadence,
-            clock.clone(),
-        )?)),
-    };
-    Ok(Instruments {
-        sampler,
-        reasons: why_none
-            .map(|reason| ("power".to_owned(), reason))
-            .into_iter()
-            .collect(),
-        why: selection.why,
+    let sampler = |sources| Sampler::start(sources, cadence(settings), clock.clone());
+    Instruments::start(selection, sampler)
+}
+
+/// Those of a made-up machine, read by tasks: its time is tokio's.
+pub(super) fn made_up(
+    settings: &Settings,
+    simulated: &Simulated,
+    clock: &Arc<dyn Clock>,
+    tasks: &TaskTracker,
+) -> anyhow::Result<Instruments> {
+    let choices = parse(&settings.power.value)?;
+    let selection = simulated.instruments(&choices, settings.power_interval.value);
+    Instruments::start(selection, |sources| {
+        let cadence = cadence(settings);
+        Ok(Sampler::start_tasks(sources, cadence, clock.clone(), tasks))
     })
+}
+
+impl Instruments {
+    fn start(
+        selection: Selection,
+        sampler: impl FnOnce(Vec<Box<dyn PowerSource>>) -> io::Result<Sampler>,
+    ) -> anyhow::Result<Self> {
+        let why_none = selection.why_none();
+        let sampler = match why_none {
+            Some(_) => None,
+            None => Some(Arc::new(sampler(selection.sources)?)),
+        };
+        let reason = why_none.map(|reason| ("power".to_owned(), reason));
+        Ok(Self {
+            sampler,
+            reasons: reason.into_iter().collect(),
+            why: selection.why,
+        })
+    }
+}
+
+fn cadence(settings: &Settings) -> Cadence {
+    Cadence {
+        period: settings.power_interval.value,
+        ..Cadence::default()
+    }
 }

@@ -1,15 +1,20 @@
 //! What a bench came to, for people: one line for each configuration and task, then where everything is.
 
-use std::{collections::BTreeMap, io::Write, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    path::Path,
+};
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use tokwatt_domain::{
     device::DeviceProfile,
     metrics::{MetricValue, Percentile, PowerReport, RunReport, spread},
+    power::Scope,
     run::RunEnd,
 };
 
-use super::document::AgentCost;
+use super::{document::AgentCost, truth::Energies};
 use crate::runner::Outcome;
 
 /// The repetitions of one cell.
@@ -20,6 +25,7 @@ pub(super) fn write(
     device: &DeviceProfile,
     outcome: &Outcome,
     agent: AgentCost,
+    truth: Option<&[Energies]>,
 ) -> anyhow::Result<()> {
     write_device(out, device)?;
     let Some(first) = outcome.reports.first() else {
@@ -30,6 +36,9 @@ pub(super) fn write(
     writeln!(out, "{}", table(&outcome.reports).trim_fmt())?;
     write_legend(out, &outcome.reports)?;
     write_energy(out, &outcome.reports)?;
+    if let Some(truth) = truth {
+        write_truth(out, &outcome.reports, truth)?;
+    }
     write_doubts(out, outcome)?;
     let window: f64 = outcome.reports.iter().map(|report| report.window_s).sum();
     writeln!(
@@ -283,6 +292,26 @@ fn write_energy(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<(
             sensor.scope,
             sensor.source,
             sensor.rails.join(" + "),
+        )?;
+    }
+    Ok(())
+}
+
+/// What a made-up machine truly drew, beside what was measured of it.
+fn write_truth(
+    out: &mut impl Write,
+    reports: &[RunReport],
+    truth: &[Energies],
+) -> anyhow::Result<()> {
+    let scopes: BTreeSet<Scope> = truth.iter().flat_map(BTreeMap::keys).copied().collect();
+    for scope in scopes {
+        let drawn: f64 = truth.iter().filter_map(|run| run.get(&scope)).sum();
+        let powers = reports.iter().filter_map(|report| report.power_of(scope));
+        let measured: f64 = powers.filter_map(|power| power.energy_j).sum();
+        let off = 100.0 * (measured - drawn) / drawn;
+        writeln!(
+            out,
+            "truth of the simulation: {scope}: {drawn:.2} J, measured {off:+.2} %"
         )?;
     }
     Ok(())
