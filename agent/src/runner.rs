@@ -330,6 +330,7 @@ impl Runner {
             requests: driven.requests,
             power,
             memory,
+            gauges: Vec::new(),
         };
         (segment, driven.end)
     }

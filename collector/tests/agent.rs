@@ -217,6 +217,7 @@ pub(crate) fn trace(device: &str, run: RunId, repetition: u32, token_ms: u64) ->
         requests: requests.collect(),
         power: Vec::new(),
         memory: Vec::new(),
+        gauges: Vec::new(),
     };
     RunTrace {
         header: header(device, run, repetition),

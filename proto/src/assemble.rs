@@ -9,7 +9,7 @@ use tokwatt_domain::{
     ids::RunId,
     metrics::RunReport,
     power::{PowerSample, PowerTrace, Sensor},
-    run::{MemoryTrace, RequestTrace, RunEnd, RunHeader, RunTrace, Segment},
+    run::{GaugeTrace, MemoryTrace, RequestTrace, RunEnd, RunHeader, RunTrace, Segment},
     time::Window,
 };
 
@@ -70,6 +70,7 @@ struct Closed {
     n_requests: u32,
     n_samples: Vec<u32>,
     memory: Vec<MemoryTrace>,
+    gauges: Vec<GaugeTrace>,
 }
 
 struct Finish {
@@ -161,6 +162,7 @@ impl SegmentPieces {
                 n_requests,
                 n_samples,
                 memory,
+                gauges,
                 ..
             } => {
                 let closed = Closed {
@@ -168,6 +170,7 @@ impl SegmentPieces {
                     n_requests,
                     n_samples,
                     memory,
+                    gauges,
                 };
                 put(&mut self.closed, closed, "end")
             }
@@ -197,7 +200,20 @@ impl SegmentPieces {
         if closed.window.from > closed.window.to {
             return Err("its window ends before it starts".to_owned());
         }
-        for trace in &closed.memory {
+        closed.check_order()?;
+        Ok(Segment {
+            window: closed.window,
+            requests: concatenate(self.requests, closed.n_requests, "request")?,
+            power: join_power(self.power, &closed.n_samples)?,
+            memory: closed.memory,
+            gauges: closed.gauges,
+        })
+    }
+}
+
+impl Closed {
+    fn check_order(&self) -> Result<(), String> {
+        for trace in &self.memory {
             if !trace.samples.is_sorted_by_key(|(at, _)| at) {
                 let scope = trace.scope.as_str();
                 return Err(format!(
@@ -205,12 +221,15 @@ impl SegmentPieces {
                 ));
             }
         }
-        Ok(Segment {
-            window: closed.window,
-            requests: concatenate(self.requests, closed.n_requests, "request")?,
-            power: join_power(self.power, &closed.n_samples)?,
-            memory: closed.memory,
-        })
+        for trace in &self.gauges {
+            if !trace.samples.is_sorted_by_key(|(at, _)| at) {
+                let (kind, name) = (trace.kind.as_str(), &trace.name);
+                return Err(format!(
+                    "samples of {kind} `{name}` are not in order of time"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

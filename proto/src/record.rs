@@ -10,7 +10,7 @@ use tokwatt_domain::{
     ids::RunId,
     metrics::RunReport,
     power::PowerTrace,
-    run::{MemoryTrace, RequestTrace, RunEnd, RunHeader},
+    run::{GaugeTrace, MemoryTrace, RequestTrace, RunEnd, RunHeader},
     time::{Stamp, Window},
 };
 
@@ -21,6 +21,9 @@ mod columns;
 
 /// JSON documents inside records.
 mod document;
+
+/// Gauge columns.
+mod gauge;
 
 /// Memory columns.
 mod memory;
@@ -81,6 +84,8 @@ pub enum Record {
         n_samples: Vec<u32>,
         /// Memory in use meanwhile.
         memory: Vec<MemoryTrace>,
+        /// The conditions meanwhile.
+        gauges: Vec<GaugeTrace>,
     },
     /// A run is complete.
     RunFinished {
@@ -190,6 +195,7 @@ impl Record {
                 n_requests,
                 n_samples,
                 memory,
+                gauges,
             } => Kind::SegmentClosed(v1::SegmentClosed {
                 run: run.0.to_vec(),
                 segment: *segment,
@@ -198,6 +204,7 @@ impl Record {
                 n_requests: *n_requests,
                 n_samples: n_samples.clone(),
                 memory: memory.iter().map(memory::write).collect(),
+                gauges: gauges.iter().map(gauge::write).collect(),
             }),
             Self::RunFinished {
                 run,
@@ -277,8 +284,11 @@ fn read_power(message: v1::PowerChunk) -> Result<Record, ContractError> {
 }
 
 fn read_segment_closed(message: v1::SegmentClosed) -> Result<Record, ContractError> {
-    let read = |(i, columns)| {
+    let memory = |(i, columns)| {
         memory::read(columns).map_err(|error| error.within(format_args!("memory[{i}]")))
+    };
+    let gauge = |(i, columns)| {
+        gauge::read(columns).map_err(|error| error.within(format_args!("gauges[{i}]")))
     };
     Ok(Record::SegmentClosed {
         run: run_id(&message.run)?,
@@ -293,7 +303,13 @@ fn read_segment_closed(message: v1::SegmentClosed) -> Result<Record, ContractErr
             .memory
             .into_iter()
             .enumerate()
-            .map(read)
+            .map(memory)
+            .collect::<Result<_, _>>()?,
+        gauges: message
+            .gauges
+            .into_iter()
+            .enumerate()
+            .map(gauge)
             .collect::<Result<_, _>>()?,
     })
 }

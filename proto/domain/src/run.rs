@@ -184,6 +184,9 @@ pub struct Segment {
     pub power: Vec<PowerTrace>,
     /// Memory in use meanwhile.
     pub memory: Vec<MemoryTrace>,
+    /// The conditions meanwhile: clocks, temperatures, limits.
+    #[serde(default)]
+    pub gauges: Vec<GaugeTrace>,
 }
 
 /// Memory in use, seen from one side.
@@ -207,6 +210,37 @@ pub enum MemoryScope {
     System,
     /// NVML, per process.
     Gpu,
+}
+
+/// One condition under which a segment ran: just before its window, about every second within, and just after.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct GaugeTrace {
+    /// What is shown, and in which unit.
+    pub kind: GaugeKind,
+    /// Of what: `gpu`, `tj-thermal`, `cpu policy0`; once for each kind.
+    pub name: String,
+    /// Sorted by time: when and how much, in the kind's unit. A reading that failed is no sample.
+    pub samples: Vec<(Stamp, i64)>,
+}
+
+/// What a gauge shows.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GaugeKind {
+    /// A clock in Hz; those of the GPU have names that begin with `gpu`.
+    Clock,
+    /// A temperature in m°C.
+    Temperature,
+    /// A limit on the clocks: 0 while it does not limit; else the state of a thermal limit, or a bit mask of reasons that do.
+    Throttle,
+    /// Over-current events since some start; only rises.
+    Overcurrent,
+    /// Use of a processor in ‰; those of the GPU have names that begin with `gpu`.
+    Utilisation,
+    /// Processes on the GPU that are neither ours nor the engine's.
+    ForeignGpuProcess,
+    /// Wall clock minus monotonic clock in µs: only its steps mean something.
+    WallOffset,
 }
 
 /// One request and what came back.
@@ -383,6 +417,21 @@ impl MemoryScope {
             Self::ProcessTree => "process_tree",
             Self::System => "system",
             Self::Gpu => "gpu",
+        }
+    }
+}
+
+impl GaugeKind {
+    /// The name under which it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clock => "clock",
+            Self::Temperature => "temperature",
+            Self::Throttle => "throttle",
+            Self::Overcurrent => "overcurrent",
+            Self::Utilisation => "utilisation",
+            Self::ForeignGpuProcess => "foreign_gpu_process",
+            Self::WallOffset => "wall_offset",
         }
     }
 }

@@ -1130,6 +1130,9 @@ pub struct SegmentClosed {
     /// Memory in use meanwhile.
     #[prost(message, repeated, tag = "7")]
     pub memory: ::prost::alloc::vec::Vec<MemoryColumns>,
+    /// The conditions meanwhile; records of agents before these have none.
+    #[prost(message, repeated, tag = "8")]
+    pub gauges: ::prost::alloc::vec::Vec<GaugeColumns>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemoryColumns {
@@ -1145,6 +1148,22 @@ pub struct MemoryColumns {
     /// Bytes in use, as difference (modulo 2^64) from the sample before, the first from baseline_bytes; as many as at_ns.
     #[prost(sint64, repeated, tag = "4")]
     pub used_bytes: ::prost::alloc::vec::Vec<i64>,
+}
+/// One condition under which a segment ran.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GaugeColumns {
+    /// What is shown. Required.
+    #[prost(enumeration = "GaugeKind", tag = "1")]
+    pub kind: i32,
+    /// Of what; once for each kind.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// When each sample was read, as difference from the one before it, the first from 0.
+    #[prost(sint64, repeated, tag = "3")]
+    pub at_ns: ::prost::alloc::vec::Vec<i64>,
+    /// In the kind's unit, as difference (modulo 2^64) from the sample before, the first from 0; as many as at_ns.
+    #[prost(sint64, repeated, tag = "4")]
+    pub value: ::prost::alloc::vec::Vec<i64>,
 }
 /// A run is complete: so many segments it has.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1336,6 +1355,57 @@ impl MemoryScope {
             "MEMORY_SCOPE_PROCESS_TREE" => Some(Self::ProcessTree),
             "MEMORY_SCOPE_SYSTEM" => Some(Self::System),
             "MEMORY_SCOPE_GPU" => Some(Self::Gpu),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GaugeKind {
+    Unspecified = 0,
+    /// Hz.
+    Clock = 1,
+    /// Thousandths of a degree Celsius.
+    Temperature = 2,
+    /// 0 while it does not limit; else the state of a thermal limit, or a bit mask of reasons that do.
+    Throttle = 3,
+    /// Events since some start; only rises.
+    Overcurrent = 4,
+    /// Per mille.
+    Utilisation = 5,
+    /// Processes on the GPU that are neither the agent's nor the engine's.
+    ForeignGpuProcess = 6,
+    /// Wall clock minus monotonic clock in microseconds.
+    WallOffset = 7,
+}
+impl GaugeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GAUGE_KIND_UNSPECIFIED",
+            Self::Clock => "GAUGE_KIND_CLOCK",
+            Self::Temperature => "GAUGE_KIND_TEMPERATURE",
+            Self::Throttle => "GAUGE_KIND_THROTTLE",
+            Self::Overcurrent => "GAUGE_KIND_OVERCURRENT",
+            Self::Utilisation => "GAUGE_KIND_UTILISATION",
+            Self::ForeignGpuProcess => "GAUGE_KIND_FOREIGN_GPU_PROCESS",
+            Self::WallOffset => "GAUGE_KIND_WALL_OFFSET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GAUGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "GAUGE_KIND_CLOCK" => Some(Self::Clock),
+            "GAUGE_KIND_TEMPERATURE" => Some(Self::Temperature),
+            "GAUGE_KIND_THROTTLE" => Some(Self::Throttle),
+            "GAUGE_KIND_OVERCURRENT" => Some(Self::Overcurrent),
+            "GAUGE_KIND_UTILISATION" => Some(Self::Utilisation),
+            "GAUGE_KIND_FOREIGN_GPU_PROCESS" => Some(Self::ForeignGpuProcess),
+            "GAUGE_KIND_WALL_OFFSET" => Some(Self::WallOffset),
             _ => None,
         }
     }

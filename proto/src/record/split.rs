@@ -30,6 +30,7 @@ pub(super) fn segment(run: RunId, index: u32, segment: &Segment) -> Vec<Record> 
             .map(|trace| count(trace.samples.len()))
             .collect(),
         memory: segment.memory.clone(),
+        gauges: segment.gauges.clone(),
     });
     records
 }

@@ -17,9 +17,9 @@ use tokwatt_domain::{
     },
     power::{PowerSample, PowerTrace, Provenance, Rail, Reading, Scope, Sensor},
     run::{
-        Cell, Chunk, ChunkKind, Configuration, CountSource, EngineTimes, FailureClass, Identity,
-        IdleBaseline, IdleState, LoadKind, LoadTime, MemoryScope, MemoryTrace, Outcome,
-        RequestTrace, RunEnd, RunHeader, RunTrace, Segment, TokenCounts,
+        Cell, Chunk, ChunkKind, Configuration, CountSource, EngineTimes, FailureClass, GaugeKind,
+        GaugeTrace, Identity, IdleBaseline, IdleState, LoadKind, LoadTime, MemoryScope,
+        MemoryTrace, Outcome, RequestTrace, RunEnd, RunHeader, RunTrace, Segment, TokenCounts,
     },
     time::{Stamp, WallTime, Window},
     units::{Joules, Watts},
@@ -65,7 +65,7 @@ pub(crate) fn small_run() -> Run {
     Run { trace, report }
 }
 
-/// 500 requests, no power, no memory.
+/// 500 requests, and nothing else.
 pub(crate) fn segment_of(request: impl Fn(u32) -> RequestTrace) -> Segment {
     Segment {
         window: Window {
@@ -75,6 +75,7 @@ pub(crate) fn segment_of(request: impl Fn(u32) -> RequestTrace) -> Segment {
         requests: (0..500).map(request).collect(),
         power: vec![],
         memory: vec![],
+        gauges: vec![],
     }
 }
 
@@ -372,12 +373,14 @@ fn segment() -> impl Strategy<Value = Segment> {
         requests,
         vec(any_power(), 0..3),
         vec(memory(), 0..3),
+        vec(gauge(), 0..3),
     )
-        .prop_map(|(window, requests, power, memory)| Segment {
+        .prop_map(|(window, requests, power, memory, gauges)| Segment {
             window,
             requests,
             power,
             memory,
+            gauges,
         })
 }
 
@@ -549,6 +552,26 @@ fn memory() -> impl Strategy<Value = MemoryTrace> {
             }
         },
     )
+}
+
+fn gauge() -> impl Strategy<Value = GaugeTrace> {
+    let kind = prop::sample::select(vec![
+        GaugeKind::Clock,
+        GaugeKind::Temperature,
+        GaugeKind::Throttle,
+        GaugeKind::Overcurrent,
+        GaugeKind::Utilisation,
+        GaugeKind::ForeignGpuProcess,
+        GaugeKind::WallOffset,
+    ]);
+    (kind, ".*", vec((stamp(), any::<i64>()), 0..20)).prop_map(|(kind, name, mut samples)| {
+        samples.sort_by_key(|(at, _)| *at);
+        GaugeTrace {
+            kind,
+            name,
+            samples,
+        }
+    })
 }
 
 /// Ends of the range as often as its middle.

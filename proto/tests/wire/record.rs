@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use tokwatt_domain::{
     ids::RunId,
-    run::{RequestTrace, RunEnd},
+    run::{GaugeKind, GaugeTrace, RequestTrace, RunEnd},
+    time::Stamp,
 };
 use tokwatt_proto::{
     Record, assemble,
@@ -255,12 +256,62 @@ fn errors_name_the_field() {
         }),
         "`record.segment_closed.memory[0].scope` is 0, which stands for nothing",
     );
+    let gauge = v1::GaugeColumns {
+        kind: v1::GaugeKind::Clock.into(),
+        at_ns: vec![1],
+        ..v1::GaugeColumns::default()
+    };
+    let closed = |gauge: v1::GaugeColumns| {
+        Kind::SegmentClosed(v1::SegmentClosed {
+            run: vec![0; 16],
+            gauges: vec![gauge],
+            ..v1::SegmentClosed::default()
+        })
+    };
+    check(
+        closed(gauge.clone()),
+        "`record.segment_closed.gauges[0].value` has 0 values where there must be 1",
+    );
+    check(
+        closed(v1::GaugeColumns { kind: 99, ..gauge }),
+        "`record.segment_closed.gauges[0].kind` is 99, which stands for nothing",
+    );
 
     #[track_caller]
     fn check(kind: Kind, want: &str) {
         let bytes = prost::Message::encode_to_vec(&v1::Record { kind: Some(kind) });
         assert_eq!(Record::decode(&bytes).unwrap_err().to_string(), want);
     }
+}
+
+#[test]
+fn a_segment_closed_before_there_were_gauges_is_still_read() {
+    // Written by version 0.1: run 00…00, segment 1, window 2 to 3 ns, one request.
+    let mut bytes = vec![0x2a, 26, 0x0a, 16];
+    bytes.extend([0; 16]);
+    bytes.extend([0x10, 1, 0x18, 2, 0x20, 3, 0x28, 1]);
+    let Record::SegmentClosed {
+        n_requests, gauges, ..
+    } = Record::decode(&bytes).unwrap()
+    else {
+        panic!("it is something else");
+    };
+    assert_eq!((n_requests, gauges.len()), (1, 0));
+}
+
+#[test]
+fn gauges_out_of_order_are_refused_by_name() {
+    let mut run = made_up::small_run();
+    run.trace.segments[1].gauges = vec![GaugeTrace {
+        kind: GaugeKind::Clock,
+        name: "gpu".to_owned(),
+        samples: vec![(Stamp(2), 1), (Stamp(1), 1)],
+    }];
+    let error = assemble(run.records()).unwrap_err().to_string();
+    assert!(
+        error.ends_with("segment 1: samples of clock `gpu` are not in order of time"),
+        "{error}"
+    );
 }
 
 #[test]

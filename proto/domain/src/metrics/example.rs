@@ -79,6 +79,7 @@ pub(crate) fn segment(requests: Vec<RequestTrace>) -> Segment {
         requests,
         power: Vec::new(),
         memory: Vec::new(),
+        gauges: Vec::new(),
     }
 }
 
