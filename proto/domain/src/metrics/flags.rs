@@ -16,6 +16,9 @@ use crate::{
     workload::{CachePolicy, Load},
 };
 
+/// Conditions that did not hold still.
+mod conditions;
+
 /// Fewest requests of a closed loop, for each in flight.
 const REQUESTS_PER_SLOT: u64 = 20;
 
@@ -75,6 +78,7 @@ pub fn flags(
         .into_iter()
         .flatten()
         .chain(aliased(trace, power))
+        .chain(conditions::flags(trace))
         .collect();
     flags.sort();
     (flags, reasons)
