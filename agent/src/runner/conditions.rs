@@ -144,11 +144,13 @@ impl Runner {
 
 fn baseline(trace: &PowerTrace, window: Window, state: IdleState) -> Option<IdleBaseline> {
     let energy = energy(&trace.sensor, &[(window, &trace.samples)]);
+    let seconds = window.length().as_secs_f64();
     Some(IdleBaseline {
         source: trace.sensor.source.clone(),
         scope: trace.sensor.scope,
         state,
-        power: Watts(energy.joules?.0 / window.length().as_secs_f64()),
+        power: Watts(energy.joules?.0 / seconds),
+        bound: Some(Watts(energy.bound.total().0 / seconds)),
         length: window.length(),
         ended: window.to,
     })

@@ -124,6 +124,7 @@ fn powered(report: &mut RunReport, scope: Scope, energy_j: f64) {
         idle_unloaded_power_w: None,
         idle_loaded_power_w: None,
         energy_net_j: None,
+        energy_net_bound_j: None,
         coverage: 1.0,
         bracketed: true,
         sample_period_s: Some(0.1),

@@ -170,6 +170,8 @@ pub struct PowerReport {
     pub idle_loaded_power_w: Option<f64>,
     /// E − idle loaded · W; may be negative; never ranked.
     pub energy_net_j: Option<f64>,
+    /// How far sampling may have led the net energy astray: the bounds of E and of idle loaded · W together.
+    pub energy_net_bound_j: Option<f64>,
     /// Part of W between readings no further apart than three median periods, 0 to 1.
     pub coverage: f64,
     /// Whether samples lie on both sides of every window.

@@ -113,6 +113,9 @@ pub struct IdleBaseline {
     pub state: IdleState,
     /// Mean over `length`.
     pub power: Watts,
+    /// How far sampling may have led the mean astray; records of agents before it have none.
+    #[serde(default)]
+    pub bound: Option<Watts>,
     /// How long it was watched.
     pub length: Duration,
     /// End of that time.

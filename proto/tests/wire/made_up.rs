@@ -221,6 +221,7 @@ fn power_report() -> PowerReport {
         idle_unloaded_power_w: None,
         idle_loaded_power_w: Some(8.0),
         energy_net_j: Some(-1.0),
+        energy_net_bound_j: Some(12.0),
         coverage: 1.0,
         bracketed: true,
         sample_period_s: Some(0.1),
@@ -314,13 +315,17 @@ fn any_cell() -> impl Strategy<Value = Cell> {
 }
 
 fn idle_baseline() -> impl Strategy<Value = IdleBaseline> {
-    (number(), duration(), any::<u64>()).prop_map(|(power, length, ended)| IdleBaseline {
-        source: "nvml".to_owned(),
-        scope: Scope::GpuRail,
-        state: IdleState::Loaded,
-        power: Watts(power),
-        length,
-        ended: Stamp(ended),
+    let bound = option::of(number().prop_map(Watts));
+    (number(), bound, duration(), any::<u64>()).prop_map(|(power, bound, length, ended)| {
+        IdleBaseline {
+            source: "nvml".to_owned(),
+            scope: Scope::GpuRail,
+            state: IdleState::Loaded,
+            power: Watts(power),
+            bound,
+            length,
+            ended: Stamp(ended),
+        }
     })
 }
 

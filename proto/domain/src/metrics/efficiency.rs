@@ -16,7 +16,6 @@ use crate::{
     },
     power::{PowerTrace, Scope, Sensor},
     run::{IdleBaseline, IdleState, RunTrace, Segment},
-    units::Watts,
 };
 
 /// Reports of all sensors, sorted by scope and source, and why some of their figures are absent: `energy@SCOPE` to the reason.
@@ -168,6 +167,7 @@ fn report(
         totals,
     };
     let seconds = window(trace).as_secs_f64();
+    let bound = joules.map(|_| energy.bound.total().0);
     let unloaded = absent.note(
         "idle_unloaded_power",
         idle(trace, &sensor, IdleState::Unloaded),
@@ -175,18 +175,26 @@ fn report(
     let loaded = absent.note("idle_loaded_power", idle(trace, &sensor, IdleState::Loaded));
     let net = joules
         .zip(loaded)
-        .map(|(joules, idle)| joules - idle.0 * seconds);
+        .map(|(joules, idle)| joules - idle.power.0 * seconds);
+    // The two errors are independent of each other and may add up.
+    let net_bound = net.and(bound).ok_or("there is no net energy".to_owned());
+    let net_bound = net_bound.and_then(|bound| {
+        let idle = loaded.and_then(|idle| idle.bound);
+        let idle = idle.ok_or("the idle baseline has no bound".to_owned())?;
+        Ok(bound + idle.0 * seconds)
+    });
     Some(PowerReport {
         scope,
         source: source.to_owned(),
         rails: sensor.rails.iter().map(|rail| rail.name.clone()).collect(),
         energy_j: absent.note("energy", spent.joules.clone()),
-        error_bound_j: joules.map(|_| energy.bound.total().0),
+        error_bound_j: bound,
         error_terms_j: energy.bound.terms(),
         avg_power_w: absent.note("avg_power", spent.per("window_s")),
-        idle_unloaded_power_w: unloaded.map(|power| power.0),
-        idle_loaded_power_w: loaded.map(|power| power.0),
+        idle_unloaded_power_w: unloaded.map(|idle| idle.power.0),
+        idle_loaded_power_w: loaded.map(|idle| idle.power.0),
         energy_net_j: absent.note("energy_net", net.ok_or_else(|| no_net(joules))),
+        energy_net_bound_j: absent.note("energy_net_bound", net_bound),
         tok_per_s_per_w: absent.note("tok_per_s_per_w", spent.of("completion_tokens")),
         j_per_output_token: absent.note("j_per_output_token", spent.per("completion_tokens")),
         j_per_request: absent.note("j_per_request", spent.per("successes")),
@@ -209,6 +217,7 @@ fn seen(energy: &Energy, sensor: &Sensor) -> PowerReport {
         idle_unloaded_power_w: None,
         idle_loaded_power_w: None,
         energy_net_j: None,
+        energy_net_bound_j: None,
         coverage: energy.coverage,
         bracketed: energy.is_bracketed,
         sample_period_s: energy.period.map(|period| period.as_secs_f64()),
@@ -267,7 +276,11 @@ fn no_net(joules: Option<f64>) -> String {
 }
 
 /// The latest baseline of that sensor, if it is long and fresh enough.
-fn idle(trace: &RunTrace, sensor: &Sensor, state: IdleState) -> Result<Watts, String> {
+fn idle<'a>(
+    trace: &'a RunTrace,
+    sensor: &Sensor,
+    state: IdleState,
+) -> Result<&'a IdleBaseline, String> {
     let is_same = |idle: &&IdleBaseline| {
         idle.source == sensor.source && idle.scope == sensor.scope && idle.state == state
     };
@@ -298,8 +311,8 @@ fn idle(trace: &RunTrace, sensor: &Sensor, state: IdleState) -> Result<Watts, St
             age.as_secs() / 60
         ));
     }
-    Some(latest.power)
-        .filter(|power| power.0.is_finite())
+    Some(latest)
+        .filter(|latest| latest.power.0.is_finite())
         .ok_or_else(|| "the idle baseline is not a number".to_owned())
 }
 

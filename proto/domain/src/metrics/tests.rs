@@ -298,6 +298,7 @@ fn baseline(state: IdleState, watts: f64, length_s: u64) -> IdleBaseline {
         scope: Scope::Module,
         state,
         power: Watts(watts),
+        bound: None,
         length: Duration::from_secs(length_s),
         ended: example::stamp(0),
     }
@@ -337,6 +338,28 @@ fn net_energy_is_what_idling_does_not_explain() {
         report.reasons["energy_net@module"],
         "there is no idle power with the model loaded"
     );
+}
+
+#[test]
+fn net_energy_may_be_wrong_by_both_bounds() {
+    // 4 s at 10 W whose rail has steps of 0.5 W: E is 40 ± 1 J. Idle 4 ± 0.25 W.
+    let mut trace = with_power(example::run(vec![timed(0, 0, (500, 4000), 5, 10)]), 10);
+    trace.segments[0].power[0].sensor.rails[0].quantum = Watts(0.5);
+    trace.header.idle = vec![IdleBaseline {
+        bound: Some(Watts(0.25)),
+        ..baseline(IdleState::Loaded, 4.0, 60)
+    }];
+    let power = &measure(&trace).power[0];
+    assert_eq!(power.error_bound_j, Some(1.0));
+    assert_eq!(power.energy_net_bound_j, Some(2.0));
+    trace.header.idle[0].bound = None;
+    let report = measure(&trace);
+    assert_eq!(report.power[0].energy_net_bound_j, None);
+    assert_eq!(
+        report.reasons["energy_net_bound@module"],
+        "the idle baseline has no bound"
+    );
+    assert!(report.power[0].energy_net_j.is_some());
 }
 
 #[test]
@@ -555,6 +578,7 @@ fn the_json_has_the_keys_of_the_contract() {
         "idle_unloaded_power_w",
         "idle_loaded_power_w",
         "energy_net_j",
+        "energy_net_bound_j",
         "coverage",
         "bracketed",
         "sample_period_s",
