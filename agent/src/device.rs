@@ -10,10 +10,20 @@ use tokwatt_domain::{
     ids::DeviceId,
 };
 
-pub use self::host::{HostRoot, Unlearnt};
+pub use self::{
+    host::{HostRoot, Unlearnt},
+    hwmon::{HWMON, drivers},
+    register::{Register, RegisterError},
+};
 
 /// The host's files, read with bounds.
 mod host;
+
+/// Files with one number, held open.
+mod register;
+
+/// Where the kernel keeps its drivers of sensors.
+mod hwmon;
 
 /// Which family of machines.
 mod kind;

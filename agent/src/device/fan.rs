@@ -1,25 +1,15 @@
 //! The fan, where its driver shows one: a Jetson whose fan stands still throttles.
 
-use super::{HostRoot, Unlearnt};
+use super::{HWMON, HostRoot, Unlearnt, drivers};
 
 /// `pwmfan at 93 of 255`, as it was when the agent looked.
 pub(super) fn fan(root: &HostRoot) -> Result<String, Unlearnt> {
-    for sensor in root.list(HWMON) {
-        let sensor = format!("{HWMON}/{sensor}");
-        let Ok(name) = root.read(&format!("{sensor}/name")) else {
-            continue;
-        };
-        if FANS.contains(&name.as_str()) {
-            let strength = root.read(&format!("{sensor}/pwm1"))?;
-            return Ok(format!("{name} at {strength} of 255"));
-        }
-    }
-    Err(Unlearnt::Lacks {
+    let folders = drivers(root, &["pwm-fan", "pwmfan"]);
+    let folder = folders.first().ok_or(Unlearnt::Lacks {
         path: HWMON.to_owned(),
         what: "fan of a known driver",
-    })
+    })?;
+    let name = root.read(&format!("{folder}/name"))?;
+    let strength = root.read(&format!("{folder}/pwm1"))?;
+    Ok(format!("{name} at {strength} of 255"))
 }
-
-const HWMON: &str = "/sys/class/hwmon";
-
-const FANS: [&str; 2] = ["pwm-fan", "pwmfan"];

@@ -15,10 +15,13 @@ use tokwatt_domain::{
 use self::channel::{Channel, Found, OLD_DRIVER};
 use super::{
     Absent, Pace, PowerSource, ReadError, Taken,
-    hwmon::{self, Conversion, HWMON},
+    hwmon::{self, Conversion},
     rails::{self, Sum},
 };
-use crate::{clock::Clock, device::HostRoot};
+use crate::{
+    clock::Clock,
+    device::{HWMON, HostRoot},
+};
 
 /// One rail's files.
 mod channel;

@@ -11,11 +11,11 @@ use tokwatt_domain::{
     units::Watts,
 };
 
-use super::{
-    Absent, Pace, PowerSource, ReadError, Taken,
-    hwmon::{self, HWMON, Register},
+use super::{Absent, Pace, PowerSource, ReadError, Taken, hwmon};
+use crate::{
+    clock::Clock,
+    device::{HWMON, HostRoot, Register, drivers},
 };
-use crate::{clock::Clock, device::HostRoot};
 
 /// Its channels that have a scope.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ impl Spbm {
     /// # Errors
     /// The driver is not loaded, or none of the channels can be read.
     pub fn open(root: &HostRoot) -> Result<Self, Absent> {
-        let folders = hwmon::folders(root, &["spbm"]);
+        let folders = drivers(root, &["spbm"]);
         let folder = folders.first().ok_or_else(missing)?;
         let (mut registers, mut sensors, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (label, path) in channels(root, folder) {
             let Some(scope) = scope(&label) else { continue };
-            match Register::open(root, path) {
+            match hwmon::open(root, path) {
                 Ok(register) => {
                     registers.push(register);
                     sensors.push(sensor(label, scope));
@@ -64,7 +64,7 @@ impl PowerSource for Spbm {
         let mut readings = Vec::with_capacity(self.registers.len());
         for (sensor, register) in self.registers.iter().enumerate() {
             let at = clock.now();
-            let reading = register.read();
+            let reading = register.read().map_err(ReadError::from);
             if let Ok(microwatts) = reading {
                 let values = vec![microwatts];
                 let sample = PowerSample { at, values };

@@ -1,10 +1,10 @@
 //! One labelled channel of a power monitor, in the three layouts that drivers give its files.
 
 use crate::{
-    device::HostRoot,
+    device::{HostRoot, Register, drivers},
     power::{
         Absent, ReadError,
-        hwmon::{self, Conversion, Register},
+        hwmon::{self, Conversion},
     },
 };
 
@@ -55,10 +55,10 @@ impl Found {
     /// Looks in all places.
     pub(super) fn on(root: &HostRoot) -> Self {
         let mut found = Self::default();
-        for folder in hwmon::folders(root, &["ina3221"]) {
+        for folder in drivers(root, &["ina3221"]) {
             found.add_ina3221(root, &folder);
         }
-        for folder in hwmon::folders(root, &["ina238"]) {
+        for folder in drivers(root, &["ina238"]) {
             found.add_ina238(root, &folder);
         }
         for folder in old_folders(root) {
@@ -74,8 +74,8 @@ impl Found {
             let label = format!("{folder}/in{channel}_label");
             self.add(root, &label, conversion, || {
                 Ok(Figure::Product {
-                    millivolts: Register::open(root, format!("{folder}/in{channel}_input"))?,
-                    milliamperes: Register::open(root, format!("{folder}/curr{channel}_input"))?,
+                    millivolts: hwmon::open(root, format!("{folder}/in{channel}_input"))?,
+                    milliamperes: hwmon::open(root, format!("{folder}/curr{channel}_input"))?,
                 })
             });
         }
@@ -83,7 +83,7 @@ impl Found {
 
     fn add_ina238(&mut self, root: &HostRoot, folder: &str) {
         let conversion = Conversion::of(root, folder);
-        let power = || Register::open(root, format!("{folder}/power1_input"));
+        let power = || hwmon::open(root, format!("{folder}/power1_input"));
         self.add(root, &format!("{folder}/label"), conversion, || {
             power().map(Figure::Microwatts)
         });
@@ -94,7 +94,7 @@ impl Found {
         for channel in 0..=2 {
             let label = format!("{folder}/rail_name_{channel}");
             let register =
-                |quantity| Register::open(root, format!("{folder}/in_{quantity}{channel}_input"));
+                |quantity| hwmon::open(root, format!("{folder}/in_{quantity}{channel}_input"));
             self.add(root, &label, Conversion::default(), || {
                 register("power").map(Figure::Milliwatts).or_else(|_| {
                     Ok(Figure::Product {
