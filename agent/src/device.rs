@@ -52,6 +52,9 @@ mod storage;
 /// The fan.
 mod fan;
 
+/// The conditions that change while it works: temperatures, limits, clocks, load.
+pub mod gauges;
+
 /// The device's name, from its hardware.
 mod identity;
 

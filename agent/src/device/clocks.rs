@@ -55,7 +55,7 @@ pub(super) fn jetson_clocks(root: &HostRoot) -> Result<&'static str, Unlearnt> {
     Ok(if is_held { "held" } else { "free" })
 }
 
-fn policies(root: &HostRoot) -> Result<Vec<String>, Unlearnt> {
+pub(super) fn policies(root: &HostRoot) -> Result<Vec<String>, Unlearnt> {
     let mut policies = root.list(CPU_POLICIES);
     policies.retain(|name| name.starts_with("policy"));
     if policies.is_empty() {
@@ -64,8 +64,8 @@ fn policies(root: &HostRoot) -> Result<Vec<String>, Unlearnt> {
     Ok(policies)
 }
 
-/// `17000000.ga10b`, `17000000.gpu`, `57000000.gpu`, on Thor `gpu-gpc-0`.
-fn gpu(root: &HostRoot) -> Result<String, Unlearnt> {
+/// The GPU's folder: `17000000.ga10b`, `17000000.gpu`, `57000000.gpu`, on Thor `gpu-gpc-0`.
+pub(super) fn gpu(root: &HostRoot) -> Result<String, Unlearnt> {
     let is_gpu = |name: &String| {
         name == "gpu-gpc-0"
             || [".gpu", ".ga10b", ".gv11b", ".gp10b"]
@@ -85,5 +85,5 @@ fn number(root: &HostRoot, path: &str) -> Result<u64, Unlearnt> {
     })
 }
 
-const CPU_POLICIES: &str = "/sys/devices/system/cpu/cpufreq";
+pub(super) const CPU_POLICIES: &str = "/sys/devices/system/cpu/cpufreq";
 const DEVFREQ: &str = "/sys/class/devfreq";

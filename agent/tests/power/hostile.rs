@@ -1,6 +1,7 @@
 //! Trees whose files are missing, huge, binary, unreadable, no files, or vanish: a reason or a failed reading, never a panic.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -9,9 +10,13 @@ use std::{
 use proptest::{prelude::*, sample::Index};
 use tokwatt_agent::{
     clock::SystemClock,
-    device::HostRoot,
+    device::{
+        HostRoot,
+        gauges::{GaugeSource, HostGauges},
+    },
     power::{PowerSource, ina::Ina, rapl::Rapl, spbm::Spbm},
 };
+use tokwatt_domain::run::GaugeKind;
 
 use crate::probe::{copy_of, look};
 
@@ -98,6 +103,21 @@ fn check(sources: &mut [Box<dyn PowerSource>]) {
     }
 }
 
+/// No gauge shows twice, and none the temperature of a part that is switched off.
+fn check_gauges(gauges: &mut HostGauges) {
+    let shown = gauges.look(None);
+    let names: BTreeSet<_> = shown
+        .iter()
+        .map(|gauge| (gauge.kind, &gauge.name))
+        .collect();
+    assert_eq!(names.len(), shown.len(), "{shown:?}");
+    assert!(
+        shown
+            .iter()
+            .all(|gauge| gauge.kind != GaugeKind::Temperature || gauge.value > -256_000)
+    );
+}
+
 const TREES: [&str; 5] = ["agx-orin", "thor", "agx-xavier-jp4", "gb10", "x86-rapl"];
 
 proptest! {
@@ -114,9 +134,12 @@ proptest! {
         let befall = |(file, harm): &(Index, Harm)| harm.befall(file.get::<PathBuf>(&files));
         before.iter().for_each(befall);
         let mut sources = open(&root);
+        let mut gauges = HostGauges::open(&root);
         check(&mut sources);
+        check_gauges(&mut gauges);
         meanwhile.iter().for_each(befall);
         check(&mut sources);
+        check_gauges(&mut gauges);
         look(&root);
     }
 }

@@ -26,6 +26,9 @@ mod select;
 /// Drivers' files.
 mod hwmon;
 
+/// Temperatures, limits, clocks.
+mod gauges;
+
 /// Trees that went wrong.
 mod hostile;
 
