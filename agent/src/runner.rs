@@ -23,7 +23,7 @@ use tokwatt_proto::record::Record;
 use crate::{
     backend::{Backend, BackendError, ModelCard},
     clock::Clock,
-    device::HostRoot,
+    device::{HostRoot, gauges::Gauges},
     power::sampler::Sampler,
     spool::{Spool, SpoolError},
     workload::plan::{Plan, PlannedCell},
@@ -34,6 +34,7 @@ mod conditions;
 mod memory;
 mod observe;
 mod quiet;
+mod watch;
 
 pub use quiet::{Quiet, QuietGate};
 
@@ -49,6 +50,8 @@ pub struct Runner {
     pub power_reasons: BTreeMap<String, String>,
     /// Where /proc is.
     pub host_root: HostRoot,
+    /// Under which conditions it works.
+    pub gauges: Gauges,
     /// Where results are safe.
     pub spool: Arc<Spool>,
     /// Rung when the spool has grown, for the uplink.
@@ -315,13 +318,19 @@ impl Runner {
         loaded: &Loaded,
         asked: usize,
     ) -> (Segment, closed_loop::End) {
-        let memory = loaded
-            .memory
-            .watch(drive.backend.process(), self.clock.clone());
+        let watch = watch::Watch {
+            memory: loaded.memory.clone(),
+            engine: drive.backend.process(),
+            gauges: self.gauges.clone(),
+            clock: self.clock.clone(),
+        };
         let quiet = self.quiet.close().await;
-        self.bracket().await;
-        let driven = drive.segment(asked).await;
-        let memory = memory.stop();
+        let (driven, watched) = watch
+            .during(async {
+                self.bracket().await;
+                drive.segment(asked).await
+            })
+            .await;
         // The sample after the window counts, too.
         let power = self.power(driven.window).await;
         drop(quiet);
@@ -329,8 +338,8 @@ impl Runner {
             window: driven.window,
             requests: driven.requests,
             power,
-            memory,
-            gauges: Vec::new(),
+            memory: watched.memory,
+            gauges: watched.gauges,
         };
         (segment, driven.end)
     }

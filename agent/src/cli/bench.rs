@@ -320,6 +320,7 @@ impl Here<'_> {
             sampler: bench.instruments.sampler,
             power_reasons: bench.instruments.reasons,
             host_root: bench.host_root,
+            gauges: bench.instruments.gauges,
             spool: self.spool.clone(),
             grown,
             quiet,

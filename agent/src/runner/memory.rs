@@ -1,18 +1,13 @@
 //! Memory in use around and inside a measured window, seen from the process tree and from the system.
-//!
-//! A thread of its own reads once a second: proportional set sizes of a large model take milliseconds to add up, and
-//! nothing here may run where answers are stamped.
 
-use std::{
-    fs,
-    sync::{Arc, mpsc},
-    thread::{self, JoinHandle},
-    time::Duration,
+use std::{collections::BTreeSet, fs};
+
+use tokwatt_domain::{
+    run::{MemoryScope, MemoryTrace},
+    time::Stamp,
 };
 
-use tokwatt_domain::run::{MemoryScope, MemoryTrace};
-
-use crate::{clock::Clock, device::HostRoot};
+use crate::device::HostRoot;
 
 /// What was in use before the model was loaded.
 #[derive(Clone, Debug)]
@@ -21,10 +16,11 @@ pub(super) struct Baseline {
     system_bytes: Option<u64>,
 }
 
-/// Reads memory until it is stopped.
-pub(super) struct Watch {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<Vec<MemoryTrace>>,
+/// What is in use now, each side where it can be seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct InUse {
+    tree_bytes: Option<u64>,
+    system_bytes: Option<u64>,
 }
 
 impl Baseline {
@@ -36,65 +32,57 @@ impl Baseline {
         }
     }
 
-    /// Starts watching the tree of `process` and the system.
-    pub(super) fn watch(&self, process: Option<u32>, clock: Arc<dyn Clock>) -> Watch {
-        let (stop, stopped) = mpsc::channel();
-        let baseline = self.clone();
-        let thread = thread::spawn(move || baseline.read_until(&stopped, process, &*clock));
-        Watch { stop, thread }
-    }
-
-    fn read_until(
-        &self,
-        stopped: &mpsc::Receiver<()>,
-        process: Option<u32>,
-        clock: &dyn Clock,
-    ) -> Vec<MemoryTrace> {
-        let mut tree = trace(MemoryScope::ProcessTree, process.map(|_| 0));
-        let mut system = trace(MemoryScope::System, self.system_bytes);
-        loop {
-            let is_last = !matches!(
-                stopped.recv_timeout(PERIOD),
-                Err(mpsc::RecvTimeoutError::Timeout)
-            );
-            add(&mut tree, process.and_then(tree_bytes), clock);
-            add(&mut system, system_bytes(&self.root), clock);
-            if is_last {
-                break;
-            }
+    /// Looks at the engine's processes and at the system. Blocks its thread: proportional set sizes of a large model take
+    /// milliseconds to add up.
+    pub(super) fn look(&self, engine: Option<u32>) -> InUse {
+        InUse {
+            tree_bytes: engine.and_then(tree_bytes),
+            system_bytes: system_bytes(&self.root),
         }
-        [tree, system]
-            .into_iter()
-            .flatten()
-            .filter(|trace| !trace.samples.is_empty())
-            .collect()
+    }
+
+    /// One trace for each side that was seen.
+    pub(super) fn traces(&self, looks: &[(Stamp, InUse)]) -> Vec<MemoryTrace> {
+        let seen = |of: fn(&InUse) -> Option<u64>| {
+            let samples = looks.iter().filter_map(|(at, used)| Some((*at, of(used)?)));
+            samples.collect::<Vec<_>>()
+        };
+        let tree = seen(|used| used.tree_bytes);
+        let system = seen(|used| used.system_bytes);
+        [
+            trace(MemoryScope::ProcessTree, Some(0), tree),
+            trace(MemoryScope::System, self.system_bytes, system),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 
-impl Watch {
-    /// Reads once more and ends.
-    pub(super) fn stop(self) -> Vec<MemoryTrace> {
-        // A thread that is gone has its result ready.
-        let _gone = self.stop.send(());
-        self.thread.join().unwrap_or_else(|_| {
-            tracing::error!("the thread that reads memory panicked");
-            Vec::new()
-        })
-    }
-}
-
-fn trace(scope: MemoryScope, baseline: Option<u64>) -> Option<MemoryTrace> {
-    baseline.map(|baseline_bytes| MemoryTrace {
+fn trace(
+    scope: MemoryScope,
+    baseline: Option<u64>,
+    samples: Vec<(Stamp, u64)>,
+) -> Option<MemoryTrace> {
+    let baseline_bytes = baseline.filter(|_| !samples.is_empty())?;
+    Some(MemoryTrace {
         scope,
         baseline_bytes,
-        samples: Vec::new(),
+        samples,
     })
 }
 
-fn add(trace: &mut Option<MemoryTrace>, bytes: Option<u64>, clock: &dyn Clock) {
-    if let (Some(trace), Some(bytes)) = (trace, bytes) {
-        trace.samples.push((clock.now(), bytes));
+/// A process and everything it started, as far as it lives.
+pub(super) fn tree(process: u32) -> BTreeSet<u32> {
+    let mut tree = BTreeSet::new();
+    let mut rest = vec![process];
+    while let Some(process) = rest.pop() {
+        // A number may be given anew while the tree is walked.
+        if tree.insert(process) {
+            rest.extend(children_of(process));
+        }
     }
+    tree
 }
 
 /// MemTotal − MemAvailable.
@@ -106,12 +94,14 @@ fn system_bytes(root: &HostRoot) -> Option<u64> {
 
 /// Σ proportional set size of a process and everything it started.
 fn tree_bytes(process: u32) -> Option<u64> {
-    let own = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    let children: u64 = children_of(process)
-        .into_iter()
-        .filter_map(tree_bytes)
-        .sum();
-    Some(kib_of(&own, "Pss:")? * 1024 + children)
+    let own = set_bytes(process)?;
+    let children = tree(process).into_iter().filter(|child| *child != process);
+    Some(own + children.filter_map(set_bytes).sum::<u64>())
+}
+
+fn set_bytes(process: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    Some(kib_of(&rollup, "Pss:")? * 1024)
 }
 
 fn children_of(process: u32) -> Vec<u32> {
@@ -135,19 +125,18 @@ fn kib_of(text: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// Time between two looks.
-const PERIOD: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+
+    fn traces(engine: u32) -> Vec<MemoryTrace> {
+        let baseline = Baseline::take(&HostRoot::system());
+        baseline.traces(&[(Stamp(1), baseline.look(Some(engine)))])
+    }
 
     #[test]
-    fn our_own_process_has_memory_and_a_short_watch_still_sees_it() {
-        let baseline = Baseline::take(&HostRoot::system());
-        let watch = baseline.watch(Some(std::process::id()), Arc::new(SystemClock::start()));
-        let traces = watch.stop();
+    fn our_own_process_has_memory_and_one_look_sees_it() {
+        let traces = traces(std::process::id());
         let scopes: Vec<MemoryScope> = traces.iter().map(|trace| trace.scope).collect();
         assert_eq!(scopes, [MemoryScope::ProcessTree, MemoryScope::System]);
         assert!(traces.iter().all(|trace| trace.samples[0].1 > 1_000_000));
@@ -155,9 +144,20 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_has_no_memory_instead_of_none() {
-        let baseline = Baseline::take(&HostRoot::system());
-        let watch = baseline.watch(Some(u32::MAX), Arc::new(SystemClock::start()));
-        let scopes: Vec<MemoryScope> = watch.stop().iter().map(|trace| trace.scope).collect();
+        let scopes: Vec<MemoryScope> = traces(u32::MAX).iter().map(|trace| trace.scope).collect();
         assert_eq!(scopes, [MemoryScope::System]);
+    }
+
+    #[test]
+    fn a_tree_has_its_root_and_what_that_started() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let tree = tree(std::process::id());
+        assert!(tree.contains(&std::process::id()) && tree.contains(&child.id()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 }

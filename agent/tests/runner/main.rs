@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod conditions;
 mod scripted;
 
 use std::{
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokwatt_agent::{
     backend::BackendError,
     clock::{Clock, SystemClock},
-    device::HostRoot,
+    device::{HostRoot, gauges::Gauges},
     power::{
         Pace, PowerSource, ReadError, Taken,
         sampler::{Cadence, Sampler},
@@ -66,6 +67,7 @@ impl Bench {
             sampler: None,
             power_reasons: [].into(),
             host_root: HostRoot::system(),
+            gauges: Gauges::default(),
             spool: Arc::new(spool),
             grown: Arc::default(),
             quiet: QuietGate::default(),

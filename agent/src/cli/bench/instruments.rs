@@ -7,7 +7,10 @@ use tokwatt_domain::device::DeviceProfile;
 
 use crate::{
     clock::Clock,
-    device::HostRoot,
+    device::{
+        HostRoot,
+        gauges::{Gauges, HostGauges},
+    },
     guard::Guard,
     power::{
         PowerSource,
@@ -22,6 +25,8 @@ use crate::{
 pub(super) struct Instruments {
     /// Reads them all; absent without one.
     pub(super) sampler: Option<Arc<Sampler>>,
+    /// Under which conditions the device works.
+    pub(super) gauges: Gauges,
     /// `power` to why there is none.
     pub(super) reasons: BTreeMap<String, String>,
     /// How the choice came about, for people.
@@ -46,7 +51,7 @@ pub(super) fn start(
         },
     )?;
     let sampler = |sources| Sampler::start(sources, cadence(settings), clock.clone());
-    Instruments::start(selection, sampler)
+    Instruments::start(root, selection, sampler)
 }
 
 /// Those of a made-up machine, read by tasks: its time is tokio's.
@@ -58,7 +63,7 @@ pub(super) fn made_up(
 ) -> anyhow::Result<Instruments> {
     let choices = parse(&settings.power.value)?;
     let selection = simulated.instruments(&choices, settings.power_interval.value);
-    Instruments::start(selection, |sources| {
+    Instruments::start(&simulated.root(), selection, |sources| {
         let cadence = cadence(settings);
         Ok(Sampler::start_tasks(sources, cadence, clock.clone(), tasks))
     })
@@ -66,6 +71,7 @@ pub(super) fn made_up(
 
 impl Instruments {
     fn start(
+        root: &HostRoot,
         selection: Selection,
         sampler: impl FnOnce(Vec<Box<dyn PowerSource>>) -> io::Result<Sampler>,
     ) -> anyhow::Result<Self> {
@@ -77,6 +83,7 @@ impl Instruments {
         let reason = why_none.map(|reason| ("power".to_owned(), reason));
         Ok(Self {
             sampler,
+            gauges: Gauges::of(vec![Box::new(HostGauges::open(root))]),
             reasons: reason.into_iter().collect(),
             why: selection.why,
         })
