@@ -1,4 +1,4 @@
-//! One run after the other: load, idle, warm up, ask, observe, measure, spool.
+//! One run after the other: load, idle, settle, warm up, ask, observe, measure, spool.
 //!
 //! Order: group (a model at one precision) by group, repetition by repetition, concurrency by concurrency, cell by cell in the
 //! suite's order. So the repetitions of a cell are spread over the group's time instead of standing side by side, and a
@@ -34,6 +34,7 @@ mod conditions;
 mod memory;
 mod observe;
 mod quiet;
+mod settle;
 mod watch;
 
 pub use quiet::{Quiet, QuietGate};
@@ -232,7 +233,7 @@ impl Runner {
         Ok(())
     }
 
-    /// One run: warm up, then segments, each safe on disk before the next begins. Nothing if it was stopped before its first
+    /// One run: settle, warm up, then segments, each safe on disk before the next begins. Nothing if it was stopped before its first
     /// question.
     async fn run_cell(
         &self,
@@ -252,6 +253,14 @@ impl Runner {
             stop: &self.stop,
         };
         self.check_room().await?;
+        let settled = tokio::select! {
+            settled = self.settle(tally) => settled,
+            () = self.stop.cancelled() => return Ok(None),
+        };
+        header
+            .reasons
+            .extend(settled.map(|what| ("settle".to_owned(), what)));
+        header.started = self.clock.wall();
         let mut end = self.make_ready(&drive, &mut header.reasons).await;
         if end == RunEnd::Cancelled {
             return Ok(None);

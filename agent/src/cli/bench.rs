@@ -59,7 +59,7 @@ pub(super) struct BenchArgs {
     /// Repetitions of every cell; three or more give an interval
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
-    /// Idle baselines of 10 s instead of 60; everything is marked `quick`, energy is shown and not ranked
+    /// Idle baselines of 10 s instead of 60, at most 5 s of waiting for flat temperatures and power before a run instead of 60; everything is marked `quick`, energy is shown and not ranked
     #[arg(long)]
     quick: bool,
     /// Most pictures of each task

@@ -1,15 +1,18 @@
-//! The conditions of a run: looked at before, during and after its window.
+//! The conditions of a run: looked at before, during and after its window, and waited for before it.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tokwatt_agent::device::gauges::{Gauge, GaugeSource, Gauges};
+use tokwatt_agent::{
+    device::gauges::{Gauge, GaugeSource, Gauges},
+    runner::Progress,
+};
 use tokwatt_domain::{
     metrics::RunReport,
     run::{GaugeKind, GaugeTrace, MemoryScope, RunTrace},
 };
 use tokwatt_proto::Record;
 
-use crate::{Bench, records, scripted::Reply};
+use crate::{Bench, plan, records, scripted::Reply};
 
 /// Shows what a function makes of the number of the look, from 1.
 struct Scripted<F> {
@@ -100,4 +103,64 @@ async fn a_limit_that_cuts_in_keeps_the_run_off_the_boards() {
     bench.runner.gauges = gauges(|look| gauge(GaugeKind::Throttle, "gpu-throttle-alert", look - 1));
     let outcome = bench.ask(2, |_| Reply::Answer).await;
     assert!(flags(&outcome.reports[0]).contains(&"throttled"));
+}
+
+#[tokio::test]
+async fn where_nothing_can_tell_a_run_begins_at_once_and_says_nothing_of_it() {
+    let bench = Bench::new();
+    let outcome = bench.ask(2, |_| Reply::Answer).await;
+    assert!(!outcome.traces[0].header.reasons.contains_key("settle"));
+}
+
+#[tokio::test]
+async fn a_run_waits_until_it_is_steady_and_says_so() {
+    let mut bench = Bench::new();
+    bench.runner.gauges = gauges(|_| gauge(GaugeKind::Temperature, "tj", 45_000));
+    let group = bench.group(|_| Ok(()), |_| Reply::Answer);
+    let mut stages = Vec::new();
+    let mut note = |step: Progress| {
+        if let Progress::Stage(stage) = step {
+            stages.push(stage);
+        }
+    };
+    let outcome = bench.runner.bench(&plan(1), &[group], &mut note).await;
+    let settle = &outcome.traces[0].header.reasons["settle"];
+    assert!(settle.starts_with("flat after "), "{settle}");
+    assert_eq!(&outcome.reports[0].reasons["settle"], settle);
+    assert!(
+        stages.contains(&"waiting until temperature and power are flat, 5 s at most".to_owned()),
+        "{stages:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_get_steady_is_run_all_the_same_and_says_what_moved() {
+    let mut bench = Bench::new();
+    let mut degrees = 45_000;
+    bench.runner.gauges = gauges(move |_| {
+        degrees += 500;
+        gauge(GaugeKind::Temperature, "tj", degrees)
+    });
+    let outcome = bench.ask(1, |_| Reply::Answer).await;
+    let settle = &outcome.traces[0].header.reasons["settle"];
+    assert!(
+        settle.starts_with("not flat after 5 s: tj rose 0."),
+        "{settle}"
+    );
+    assert_eq!(outcome.reports[0].requests.succeeded, 1);
+}
+
+#[tokio::test]
+async fn stopped_while_it_waits_for_steadiness_it_asks_nothing_and_leaves_no_run() {
+    let mut bench = Bench::new();
+    let stop = bench.runner.stop.clone();
+    bench.runner.gauges = gauges(move |look| {
+        if look == 2 {
+            stop.cancel();
+        }
+        gauge(GaugeKind::Temperature, "tj", 45_000)
+    });
+    let outcome = bench.ask(1, |_| Reply::Answer).await;
+    assert!(outcome.is_cancelled && outcome.traces.is_empty());
+    assert_eq!(bench.asked('q'), [""; 0]);
 }

@@ -76,7 +76,7 @@ pub struct RunReport {
     pub totals: BTreeMap<String, f64>,
     /// What makes a figure doubtful.
     pub flags: Vec<Flag>,
-    /// Key to why it is absent.
+    /// Key to why it is absent; `settle` to what came of waiting for steady conditions before the run.
     pub reasons: BTreeMap<String, String>,
 }
 

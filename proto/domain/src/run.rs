@@ -98,7 +98,8 @@ pub struct RunHeader {
     pub load_time: Option<LoadTime>,
     /// Prompt tokens that a picture of this size takes, measured once per model and size.
     pub image_tokens: Option<u32>,
-    /// What could not be measured, and why: metric id or `power` to the reason.
+    /// What could not be measured, and why: metric id or `power` to the reason. `settle`: what came of waiting for steady
+    /// conditions; absent where neither temperature nor power can tell.
     pub reasons: BTreeMap<String, String>,
 }
 
