@@ -22,6 +22,9 @@ use crate::{
     uplink::Address,
 };
 
+/// How hot it is, and what limits it.
+mod conditions;
+
 #[derive(Args)]
 pub(super) struct DoctorArgs {
     /// How to write it
@@ -80,6 +83,7 @@ pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit
     };
     let checks = vec![
         patient.power()?,
+        conditions::conditions(&patient.root),
         patient.governor(),
         patient.clock_sync(),
         data_folder(&settings.data.value),
