@@ -43,6 +43,9 @@ mod clocks;
 /// Driver, CUDA, GPUs on the bus.
 mod gpu;
 
+/// NVIDIA's library: what its GPUs are and how they are doing.
+pub mod nvml;
+
 /// Memory and its kind.
 mod memory;
 

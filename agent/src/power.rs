@@ -50,6 +50,11 @@ pub trait PowerSource: Send {
     /// Who decides when it is read.
     fn pace(&self) -> Pace;
 
+    /// For people: which of several figures is read, and why not a better one. Nothing where there is no choice.
+    fn why(&self) -> Option<String> {
+        None
+    }
+
     /// Appends new samples, stamped when they were taken. It may append some and fail all the same.
     ///
     /// # Errors

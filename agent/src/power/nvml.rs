@@ -1,12 +1,9 @@
-//! NVIDIA's management library: discrete GPUs whole (`gpu_board`), on GB10 and Thor the GPU's rail (`gpu_rail`).
+//! Power by NVIDIA's library: discrete GPUs whole (`gpu_board`), on GB10 and Thor the GPU's rail (`gpu_rail`).
 //!
-//! The library is loaded when the source is opened, so an agent runs without it. Every feature is asked for once: a device that
-//! answers "not supported" is recorded with that reason. The out-parameters of a refused call hold zeros, hence nothing is
-//! ever taken from one.
+//! The best of what a GPU tells is read: its energy counter, else power now, else power as a mean over the last second.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use nvml_wrapper::{Device, Nvml, error::NvmlError};
 use tokwatt_domain::{
     device::DeviceKind,
     power::{PowerSample, Provenance, Rail, Reading, Scope, Sensor},
@@ -14,51 +11,46 @@ use tokwatt_domain::{
 };
 
 use super::{Absent, Pace, PowerSource, ReadError, Taken};
-use crate::{clock::Clock, device::HostRoot};
+use crate::{
+    clock::Clock,
+    device::{
+        HostRoot,
+        nvml::{Feature, Figure, Gpu, Library, Refusal},
+    },
+};
 
 /// All GPUs that tell their power, as one sensor with a rail for each.
 pub struct NvmlSource {
-    nvml: Nvml,
-    gpus: Vec<u32>,
+    library: Library,
     feature: Feature,
     sensors: [Sensor; 1],
-}
-
-/// Which of its figures is read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Feature {
-    /// Energy since the driver was loaded: nothing between two readings is missed.
-    Energy,
-    /// Power as NVML reports it: from Ampere on the mean of the last second.
-    Power,
+    /// When the driver took the figures that were read last, where it says so.
+    taken: Vec<i64>,
 }
 
 impl NvmlSource {
-    /// Loads the library and asks every GPU for energy, then for power.
+    /// Loads the library and chooses what to read.
     ///
     /// # Errors
     /// The library is not there, or no GPU tells: with every GPU's reason.
     pub fn open(root: &HostRoot, kind: DeviceKind) -> Result<Self, Absent> {
-        let nvml = load(&libraries(root))?;
-        let count = nvml
-            .device_count()
-            .map_err(|error| Absent(format!("cannot count GPUs: {error}")))?;
-        let (feature, gpus, refusals) = choose(&nvml, count);
-        if gpus.is_empty() {
-            return Err(Absent(match count {
-                0 => "the library is there and finds no GPU".to_owned(),
-                _ => refusals,
-            }));
+        let library = Library::open(root).map_err(|error| Absent(error.to_string()))?;
+        if library.gpus.is_empty() {
+            return Err(Absent("the library is there and finds no GPU".to_owned()));
         }
-        if gpus.len() < usize::try_from(count).unwrap_or(usize::MAX) {
-            tracing::warn!(refusals, "GPUs left out of the power reading");
-        }
+        let feature = choose(&library.gpus).ok_or_else(|| Absent(all_refusals(&library.gpus)))?;
         Ok(Self {
-            sensors: [sensor(&nvml, kind, &gpus, feature)],
-            nvml,
-            gpus,
+            sensors: [sensor(&library.gpus, kind, feature)],
+            library,
             feature,
+            taken: Vec::new(),
         })
+    }
+
+    fn figures(&self) -> Result<Vec<Figure>, Refusal> {
+        telling(&self.library.gpus, self.feature)
+            .map(|gpu| self.library.read(gpu, self.feature))
+            .collect()
     }
 }
 
@@ -71,124 +63,93 @@ impl PowerSource for NvmlSource {
         Pace::Sampler
     }
 
+    fn why(&self) -> Option<String> {
+        Some(why(&self.library.gpus, self.feature))
+    }
+
+    /// A figure that the driver has not renewed since it was read last is no sample.
     fn read(&mut self, clock: &dyn Clock, into: &mut Vec<Taken>) -> Result<(), ReadError> {
         let at = clock.now();
-        let read = |&gpu| self.feature.read(&self.nvml.device_by_index(gpu)?);
-        let values = self.gpus.iter().map(read).collect::<Result<_, _>>();
-        let values = values.map_err(|error| classify(&error))?;
+        let figures = self.figures().map_err(classify)?;
+        let taken: Vec<i64> = figures.iter().filter_map(|figure| figure.taken).collect();
+        if !taken.is_empty() && taken == self.taken {
+            return Ok(());
+        }
+        self.taken = taken;
+        let values = figures.iter().map(|figure| figure.value).collect();
         let sample = PowerSample { at, values };
         into.push(Taken { sensor: 0, sample });
         Ok(())
     }
 }
 
-impl Feature {
-    /// In µW or µJ.
-    fn read(self, gpu: &Device<'_>) -> Result<i64, NvmlError> {
-        let thousandths = match self {
-            Self::Energy => gpu.total_energy_consumption()?,
-            Self::Power => u64::from(gpu.power_usage()?),
-        };
-        Ok(i64::try_from(thousandths.saturating_mul(1000)).unwrap_or(i64::MAX))
-    }
-
-    fn reading(self) -> Reading {
-        match self {
-            Self::Energy => Reading::Counter {
-                resolution: Joules(0.001),
-            },
-            Self::Power => Reading::Power,
-        }
-    }
-
-    fn averaging(self) -> Duration {
-        match self {
-            Self::Energy => Duration::ZERO,
-            Self::Power => POWER_AVERAGING,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Energy => "energy",
-            Self::Power => "power",
-        }
-    }
+/// The figure that most GPUs tell, the best if several are told by as many.
+fn choose(gpus: &[Gpu]) -> Option<Feature> {
+    let n_telling = |feature: &Feature| telling(gpus, *feature).count();
+    let best = CANDIDATES.into_iter().rev().max_by_key(n_telling)?;
+    (n_telling(&best) > 0).then_some(best)
 }
 
-/// The machine's libraries by name, for the loader to find; of a recorded host those that lie in its tree.
-fn libraries(root: &HostRoot) -> Vec<PathBuf> {
-    if root.is_system() {
-        return LIBRARIES.map(PathBuf::from).to_vec();
-    }
-    let places = LIBRARIES.iter().filter(|place| place.starts_with('/'));
-    let places = places.map(|place| root.join(place));
-    places.filter(|place| place.is_file()).collect()
+fn telling(gpus: &[Gpu], feature: Feature) -> impl Iterator<Item = &Gpu> {
+    gpus.iter().filter(move |gpu| gpu.tells(feature))
 }
 
-fn load(libraries: &[PathBuf]) -> Result<Nvml, Absent> {
-    if libraries.is_empty() {
-        return Err(Absent(
-            "the host root is a recording, which has no library to ask".to_owned(),
-        ));
-    }
-    let mut failures = Vec::new();
-    for path in libraries {
-        match Nvml::builder().lib_path(path.as_os_str()).init() {
-            Ok(nvml) => return Ok(nvml),
-            Err(error) => failures.push(error),
-        }
-    }
-    // The first is the ordinary place; that the others are missing too says nothing more.
-    let said = failures
+/// `nvml: energy counter of gpu0 NVIDIA GB10 (POWER_INSTANT there too)`
+fn why(gpus: &[Gpu], feature: Feature) -> String {
+    let read: Vec<&Gpu> = telling(gpus, feature).collect();
+    let labels: Vec<String> = read.iter().map(|gpu| gpu.label()).collect();
+    let mean = match averaging(feature) {
+        Duration::ZERO => "",
+        _ => ", a mean over the last second",
+    };
+    let mut remarks: Vec<String> = CANDIDATES
         .into_iter()
-        .find(|error| !matches!(error, NvmlError::LibloadingError(_)));
-    Err(Absent(match said {
-        Some(error) => format!("NVML does not start: {error}"),
-        None => format!("no NVIDIA driver library (`{}`)", libraries[0].display()),
-    }))
-}
-
-/// The figure that most GPUs tell, energy if it is the same for both; the others' reasons.
-fn choose(nvml: &Nvml, count: u32) -> (Feature, Vec<u32>, String) {
-    let mut refusals = Vec::new();
-    let mut ask = |feature| (feature, willing(nvml, count, feature, &mut refusals));
-    let (energy, power) = (ask(Feature::Energy), ask(Feature::Power));
-    let (feature, gpus) = if power.1.len() > energy.1.len() {
-        power
-    } else {
-        energy
-    };
-    (feature, gpus, refusals.join("; "))
-}
-
-/// GPUs that answer, the others' reasons.
-fn willing(nvml: &Nvml, count: u32, feature: Feature, reasons: &mut Vec<String>) -> Vec<u32> {
-    let answers = |gpu: &u32| {
-        let answer = nvml
-            .device_by_index(*gpu)
-            .and_then(|gpu| feature.read(&gpu));
-        let feature = feature.as_str();
-        answer
-            .map_err(|error| reasons.push(format!("GPU {gpu} {feature}: {error}")))
-            .is_ok()
-    };
-    (0..count).filter(answers).collect()
-}
-
-fn sensor(nvml: &Nvml, kind: DeviceKind, gpus: &[u32], feature: Feature) -> Sensor {
-    let name = |gpu: u32| nvml.device_by_index(gpu).and_then(|gpu| gpu.name());
-    let names: Vec<String> = gpus
-        .iter()
-        .map(|&gpu| format!("gpu{gpu} {}", name(gpu).unwrap_or_default()))
+        .take_while(|better| *better != feature)
+        .filter_map(|better| refusal(read.first()?, better))
         .collect();
+    let is_instant_too =
+        feature == Feature::Energy && read.iter().all(|gpu| gpu.tells(Feature::PowerInstant));
+    if is_instant_too {
+        remarks.push(format!("{} there too", Feature::PowerInstant));
+    }
+    let left_out = gpus.iter().filter(|gpu| !gpu.tells(feature));
+    remarks.extend(left_out.map(|gpu| format!("without {}", gpu.label())));
+    let remarks = match remarks.join("; ") {
+        none if none.is_empty() => none,
+        some => format!(" ({some})"),
+    };
+    format!("nvml: {feature} of {}{mean}{remarks}", labels.join(", "))
+}
+
+/// `energy counter: not supported`
+fn refusal(gpu: &Gpu, feature: Feature) -> Option<String> {
+    let refusal = gpu.first(feature).err()?;
+    Some(format!("{feature}: {refusal}"))
+}
+
+fn all_refusals(gpus: &[Gpu]) -> String {
+    let of_one = |gpu: &Gpu| {
+        let refusals = CANDIDATES
+            .into_iter()
+            .filter_map(|feature| refusal(gpu, feature));
+        format!(
+            "{}: {}",
+            gpu.label(),
+            refusals.collect::<Vec<_>>().join(", ")
+        )
+    };
+    gpus.iter().map(of_one).collect::<Vec<_>>().join("; ")
+}
+
+fn sensor(gpus: &[Gpu], kind: DeviceKind, feature: Feature) -> Sensor {
+    let names: Vec<String> = telling(gpus, feature).map(Gpu::label).collect();
     Sensor {
         source: "nvml".to_owned(),
         scope: scope(kind, &names),
         rails: names.into_iter().map(rail).collect(),
-        reading: feature.reading(),
+        reading: reading(feature),
         refresh: None,
-        averaging: feature.averaging(),
+        averaging: averaging(feature),
         provenance: Provenance::Measured,
     }
 }
@@ -210,29 +171,40 @@ fn scope(kind: DeviceKind, names: &[String]) -> Scope {
     }
 }
 
-fn classify(error: &NvmlError) -> ReadError {
-    let message = format!("NVML: {error}");
-    match error {
-        NvmlError::GpuLost | NvmlError::Uninitialized | NvmlError::DriverNotLoaded => {
-            ReadError::Fatal(message)
-        }
-        _ => ReadError::Transient(message),
+fn reading(feature: Feature) -> Reading {
+    match feature {
+        Feature::Energy => Reading::Counter {
+            resolution: Joules(0.001),
+        },
+        _ => Reading::Power,
     }
 }
 
-/// Where the library may be: the loader's choice, then Jetson's places, then WSL's.
-const LIBRARIES: [&str; 5] = [
-    "libnvidia-ml.so.1",
-    "/usr/lib/aarch64-linux-gnu/nvidia/libnvidia-ml.so.1",
-    "/usr/lib/aarch64-linux-gnu/libnvidia-ml.so.1",
-    "/usr/lib/aarch64-linux-gnu/tegra/libnvidia-ml.so.1",
-    "/usr/lib/wsl/lib/libnvidia-ml.so.1",
+/// nvml.h: from Ampere on power usage is a mean over one second. Older GPUs may be faster; the larger is the honest one.
+fn averaging(feature: Feature) -> Duration {
+    match feature {
+        Feature::PowerUsage | Feature::PowerAverage => Duration::from_secs(1),
+        _ => Duration::ZERO,
+    }
+}
+
+fn classify(refusal: Refusal) -> ReadError {
+    let message = format!("NVML: {refusal}");
+    match refusal {
+        Refusal::Lost(_) => ReadError::Fatal(message),
+        Refusal::Absent(_) | Refusal::Failed(_) => ReadError::Transient(message),
+    }
+}
+
+/// Best first. The two means are one figure; the call is older than the field and answers on more devices.
+const CANDIDATES: [Feature; 4] = [
+    Feature::Energy,
+    Feature::PowerInstant,
+    Feature::PowerUsage,
+    Feature::PowerAverage,
 ];
 
 const PARTS_OF_CHIPS: [&str; 3] = ["GB10", "Thor", "nvgpu"];
-
-/// nvml.h: from Ampere on a mean over one second. Older GPUs may be faster; the larger is the honest one.
-const POWER_AVERAGING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -260,14 +232,5 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let absent = NvmlSource::open(&HostRoot::at(folder.path()), DeviceKind::Gb10);
         assert!(absent.err().unwrap().to_string().contains("recording"));
-    }
-
-    #[test]
-    fn a_gpu_that_falls_off_the_bus_is_lost_and_a_timeout_is_not() {
-        assert!(matches!(classify(&NvmlError::GpuLost), ReadError::Fatal(_)));
-        assert!(matches!(
-            classify(&NvmlError::Unknown),
-            ReadError::Transient(_)
-        ));
     }
 }

@@ -112,7 +112,9 @@ pub fn select(choices: &[Choice], around: &Surroundings<'_>) -> Result<Selection
             Choice::None => selection.refuse(),
             Choice::Auto => selection.choose(around),
             Choice::Instrument(instrument) => {
-                selection.try_one(*instrument, around);
+                if selection.try_one(*instrument, around) {
+                    selection.explain(1);
+                }
             }
             Choice::Meter(settings) => selection.follow(settings, around.clock),
             Choice::Replay(path) => {
@@ -167,10 +169,17 @@ impl Selection {
             return;
         }
         let refused = candidates.iter().filter_map(|one| self.refusal(*one));
-        let opened = opened.join(", ");
+        let (n_opened, opened) = (opened.len(), opened.join(", "));
         let chosen = format!("auto: {opened} on this {kind} device (of {tried})");
         let why: Vec<String> = iter::once(chosen).chain(refused).collect();
         self.why.extend(why);
+        self.explain(n_opened);
+    }
+
+    /// What the last `n` sources say of themselves.
+    fn explain(&mut self, n: usize) {
+        let last = self.sources.iter().rev().take(n).rev();
+        self.why.extend(last.filter_map(|source| source.why()));
     }
 
     fn follow(&mut self, settings: &meter::Settings, clock: &dyn Clock) {

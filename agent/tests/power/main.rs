@@ -32,7 +32,10 @@ mod gauges;
 /// Trees that went wrong.
 mod hostile;
 
-/// NVIDIA's library, played by one of ours.
+/// Hosts whose NVIDIA library is one of ours.
+mod nvml_host;
+
+/// Power by NVIDIA's library.
 mod nvml;
 
 /// External meters.
