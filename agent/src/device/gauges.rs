@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokwatt_domain::run::GaugeKind;
@@ -27,11 +27,25 @@ pub struct Gauge {
     pub value: i64,
 }
 
+/// Memory of GPUs that is in use, in bytes over all of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GpuMemory {
+    /// By our processes: before they ran it was 0.
+    OurProcesses(u64),
+    /// By everybody, where ours cannot be told: means something beside what was in use before.
+    Everybody(u64),
+}
+
 /// Something that shows conditions. Blocking on purpose: a look is taken where waiting harms nobody.
 pub trait GaugeSource: Send {
     /// All its gauges, read in one pass; those that cannot be read now are left out. `ours` are the processes of the agent and the
     /// engine, absent where it is not known which those are.
     fn look(&mut self, ours: Option<&BTreeSet<u32>>) -> Vec<Gauge>;
+
+    /// Memory of its own that a GPU has in use; nothing where none is seen.
+    fn gpu_memory(&mut self, _ours: Option<&BTreeSet<u32>>) -> Option<GpuMemory> {
+        None
+    }
 }
 
 /// All sources of a device, held open; a clone is the same ones.
@@ -69,8 +83,7 @@ impl Gauges {
 
     /// Looks at all of them, one source after the other; of two gauges with one name the later gets a number. Blocks its thread.
     pub fn look(&self, ours: Option<&BTreeSet<u32>>) -> Vec<Gauge> {
-        // A source that panicked once is asked again: it holds nothing that a look could leave half done.
-        let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources();
         let mut taken = BTreeSet::new();
         let mut gauges = Vec::new();
         for (number, source) in (1..).zip(sources.iter_mut()) {
@@ -82,6 +95,19 @@ impl Gauges {
             }
         }
         gauges
+    }
+
+    /// Memory of GPUs by the first source that sees any. Blocks its thread.
+    pub fn gpu_memory(&self, ours: Option<&BTreeSet<u32>>) -> Option<GpuMemory> {
+        let mut sources = self.sources();
+        sources
+            .iter_mut()
+            .find_map(|source| source.gpu_memory(ours))
+    }
+
+    /// A source that panicked once is asked again: it holds nothing that a look could leave half done.
+    fn sources(&self) -> MutexGuard<'_, Vec<Box<dyn GaugeSource>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

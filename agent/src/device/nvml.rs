@@ -7,19 +7,27 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use nvml_wrapper::{
-    Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor, error::NvmlError,
+    Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor,
+    enums::device::UsedGpuMemory, error::NvmlError, struct_wrappers::device::ProcessInfo,
 };
 
 use super::HostRoot;
 
-pub use self::feature::{Answer, Feature, Figure, LIMITS, Refusal};
+pub use self::{
+    feature::{Answer, Feature, Figure, LIMITS, Refusal},
+    gauges::{GpuGauges, NvmlGauges},
+};
 
 /// One question each.
 mod feature;
 
+/// How the GPUs are doing now.
+mod gauges;
+
 /// The library, started, and what each of its GPUs tells.
 pub struct Library {
     nvml: Nvml,
+    root: HostRoot,
     /// Of driver and library.
     pub versions: Versions,
     /// In the library's order.
@@ -66,6 +74,14 @@ pub enum NoLibrary {
     DoesNotStart(NvmlError),
 }
 
+/// A process that computes on a GPU.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Process {
+    number: u32,
+    /// Nothing where the driver does not tell.
+    memory_bytes: Option<u64>,
+}
+
 impl Library {
     /// Loads and starts the library and asks every GPU everything once.
     ///
@@ -78,6 +94,7 @@ impl Library {
             versions: Versions::ask(&nvml),
             gpus: (0..count).map(|index| Gpu::ask(&nvml, index)).collect(),
             nvml,
+            root: root.clone(),
         })
     }
 
@@ -88,6 +105,13 @@ impl Library {
     pub fn read(&self, gpu: &Gpu, feature: Feature) -> Answer<Figure> {
         gpu.first(feature)?;
         feature.ask(&self.device(gpu)?)
+    }
+
+    /// Processes that compute on it.
+    fn processes(&self, gpu: &Gpu) -> Answer<Vec<Process>> {
+        gpu.first(Feature::ComputeProcesses)?;
+        let processes = self.device(gpu)?.running_compute_processes()?;
+        Ok(processes.into_iter().map(Process::from).collect())
     }
 
     fn device(&self, gpu: &Gpu) -> Answer<Device<'_>> {
@@ -151,6 +175,19 @@ impl Gpu {
     pub fn label(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
         format!("gpu{} {name}", self.index).trim_end().to_owned()
+    }
+}
+
+impl From<ProcessInfo> for Process {
+    /// A driver that does not tell a process's memory says so, or says 0: nobody computes without any.
+    fn from(process: ProcessInfo) -> Self {
+        Self {
+            number: process.pid,
+            memory_bytes: match process.used_gpu_memory {
+                UsedGpuMemory::Unavailable | UsedGpuMemory::Used(0) => None,
+                UsedGpuMemory::Used(bytes) => Some(bytes),
+            },
+        }
     }
 }
 

@@ -38,5 +38,8 @@ mod nvml_host;
 /// Power by NVIDIA's library.
 mod nvml;
 
+/// What else NVIDIA's library tells.
+mod nvml_gauges;
+
 /// External meters.
 mod meter;
