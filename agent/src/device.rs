@@ -1,7 +1,7 @@
 //! What this device is: facts, and for everything that was looked for and not found the reason.
 //!
-//! Only files are read, below a [`HostRoot`], so that a recorded tree is a device. Serial numbers go into the device's id
-//! as a keyed hash and nowhere else.
+//! Files are read, below a [`HostRoot`], so that a recorded tree is a device, and NVIDIA's library is asked where the root has
+//! one. Serial numbers go into the device's id as a keyed hash and nowhere else.
 
 use std::{collections::BTreeMap, fmt, io, path::Path};
 
@@ -68,7 +68,7 @@ pub fn probe(root: &HostRoot, data: &Path) -> DeviceProfile {
     findings.host(root);
     findings.board(root);
     findings.release(root);
-    findings.gpu(root);
+    findings.gpu(kind, root);
     findings.processor(root);
     findings.memory(kind, root);
     findings.conditions(root);
@@ -139,10 +139,18 @@ impl Findings {
         self.learn("dgx_release", dgx::release(root));
     }
 
-    fn gpu(&mut self, root: &HostRoot) {
-        self.learn("gpu_driver", gpu::driver(root));
+    fn gpu(&mut self, kind: DeviceKind, root: &HostRoot) {
+        let library = nvml::facts::Facts::look(root);
+        let driver = gpu::driver(root).or_else(|reason| {
+            let driver = library.driver();
+            driver.map_err(|refusal| format!("{reason}; NVML: {refusal}"))
+        });
+        self.learn("gpu_driver", driver);
         self.learn("gpu_pci", gpu::on_the_bus(root));
         self.learn("cuda_version", gpu::cuda(root));
+        for (name, fact) in library.named(kind) {
+            self.learn(name, fact);
+        }
     }
 
     fn memory(&mut self, kind: DeviceKind, root: &HostRoot) {

@@ -38,8 +38,8 @@ pub(super) fn probe(general: General, args: &ProbeArgs) -> anyhow::Result<Exit> 
 }
 
 fn write_table(out: &mut impl Write, profile: &DeviceProfile) -> anyhow::Result<()> {
-    writeln!(out, "{:<22} {}", "device", profile.id)?;
-    writeln!(out, "{:<22} {}", "kind", profile.kind)?;
+    writeln!(out, "{:<24} {}", "device", profile.id)?;
+    writeln!(out, "{:<24} {}", "kind", profile.kind)?;
     let mut rest = profile.facts.clone();
     for (title, names) in GROUPS {
         let named = names.iter().filter_map(|name| rest.remove_entry(*name));
@@ -58,7 +58,7 @@ fn write_group(
         writeln!(out, "\n{title}")?;
     }
     for (name, value) in lines {
-        writeln!(out, "  {name:<20} {value}")?;
+        writeln!(out, "  {name:<22} {value}")?;
     }
     Ok(())
 }
@@ -97,6 +97,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "l4t_release",
             "dgx_release",
             "gpu_driver",
+            "nvml_version",
+            "cuda_driver_version",
             "cuda_version",
             "container",
             "is_root",
@@ -113,7 +115,18 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "cpu_features",
         ],
     ),
-    ("gpu", &["gpu_pci", "gpu_clock_max_hz", "gpu_governor"]),
+    (
+        "gpu",
+        &[
+            "gpu_name",
+            "gpu_pci",
+            "gpu_compute_capability",
+            "gpu_memory_total_bytes",
+            "mig_mode",
+            "gpu_clock_max_hz",
+            "gpu_governor",
+        ],
+    ),
     (
         "memory and storage",
         &[

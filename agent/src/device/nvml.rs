@@ -24,6 +24,9 @@ mod feature;
 /// How the GPUs are doing now.
 mod gauges;
 
+/// What does not change.
+pub(super) mod facts;
+
 /// The library, started, and what each of its GPUs tells.
 pub struct Library {
     nvml: Nvml,

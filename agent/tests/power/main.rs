@@ -38,8 +38,11 @@ mod nvml_host;
 /// Power by NVIDIA's library.
 mod nvml;
 
-/// What else NVIDIA's library tells.
+/// How NVIDIA's library says that GPUs are doing.
 mod nvml_gauges;
+
+/// What a probe learns from NVIDIA's library.
+mod nvml_facts;
 
 /// External meters.
 mod meter;
