@@ -25,6 +25,9 @@ use crate::{
 /// How hot it is, and what limits it.
 mod conditions;
 
+/// NVIDIA's library.
+mod nvml;
+
 #[derive(Args)]
 pub(super) struct DoctorArgs {
     /// How to write it
@@ -81,8 +84,9 @@ pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit
         simulated: simulated.as_ref(),
         clock: Arc::new(SystemClock::start()),
     };
-    let checks = vec![
-        patient.power()?,
+    let mut checks = vec![patient.power()?];
+    checks.extend(nvml::checks(&patient.device, &patient.root));
+    checks.extend([
         conditions::conditions(&patient.root),
         patient.governor(),
         patient.clock_sync(),
@@ -90,7 +94,7 @@ pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit
         patient.cpu_features(),
         patient.engine()?,
         patient.collector()?,
-    ];
+    ]);
     let mut out = std::io::stdout().lock();
     if args.format == Format::Json {
         serde_json::to_writer_pretty(&mut out, &checks)?;
