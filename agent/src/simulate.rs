@@ -5,7 +5,6 @@
 //! wherever it is seen, and stands beside the truth, which no real machine tells.
 
 use std::{
-    convert::Infallible,
     fmt, io,
     str::FromStr,
     sync::{Arc, Mutex},
@@ -24,7 +23,7 @@ use tokwatt_domain::{
 use self::{host::Host, machine::Machine, world::World};
 use crate::{
     clock::Clock,
-    device::{self, HostRoot},
+    device::{self, HostRoot, gauges::Gauges},
     power::select::{Choice, Selection},
 };
 
@@ -41,6 +40,9 @@ mod host;
 
 /// Its instruments.
 mod instruments;
+
+/// Its gauges.
+mod gauges;
 
 /// Its engine.
 mod engine;
@@ -126,14 +128,9 @@ impl Simulated {
         Engine::new(self.0.clone(), clock, model)
     }
 
-    /// Keeps the files up to date for who reads them without asking, until dropped.
-    pub async fn live(&self, clock: &dyn Clock) -> Infallible {
-        loop {
-            if let Err(error) = self.0.show(clock.now()) {
-                tracing::warn!(%error, "the simulation's files stand still");
-            }
-            tokio::time::sleep(FILES_PERIOD).await;
-        }
+    /// What its gauges show.
+    pub fn gauges(&self, clock: Arc<dyn Clock>) -> Gauges {
+        Gauges::of(vec![Box::new(gauges::Shown::new(self.0.clone(), clock))])
     }
 
     /// What was truly drawn in a scope over a window of the past; `None` where it has no such scope.
@@ -198,9 +195,6 @@ impl fmt::Display for Spec {
         write!(f, "{} from seed {}", self.machine.name, self.seed)
     }
 }
-
-/// Twice as often as anybody looks.
-const FILES_PERIOD: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

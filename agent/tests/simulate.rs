@@ -60,6 +60,7 @@ impl Bench {
                 device: simulated.profile(),
                 clock: clock.clone(),
                 sampler: Some(Arc::new(sampler)),
+                gauges: simulated.gauges(clock.clone()),
                 power_reasons: [].into(),
                 host_root: simulated.root(),
                 spool: spool.clone(),
@@ -76,11 +77,7 @@ impl Bench {
             };
             let (plan, groups) = (plan(n_items), [group]);
             let mut in_silence = |_| {};
-            let bench = runner.bench(&plan, &groups, &mut in_silence);
-            tokio::select! {
-                outcome = bench => outcome,
-                never = simulated.live(&*clock) => match never {},
-            }
+            runner.bench(&plan, &groups, &mut in_silence).await
         });
         assert!(outcome.error.is_none(), "{:?}", outcome.error);
         Self {
@@ -275,6 +272,25 @@ fn a_seed_repeats_every_figure_and_every_instrument_sees_the_same_machine() {
     let scopes = |energies: &[(Scope, u64)]| energies.iter().map(|(scope, _)| *scope).collect();
     let (by_files, by_tool): (Vec<Scope>, Vec<Scope>) = (scopes(&first), scopes(&by_tool));
     assert_eq!(by_files, by_tool);
+}
+
+#[test]
+fn heat_slows_a_machine_down_and_the_run_says_so() {
+    let (_folder, spool) = spool();
+    let flags = |machine: &str| {
+        let bench = Bench::run(&spool, machine, "auto", ITEMS);
+        let flags = bench.report.flags.iter().map(|flag| flag.id.clone());
+        flags.collect::<Vec<String>>()
+    };
+    for machine in ["orin", "thor", "gb10"] {
+        let cool = flags(machine);
+        assert!(
+            !cool.contains(&"throttled".to_owned()),
+            "{machine} {cool:?}"
+        );
+        let hot = flags(&format!("{machine}?ambient=85"));
+        assert!(hot.contains(&"throttled".to_owned()), "{machine} {hot:?}");
+    }
 }
 
 /// The power of what nobody waits for any more must not be drawn for ever.

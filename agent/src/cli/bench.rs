@@ -276,13 +276,10 @@ impl Here<'_> {
                 groups: groups::simulated(self.args, simulated, &clock)?,
                 device: device.clone(),
                 host_root: simulated.root(),
-                clock: clock.clone(),
+                clock,
             };
-            let outcome = self.run(bench, QuietGate::default(), Arc::default(), stop.clone());
-            let outcome = tokio::select! {
-                outcome = outcome => outcome,
-                never = simulated.live(&*clock) => match never {},
-            };
+            let (quiet, grown) = (QuietGate::default(), Arc::default());
+            let outcome = self.run(bench, quiet, grown, stop.clone()).await;
             anyhow::Ok((outcome, stop.is_cancelled()))
         })?;
         let delivered = match self.address.clone().filter(|_| !is_stopped) {

@@ -15,7 +15,7 @@ use tokwatt_domain::{
 };
 
 use super::{
-    machine::{Machine, Rail, Sensor},
+    machine::{Machine, Rail, Sensor, THROTTLED_SPEED},
     world::World,
 };
 
@@ -77,7 +77,7 @@ impl Host {
         self.temperature
             .show(rounded(world.temperature(at) * 1e3))?;
         if let Some(register) = &self.gpu_clock {
-            register.show(rounded(gpu_clock(self.machine, world, at)))?;
+            register.show(gpu_clock(self.machine, world, at))?;
         }
         if let Some(register) = &self.throttle {
             register.show(i64::from(world.is_throttled(at)))?;
@@ -122,13 +122,14 @@ pub(super) fn reading(world: &World, place: usize, rail: &Rail, at: Stamp) -> i6
     }
 }
 
-fn gpu_clock(machine: &Machine, world: &World, at: Stamp) -> f64 {
+/// The GPU's clock in Hz.
+pub(super) fn gpu_clock(machine: &Machine, world: &World, at: Stamp) -> i64 {
     let [idle, full] = machine.gpu_clock.map(|clock| clock as f64);
-    match (world.is_busy(at), world.is_throttled(at)) {
+    rounded(match (world.is_busy(at), world.is_throttled(at)) {
         (false, _) => idle,
         (true, false) => full,
-        (true, true) => full * super::machine::THROTTLED_SPEED,
-    }
+        (true, true) => full * THROTTLED_SPEED,
+    })
 }
 
 #[expect(

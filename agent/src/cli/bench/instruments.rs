@@ -51,7 +51,8 @@ pub(super) fn start(
         },
     )?;
     let sampler = |sources| Sampler::start(sources, cadence(settings), clock.clone());
-    Instruments::start(root, selection, sampler)
+    let gauges = Gauges::of(vec![Box::new(HostGauges::open(root))]);
+    Instruments::start(gauges, selection, sampler)
 }
 
 /// Those of a made-up machine, read by tasks: its time is tokio's.
@@ -63,7 +64,8 @@ pub(super) fn made_up(
 ) -> anyhow::Result<Instruments> {
     let choices = parse(&settings.power.value)?;
     let selection = simulated.instruments(&choices, settings.power_interval.value);
-    Instruments::start(&simulated.root(), selection, |sources| {
+    let gauges = simulated.gauges(clock.clone());
+    Instruments::start(gauges, selection, |sources| {
         let cadence = cadence(settings);
         Ok(Sampler::start_tasks(sources, cadence, clock.clone(), tasks))
     })
@@ -71,7 +73,7 @@ pub(super) fn made_up(
 
 impl Instruments {
     fn start(
-        root: &HostRoot,
+        gauges: Gauges,
         selection: Selection,
         sampler: impl FnOnce(Vec<Box<dyn PowerSource>>) -> io::Result<Sampler>,
     ) -> anyhow::Result<Self> {
@@ -83,7 +85,7 @@ impl Instruments {
         let reason = why_none.map(|reason| ("power".to_owned(), reason));
         Ok(Self {
             sampler,
-            gauges: Gauges::of(vec![Box::new(HostGauges::open(root))]),
+            gauges,
             reasons: reason.into_iter().collect(),
             why: selection.why,
         })
