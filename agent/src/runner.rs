@@ -380,7 +380,7 @@ impl Runner {
             card: group.expected.clone(),
             idle: Vec::new(),
             load_time: None,
-            memory: memory::Baseline::take(&self.host_root),
+            memory: memory::Baseline::take(&self.host_root, None),
             image_tokens: BTreeMap::new(),
         };
         for planned in &plan.cells {

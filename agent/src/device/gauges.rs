@@ -75,6 +75,24 @@ enum Voice {
     Lost,
 }
 
+impl GpuMemory {
+    /// In bytes, if it is that.
+    pub fn of_our_processes(self) -> Option<u64> {
+        match self {
+            Self::OurProcesses(bytes) => Some(bytes),
+            Self::Everybody(_) => None,
+        }
+    }
+
+    /// In bytes, if it is that.
+    pub fn of_everybody(self) -> Option<u64> {
+        match self {
+            Self::Everybody(bytes) => Some(bytes),
+            Self::OurProcesses(_) => None,
+        }
+    }
+}
+
 impl Gauges {
     /// Of these sources.
     pub fn of(sources: Vec<Box<dyn GaugeSource>>) -> Self {

@@ -12,7 +12,7 @@ use tokwatt_domain::{
     workload::Sampling,
 };
 
-use super::{Group, Loaded, Progress, Runner, Tally, memory};
+use super::{Group, Loaded, Progress, Runner, Tally, memory, watch::patiently};
 use crate::{
     backend::{Backend, BackendError, Event, Question},
     workload::plan::{Item, Plan},
@@ -26,7 +26,9 @@ impl Runner {
         group: &Group,
         tally: &mut Tally<'_>,
     ) -> Result<Loaded, BackendError> {
-        let memory = memory::Baseline::take(&self.host_root);
+        let gauges = self.gauges.clone();
+        let gpu = patiently(move || gauges.gpu_memory(None)).await.flatten();
+        let memory = memory::Baseline::take(&self.host_root, gpu);
         let mut idle = self.idle(IdleState::Unloaded, tally).await;
         tally.tell(Progress::Stage(format!(
             "loading {} {}",

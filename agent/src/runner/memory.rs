@@ -1,4 +1,4 @@
-//! Memory in use around and inside a measured window, seen from the process tree and from the system.
+//! Memory in use around and inside a measured window, seen from the process tree, from the system and from the GPU.
 
 use std::{collections::BTreeSet, fs};
 
@@ -7,13 +7,14 @@ use tokwatt_domain::{
     time::Stamp,
 };
 
-use crate::device::HostRoot;
+use crate::device::{HostRoot, gauges::GpuMemory};
 
 /// What was in use before the model was loaded.
 #[derive(Clone, Debug)]
 pub(super) struct Baseline {
     root: HostRoot,
     system_bytes: Option<u64>,
+    gpu: Option<GpuMemory>,
 }
 
 /// What is in use now, each side where it can be seen.
@@ -21,49 +22,62 @@ pub(super) struct Baseline {
 pub(super) struct InUse {
     tree_bytes: Option<u64>,
     system_bytes: Option<u64>,
+    gpu: Option<GpuMemory>,
 }
 
 impl Baseline {
-    /// Looks at the system now; no engine of ours is running.
-    pub(super) fn take(root: &HostRoot) -> Self {
+    /// Looks at the system now; no engine of ours is running. `gpu` is what is in use there, by whomever.
+    pub(super) fn take(root: &HostRoot, gpu: Option<GpuMemory>) -> Self {
         Self {
             root: root.clone(),
             system_bytes: system_bytes(root),
+            gpu,
         }
     }
 
     /// Looks at the engine's processes and at the system. Blocks its thread: proportional set sizes of a large model take
     /// milliseconds to add up.
-    pub(super) fn look(&self, engine: Option<u32>) -> InUse {
+    pub(super) fn look(&self, engine: Option<u32>, gpu: Option<GpuMemory>) -> InUse {
         InUse {
             tree_bytes: engine.and_then(tree_bytes),
             system_bytes: system_bytes(&self.root),
+            gpu,
         }
     }
 
     /// One trace for each side that was seen.
     pub(super) fn traces(&self, looks: &[(Stamp, InUse)]) -> Vec<MemoryTrace> {
-        let seen = |of: fn(&InUse) -> Option<u64>| {
-            let samples = looks.iter().filter_map(|(at, used)| Some((*at, of(used)?)));
-            samples.collect::<Vec<_>>()
-        };
-        let tree = seen(|used| used.tree_bytes);
-        let system = seen(|used| used.system_bytes);
-        [
-            trace(MemoryScope::ProcessTree, Some(0), tree),
-            trace(MemoryScope::System, self.system_bytes, system),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let tree = trace(MemoryScope::ProcessTree, Some(0), looks, |used| {
+            used.tree_bytes
+        });
+        let system = trace(MemoryScope::System, self.system_bytes, looks, |used| {
+            used.system_bytes
+        });
+        [tree, system, self.gpu_trace(looks)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Of our processes if they were seen at all, else of everybody: the two are not one series.
+    fn gpu_trace(&self, looks: &[(Stamp, InUse)]) -> Option<MemoryTrace> {
+        let before = self.gpu.and_then(GpuMemory::of_everybody);
+        let of_ours = |used: &InUse| used.gpu?.of_our_processes();
+        let of_everybody = |used: &InUse| used.gpu?.of_everybody();
+        trace(MemoryScope::Gpu, Some(0), looks, of_ours)
+            .or_else(|| trace(MemoryScope::Gpu, before, looks, of_everybody))
     }
 }
 
+/// A side's trace; nothing if it was never seen, or not before.
 fn trace(
     scope: MemoryScope,
     baseline: Option<u64>,
-    samples: Vec<(Stamp, u64)>,
+    looks: &[(Stamp, InUse)],
+    of: impl Fn(&InUse) -> Option<u64>,
 ) -> Option<MemoryTrace> {
+    let seen = looks.iter().filter_map(|(at, used)| Some((*at, of(used)?)));
+    let samples: Vec<(Stamp, u64)> = seen.collect();
     let baseline_bytes = baseline.filter(|_| !samples.is_empty())?;
     Some(MemoryTrace {
         scope,
@@ -130,8 +144,53 @@ mod tests {
     use super::*;
 
     fn traces(engine: u32) -> Vec<MemoryTrace> {
-        let baseline = Baseline::take(&HostRoot::system());
-        baseline.traces(&[(Stamp(1), baseline.look(Some(engine)))])
+        let baseline = Baseline::take(&HostRoot::system(), None);
+        baseline.traces(&[(Stamp(1), baseline.look(Some(engine), None))])
+    }
+
+    /// What becomes of memory of the GPU, before the load and at two looks: baseline and samples.
+    #[track_caller]
+    fn check_gpu(
+        before: Option<GpuMemory>,
+        looks: [Option<GpuMemory>; 2],
+        want: Option<(u64, &[u64])>,
+    ) {
+        let baseline = Baseline::take(&HostRoot::system(), before);
+        let looks = looks.map(|gpu| (Stamp(1), baseline.look(None, gpu)));
+        let traces = baseline.traces(&looks);
+        let gpu = traces.iter().find(|trace| trace.scope == MemoryScope::Gpu);
+        let got = gpu.map(|trace| {
+            let samples: Vec<u64> = trace.samples.iter().map(|sample| sample.1).collect();
+            (trace.baseline_bytes, samples)
+        });
+        assert_eq!(
+            got,
+            want.map(|(baseline, samples)| (baseline, samples.to_vec()))
+        );
+    }
+
+    #[test]
+    fn our_memory_on_a_gpu_begins_at_nothing_and_everybodys_at_what_was_there() {
+        let (ours, all) = (GpuMemory::OurProcesses, GpuMemory::Everybody);
+        check_gpu(
+            Some(all(5)),
+            [Some(ours(8)), Some(ours(9))],
+            Some((0, &[8, 9])),
+        );
+        check_gpu(
+            Some(all(5)),
+            [Some(all(8)), Some(all(9))],
+            Some((5, &[8, 9])),
+        );
+        check_gpu(None, [Some(ours(8)), None], Some((0, &[8])));
+        check_gpu(None, [None, None], None);
+    }
+
+    #[test]
+    fn our_memory_and_everybodys_are_never_one_series() {
+        let (ours, all) = (GpuMemory::OurProcesses(8), GpuMemory::Everybody(70));
+        check_gpu(Some(all), [Some(all), Some(ours)], Some((0, &[8])));
+        check_gpu(None, [Some(all), None], None);
     }
 
     #[test]

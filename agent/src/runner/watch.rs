@@ -90,7 +90,9 @@ impl Watch {
         gauges.push(wall);
         Look {
             at,
-            memory: self.memory.look(self.engine),
+            memory: self
+                .memory
+                .look(self.engine, self.gauges.gpu_memory(ours.as_ref())),
             gauges,
         }
     }
@@ -194,7 +196,7 @@ mod tests {
     async fn it_looks_before_the_work_again_and_again_meanwhile_and_after_it() {
         let (bell, mut rung) = tokio::sync::watch::channel(0);
         let watch = Watch {
-            memory: memory::Baseline::take(&HostRoot::system()),
+            memory: memory::Baseline::take(&HostRoot::system(), None),
             engine: None,
             gauges: Gauges::of(vec![Box::new(Bell(bell))]),
             clock: Arc::new(SystemClock::start()),
@@ -239,7 +241,7 @@ mod tests {
         assert!(!looks.is_blind);
         looks.add(None);
         assert!(looks.is_blind);
-        let watched = looks.into_watched(&memory::Baseline::take(&HostRoot::system()));
+        let watched = looks.into_watched(&memory::Baseline::take(&HostRoot::system(), None));
         assert_eq!(watched.gauges[0].samples, [(Stamp(1), 7)]);
         assert!(watched.memory.is_empty());
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tokwatt_agent::{
-    device::gauges::{Gauge, GaugeSource, Gauges},
+    device::gauges::{Gauge, GaugeSource, Gauges, GpuMemory},
     runner::Progress,
 };
 use tokwatt_domain::{
@@ -163,4 +163,30 @@ async fn stopped_while_it_waits_for_steadiness_it_asks_nothing_and_leaves_no_run
     let outcome = bench.ask(1, |_| Reply::Answer).await;
     assert!(outcome.is_cancelled && outcome.traces.is_empty());
     assert_eq!(bench.asked('q'), [""; 0]);
+}
+
+/// A GPU on which ever more memory is taken: 5 bytes, then 6.
+struct Filling(u64);
+
+impl GaugeSource for Filling {
+    fn look(&mut self, _ours: Option<&BTreeSet<u32>>) -> Vec<Gauge> {
+        Vec::new()
+    }
+
+    fn gpu_memory(&mut self, _ours: Option<&BTreeSet<u32>>) -> Option<GpuMemory> {
+        self.0 += 1;
+        Some(GpuMemory::Everybody(4 + self.0))
+    }
+}
+
+#[tokio::test]
+async fn memory_of_a_gpu_is_compared_with_what_was_taken_before_the_load() {
+    let mut bench = Bench::new();
+    bench.runner.gauges = Gauges::of(vec![Box::new(Filling(0))]);
+    let outcome = bench.ask(1, |_| Reply::Answer).await;
+    let memory = &outcome.traces[0].segments[0].memory;
+    let gpu = memory.iter().find(|trace| trace.scope == MemoryScope::Gpu);
+    let gpu = gpu.unwrap();
+    assert_eq!(gpu.baseline_bytes, 5);
+    assert_eq!(gpu.samples[0].1, 6);
 }

@@ -212,7 +212,8 @@ pub enum MemoryScope {
     ProcessTree,
     /// MemTotal − MemAvailable.
     System,
-    /// NVML, per process.
+    /// NVML: of the engine's processes on all GPUs, with nothing before the load; of everybody, where the driver does not tell
+    /// whose it is.
     Gpu,
 }
 

@@ -9,7 +9,8 @@ use crate::{
     clock::Clock,
     device::{
         HostRoot,
-        gauges::{Gauges, HostGauges},
+        gauges::{GaugeSource, Gauges, HostGauges},
+        nvml::{Library, NvmlGauges},
     },
     guard::Guard,
     power::{
@@ -51,8 +52,16 @@ pub(super) fn start(
         },
     )?;
     let sampler = |sources| Sampler::start(sources, cadence(settings), clock.clone());
-    let gauges = Gauges::of(vec![Box::new(HostGauges::open(root))]);
-    Instruments::start(gauges, selection, sampler)
+    Instruments::start(gauges(root), selection, sampler)
+}
+
+/// The host's files, and NVIDIA's library where there is one; why there is none stands among the device's facts.
+fn gauges(root: &HostRoot) -> Gauges {
+    let mut sources: Vec<Box<dyn GaugeSource>> = vec![Box::new(HostGauges::open(root))];
+    if let Ok(library) = Library::open(root) {
+        sources.push(Box::new(NvmlGauges::of(library)));
+    }
+    Gauges::of(sources)
 }
 
 /// Those of a made-up machine, read by tasks: its time is tokio's.
