@@ -288,7 +288,7 @@ fn heat_slows_a_machine_down_and_the_run_says_so() {
             !cool.contains(&"throttled".to_owned()),
             "{machine} {cool:?}"
         );
-        let hot = flags(&format!("{machine}?ambient=85"));
+        let hot = flags(&format!("{machine}?ambient=95"));
         assert!(hot.contains(&"throttled".to_owned()), "{machine} {hot:?}");
     }
 }
