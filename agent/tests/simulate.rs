@@ -101,8 +101,9 @@ fn settings() -> RunnerSettings {
         timeout: Duration::from_secs(60),
         max_tokens: None,
         sampling: Sampling::Greedy,
-        idle: Duration::from_secs(60),
-        is_quick: false,
+        // A minute of idle power is as much work as a minute of answers.
+        idle: Duration::from_secs(10),
+        is_quick: true,
         provenance: Provenance::Simulated,
     }
 }
