@@ -114,6 +114,8 @@ fn sensor(sum: &Sum, places: &[usize], channels: &[Channel]) -> Sensor {
         refresh: conversion.interval,
         averaging: conversion.averaging(),
         provenance: Provenance::Measured,
+        asked_interval: None,
+        clock: None,
     }
 }
 

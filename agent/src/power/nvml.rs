@@ -151,6 +151,8 @@ fn sensor(gpus: &[Gpu], kind: DeviceKind, feature: Feature) -> Sensor {
         refresh: None,
         averaging: averaging(feature),
         provenance: Provenance::Measured,
+        asked_interval: None,
+        clock: None,
     }
 }
 

@@ -133,6 +133,8 @@ fn sensor(packages: &[Package]) -> Sensor {
         refresh: Some(REFRESH),
         averaging: Duration::ZERO,
         provenance: Provenance::Measured,
+        asked_interval: None,
+        clock: None,
     }
 }
 
@@ -152,12 +154,15 @@ fn microjoules(root: &HostRoot, path: &str) -> Result<i64, Unlearnt> {
 fn explain(error: Unlearnt) -> Absent {
     match error {
         Unlearnt::Denied(path) => Absent(format!(
-            "`{path}` may be read by root only, since these counters leak secrets (CVE-2020-8694): run as root, or give the \
-             agent's group the right with `chgrp` and `chmod g+r` on it at every start (a udev or tmpfiles rule)"
+            "`{path}` may be read by root only, since these counters leak secrets (CVE-2020-8694): run as root, or let the group of \
+             the agent read them by a file in /etc/udev/rules.d with the line {UDEV_RULE}"
         )),
         error => Absent(error.to_string()),
     }
 }
+
+/// For a group `tokwatt`; in force from the next start on, or after `udevadm trigger --subsystem-match=powercap --action=add`.
+const UDEV_RULE: &str = r#"`SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/sh -c 'chgrp -R tokwatt /sys%p && chmod -R g+r /sys%p'"`"#;
 
 const POWERCAP: &str = "/sys/class/powercap";
 
@@ -245,7 +250,9 @@ mod tests {
     fn a_refusal_says_why_and_what_to_do() {
         let message = explain(Unlearnt::Denied("/sys/x/energy_uj".to_owned())).to_string();
         assert!(
-            message.contains("`/sys/x/energy_uj`") && message.contains("run as root"),
+            message.contains("`/sys/x/energy_uj`")
+                && message.contains("run as root")
+                && message.contains(r#"SUBSYSTEM=="powercap""#),
             "{message}"
         );
     }

@@ -235,7 +235,7 @@ fn parse_log(text: &str, kind: DeviceKind) -> Parsed {
     ))?;
     let sums =
         rails::sums(kind, |rail| first.rail_mw(rail).is_some()).map_err(|reason| (1, reason))?;
-    let sensor = |sum| tegrastats::sensor(sum, Provenance::Replayed);
+    let sensor = |sum| tegrastats::sensor(sum, Provenance::Replayed, None);
     let sensors: Vec<Sensor> = sums.into_iter().map(sensor).collect();
     let unreadable = lines.iter().filter(|line| line.is_err()).count();
     if unreadable > 0 {

@@ -269,6 +269,8 @@ mod tests {
             refresh: None,
             averaging: Duration::ZERO,
             provenance: Provenance::Simulated,
+            asked_interval: None,
+            clock: None,
         }
     }
 

@@ -114,6 +114,8 @@ fn sensor(label: String, scope: Scope) -> Sensor {
         refresh: None,
         averaging: Duration::ZERO,
         provenance: Provenance::Measured,
+        asked_interval: None,
+        clock: None,
     }
 }
 

@@ -34,8 +34,20 @@ pub struct Tegrastats {
     settings: Settings,
     sensors: Vec<Sensor>,
     child: Option<Child>,
+    buffering: Buffering,
     heard_at: Stamp,
     retry: Retry,
+}
+
+/// What is known about how the tool hands on its lines. NVIDIA's does it line by line on every release that was seen, and
+/// promises it nowhere.
+enum Buffering {
+    /// As it comes; so many times lines were held back.
+    Own(u32),
+    /// It is run under `stdbuf -oL`.
+    ByLine,
+    /// That did not help.
+    Hopeless,
 }
 
 /// When to start the child again.
@@ -50,7 +62,7 @@ impl Tegrastats {
     /// # Errors
     /// It does not start, says nothing readable in time, or its rails make no total on a device of this kind.
     pub fn open(settings: Settings, kind: DeviceKind, clock: &dyn Clock) -> Result<Self, Absent> {
-        let mut child = Child::start(&settings).map_err(|error| {
+        let mut child = Child::start(&settings, false).map_err(|error| {
             Absent(format!(
                 "cannot start the guard of `{}`: {error}",
                 settings.program.display()
@@ -61,12 +73,13 @@ impl Tegrastats {
         let sums = sums.map_err(|reason| Absent(format!("{reason}; {}", seen(&line))))?;
         warn_if_suspicious(kind, &line);
         Ok(Self {
-            settings,
             sensors: sums
                 .into_iter()
-                .map(|sum| sensor(sum, Provenance::Measured))
+                .map(|sum| sensor(sum, Provenance::Measured, Some(settings.interval)))
                 .collect(),
+            settings,
             child: Some(child),
+            buffering: Buffering::Own(0),
             heard_at: clock.now(),
             retry: Retry::new(),
         })
@@ -88,10 +101,24 @@ impl Tegrastats {
         append(&self.sensors, &line, at, into)?;
         match held_back.len() {
             0 => Ok(()),
-            n => Err(ReadError::Transient(format!(
-                "{n} lines of tegrastats came late, together with the next one, and were dropped"
-            ))),
+            n => Err(self.note_held_back(n)),
         }
+    }
+
+    /// A stumble of the machine holds lines back once; a tool whose output is buffered by the block does it always.
+    fn note_held_back(&mut self, n: usize) -> ReadError {
+        let mut message = format!(
+            "{n} lines of tegrastats came late, together with the next one, and were dropped"
+        );
+        if let Buffering::Own(times) = &mut self.buffering {
+            *times += 1;
+            if *times == HELD_BACK_MOST {
+                self.buffering = Buffering::ByLine;
+                self.child = None;
+                message.push_str("; starting it again under `stdbuf -oL`");
+            }
+        }
+        ReadError::Transient(message)
     }
 
     fn watch(&mut self, clock: &dyn Clock) -> Result<(), ReadError> {
@@ -117,7 +144,8 @@ impl Tegrastats {
             thread::sleep(wait.min(PATIENCE));
             return Ok(());
         }
-        match Child::start(&self.settings) {
+        let by_line = matches!(self.buffering, Buffering::ByLine);
+        match Child::start(&self.settings, by_line) {
             Ok(child) => {
                 self.child = Some(child);
                 self.heard_at = clock.now();
@@ -144,7 +172,16 @@ impl PowerSource for Tegrastats {
         match child.listen(clock, PATIENCE) {
             Heard::Lines { at, lines } => self.take(at, &lines, into),
             Heard::Nothing => self.watch(clock),
-            Heard::End(message) => self.lose(clock, message),
+            Heard::Overlong => Err(ReadError::Transient(
+                "a line of tegrastats without end was passed over".to_owned(),
+            )),
+            Heard::End(message) => {
+                // Also where there is no `stdbuf`.
+                if matches!(self.buffering, Buffering::ByLine) {
+                    self.buffering = Buffering::Hopeless;
+                }
+                self.lose(clock, message)
+            }
         }
     }
 }
@@ -164,7 +201,7 @@ impl Retry {
 }
 
 /// The sensor for a sum of rails.
-pub(crate) fn sensor(sum: Sum, provenance: Provenance) -> Sensor {
+pub(crate) fn sensor(sum: Sum, provenance: Provenance, asked_interval: Option<Duration>) -> Sensor {
     Sensor {
         source: "tegrastats".to_owned(),
         scope: sum.scope,
@@ -173,6 +210,8 @@ pub(crate) fn sensor(sum: Sum, provenance: Provenance) -> Sensor {
         refresh: None,
         averaging: Duration::ZERO,
         provenance,
+        asked_interval,
+        clock: None,
     }
 }
 
@@ -216,6 +255,7 @@ fn first_line(child: &mut Child, settings: &Settings, clock: &dyn Clock) -> Resu
     while clock.now() < deadline {
         match child.listen(clock, PATIENCE) {
             Heard::Nothing => {}
+            Heard::Overlong => said = "it printed a line without end".to_owned(),
             Heard::End(message) => {
                 let remedy = "install it, or name it with --tegrastats PATH";
                 return Err(Absent(format!("{message}; {remedy}")));
@@ -267,3 +307,28 @@ const FIRST_LINE: Duration = Duration::from_secs(5);
 /// Before the child is started again; then twice as long each time.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// So often lines may be held back before something is done about it.
+const HELD_BACK_MOST: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_new_start_waits_twice_as_long_up_to_half_a_minute() {
+        let mut retry = Retry::new();
+        let mut now = Stamp(0);
+        let mut wait = || {
+            retry.put_off(now);
+            let wait = retry.at.since(now);
+            now = retry.at;
+            wait.as_millis()
+        };
+        let waits: Vec<u128> = (0..9).map(|_| wait()).collect();
+        assert_eq!(
+            waits,
+            [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
+        );
+    }
+}

@@ -270,6 +270,8 @@ mod tests {
                 refresh: None,
                 averaging: Duration::ZERO,
                 provenance: Provenance::Measured,
+                asked_interval: None,
+                clock: None,
             },
             samples: (0..=100).map(sample).collect(),
         }

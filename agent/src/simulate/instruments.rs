@@ -169,6 +169,8 @@ impl Counter {
             refresh: None,
             averaging: Duration::ZERO,
             provenance: Provenance::Simulated,
+            asked_interval: None,
+            clock: None,
         };
         Self {
             made_up,
@@ -211,7 +213,7 @@ impl Tool {
         let machine = made_up.machine;
         let has = |name: &str| machine.rails.iter().any(|rail| rail.name == name);
         let sums = rails::sums(machine.kind, has).map_err(Absent)?;
-        let sensor = |sum| tegrastats::sensor(sum, Provenance::Simulated);
+        let sensor = |sum| tegrastats::sensor(sum, Provenance::Simulated, None);
         Ok(Self {
             sensors: sums.into_iter().map(sensor).collect(),
             interval,

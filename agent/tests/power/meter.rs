@@ -5,6 +5,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use tokwatt_agent::{
@@ -124,7 +125,15 @@ fn a_row_that_is_none_is_a_failed_reading_and_the_others_count() {
     let clock = Hand::default();
     let mut meter = Meter::open(&csv(&logger.path(), ""), &clock).unwrap();
     clock.put(9000);
-    for bad in ["1001,n/a\n", "1001\n", "1000.1,3\n", "\u{0}\u{1}\n"] {
+    for bad in [
+        "1001,n/a\n",
+        "1001\n",
+        "1000.1,3\n",
+        "\u{0}\u{1}\n",
+        "1000.2,12,5\n",
+        "1000,2,12,5\n",
+        "1001.0;5\n",
+    ] {
         let good = clock.now().0 / 1_000_000;
         logger.add(&format!("{}.0,1\n{bad}", 1000 + good / 1000));
         let (taken, result) = read(&mut meter, &clock);
@@ -135,10 +144,11 @@ fn a_row_that_is_none_is_a_failed_reading_and_the_others_count() {
 }
 
 #[test]
-fn a_file_that_is_cut_or_removed_is_lost() {
+fn a_file_that_is_cut_or_removed_and_not_begun_anew_is_lost() {
     for harm in [
         |path: &Path| fs::write(path, "").unwrap(),
         |path: &Path| fs::remove_file(path).unwrap(),
+        |path: &Path| fs::rename(path, path.with_extension("1")).unwrap(),
     ] {
         let logger = Logger::begin("unix_s,power_w\n1000.5,6\n");
         let clock = Hand::default();
@@ -147,8 +157,87 @@ fn a_file_that_is_cut_or_removed_is_lost() {
         assert_eq!(read(&mut meter, &clock).0.len(), 1);
         harm(&logger.path());
         let (_, result) = read(&mut meter, &clock);
+        assert!(result.is_ok(), "{result:?}");
+        clock.put(6000);
+        let (_, result) = read(&mut meter, &clock);
         assert!(matches!(result, Err(ReadError::Fatal(_))), "{result:?}");
     }
+}
+
+#[test]
+fn a_file_that_is_begun_anew_is_read_on_and_the_break_is_counted() {
+    for rotate in [
+        |path: &Path| fs::rename(path, path.with_extension("1")).unwrap(),
+        |path: &Path| fs::write(path, "").unwrap(),
+    ] {
+        let logger = Logger::begin("unix_s,power_w\n1000.5,6\n1000.7,6.");
+        let clock = Hand::default();
+        let mut meter = Meter::open(&csv(&logger.path(), ""), &clock).unwrap();
+        clock.put(1000);
+        assert_eq!(read(&mut meter, &clock).0, [(500, 6_000_000)]);
+        rotate(&logger.path());
+        assert!(read(&mut meter, &clock).1.is_ok());
+        // The columns may stand in another order now.
+        fs::write(logger.path(), "power_w,unix_s\n").unwrap();
+        clock.put(2000);
+        let message = read(&mut meter, &clock).1.unwrap_err().to_string();
+        assert!(message.contains("begun anew"), "{message}");
+        logger.add("7,1001.5\n");
+        assert_eq!(read(&mut meter, &clock).0, [(1500, 7_000_000)]);
+    }
+}
+
+#[test]
+fn a_file_that_no_longer_grows_is_counted_and_waited_for() {
+    let logger = Logger::begin("unix_s,power_w\n");
+    let clock = Hand::default();
+    let mut meter = Meter::open(&csv(&logger.path(), ""), &clock).unwrap();
+    clock.put(9999);
+    assert!(read(&mut meter, &clock).1.is_ok());
+    clock.put(10_000);
+    let message = read(&mut meter, &clock).1.unwrap_err().to_string();
+    assert!(message.contains("has not grown for 10s"), "{message}");
+    assert!(read(&mut meter, &clock).1.is_ok(), "told once in a while");
+    logger.add("1009,5\n");
+    assert_eq!(read(&mut meter, &clock).0, [(9000, 5_000_000)]);
+}
+
+#[test]
+fn a_line_without_end_is_passed_over_and_the_next_one_read() {
+    let logger = Logger::begin("unix_s,power_w\n");
+    let clock = Hand::default();
+    let mut meter = Meter::open(&csv(&logger.path(), ""), &clock).unwrap();
+    clock.put(1000);
+    logger.add(&"1000.1,5".repeat(1 << 20));
+    let mut failures = 0;
+    for _ in 0..1000 {
+        let (taken, result) = read(&mut meter, &clock);
+        assert!(taken.is_empty());
+        failures += usize::from(result.is_err());
+    }
+    assert_eq!(failures, 1);
+    logger.add("\n1000.5,6\n");
+    assert_eq!(read(&mut meter, &clock).0, [(500, 6_000_000)]);
+}
+
+#[test]
+fn the_sensor_carries_how_the_meters_clock_was_tied_to_ours() {
+    let logger = Logger::begin("unix_s,power_w\n");
+    let clock = |options: &str| {
+        let settings = csv(&logger.path(), options);
+        let meter = Meter::open(&settings, &Hand::default()).unwrap();
+        (meter.sensors()[0].clock.unwrap(), settings.to_string())
+    };
+    let (stated, words) = clock("?offset=-0.5&uncertainty=0.02");
+    assert_eq!(stated.offset_us, -500_000);
+    assert_eq!(stated.uncertainty, Some(Duration::from_millis(20)));
+    assert!(words.ends_with("clock offset -500ms ± 20ms"), "{words}");
+    let (unstated, words) = clock("");
+    assert_eq!((unstated.offset_us, unstated.uncertainty), (0, None));
+    assert!(
+        words.ends_with("clock offset +0ns, how exact was not stated"),
+        "{words}"
+    );
 }
 
 #[test]

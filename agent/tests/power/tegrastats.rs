@@ -159,6 +159,47 @@ while :; do printf 'VDD_IN 1mW/1mW\nVDD_IN 2mW/1mW\nVDD_IN 3mW/1mW\n'; sleep 0.1
     );
 }
 
+/// `cut` keeps what it writes until it has 4096 bytes, as a C program does that writes into a pipe; `stdbuf` tells it otherwise, by
+/// a variable.
+#[test]
+fn a_tool_that_always_holds_lines_back_is_started_again_without_a_buffer() {
+    let tool = Tool::new(
+        r#"echo "buffer $_STDBUF_O" >> runs
+pad=$(printf '%0600d' 0)
+while :; do echo "VDD_IN 1000mW/1mW PAD$pad 1mW/1mW"; sleep 0.02; done | cut -c1-640"#,
+    );
+    let (sampler, _clock) = tool.sampler(DeviceKind::OrinNx);
+    let runs = || fs::read_to_string(tool.folder.path().join("runs")).unwrap_or_default();
+    eventually("another start", || runs() == "buffer \nbuffer L\n");
+    let before = sampler.health().remove(0);
+    assert!(before.failed >= 3, "{before:?}");
+    assert!(before.last_error.unwrap().contains("came late"));
+    eventually("more samples", || {
+        sampler.health()[0].taken >= before.taken + 5
+    });
+}
+
+#[test]
+fn a_line_without_end_is_counted_and_neither_its_tail_nor_its_head_is_read() {
+    let tool = Tool::new(
+        r#"echo "VDD_IN 1000mW/1mW"
+{ yes "VDD_IN 9000mW/1mW" | head -n 100000 | tr '\n' ' '; echo; }
+while :; do echo "VDD_IN 2000mW/1mW"; sleep 0.02; done"#,
+    );
+    let (sampler, clock) = tool.sampler(DeviceKind::OrinNx);
+    eventually("samples", || sampler.health()[0].taken >= 3);
+    let health = sampler.health().remove(0);
+    assert_eq!(health.failed, 1, "{health:?}");
+    assert!(health.last_error.unwrap().contains("without end"));
+    let traces = sampler.window(Stamp(0), clock.now());
+    assert!(
+        traces[0]
+            .samples
+            .iter()
+            .all(|sample| sample.values == [2_000_000])
+    );
+}
+
 #[test]
 fn a_tool_that_cannot_be_used_says_why() {
     let refusal = |script: &str, kind| Tool::new(script).open(kind).err().unwrap();

@@ -560,6 +560,8 @@ async fn a_window_waits_for_a_power_sample_before_it_and_one_after_it() {
         refresh: None,
         averaging: Duration::ZERO,
         provenance: Provenance::Simulated,
+        asked_interval: None,
+        clock: None,
     };
     let mut bench = Bench::new();
     let clock = bench.runner.clock.clone();

@@ -129,6 +129,7 @@ fn powered(report: &mut RunReport, scope: Scope, energy_j: f64) {
         bracketed: true,
         sample_period_s: Some(0.1),
         refresh_s: None,
+        refresh_source: None,
         samples: 1000,
         largest_gap_s: Some(0.1),
         tok_per_s_per_w: None,

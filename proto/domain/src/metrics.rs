@@ -178,8 +178,11 @@ pub struct PowerReport {
     pub bracketed: bool,
     /// Median time between samples.
     pub sample_period_s: Option<f64>,
-    /// Shortest time after which a new value can appear, where known.
+    /// Shortest time after which a new value appeared, where known. What is sampled faster is not more than that.
     pub refresh_s: Option<f64>,
+    /// Who says so.
+    #[serde(default)]
+    pub refresh_source: Option<RefreshSource>,
     /// How many lie within W.
     pub samples: u32,
     /// Longest time between neighbours.
@@ -196,11 +199,21 @@ pub struct PowerReport {
     pub j_per_correct_answer: Option<f64>,
 }
 
+/// How a sensor's refresh is known.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshSource {
+    /// Its driver states it.
+    Driver,
+    /// Found in the readings of the run.
+    Measured,
+}
+
 /// What makes a figure doubtful.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Flag {
     /// `roofline`, `cache_leak`, `shared_device`, `clock_step`, `aliased`, `throttled`, `littles_law`, `token_leak`,
-    /// `bundled`, `client_lag`, `overcurrent`, `quick`, `cancelled`, `aborted`, `report_differs`, `too_few_requests`; of an energy
+    /// `bundled`, `client_lag`, `overcurrent`, `interval_not_kept`, `quick`, `cancelled`, `aborted`, `report_differs`, `too_few_requests`; of an energy
     /// `not_bracketed`, `low_coverage`, `bound_above_5_percent`, `window_below_60_s`.
     pub id: String,
     /// Blocking: shown and not ranked.

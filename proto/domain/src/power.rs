@@ -58,12 +58,27 @@ pub struct Sensor {
     pub rails: Vec<Rail>,
     /// What a value means.
     pub reading: Reading,
-    /// Shortest time after which a new value can appear: the driver's word, else `None`.
+    /// Shortest time after which a new value can appear: the driver's word, else `None`, and then it is measured.
     pub refresh: Option<Duration>,
     /// Length of the trailing mean that the sensor reports; zero if it reports the present value.
     pub averaging: Duration,
     /// How its figures came to be.
     pub provenance: Provenance,
+    /// Time between readings that it was asked to keep by itself; absent where readings are ours to time, or nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_interval: Option<Duration>,
+    /// The clock that its readings were stamped by, where it is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<OwnClock>,
+}
+
+/// How an instrument's own clock was tied to this device's.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OwnClock {
+    /// What was added to its time to make it ours, in µs, as a person stated it.
+    pub offset_us: i64,
+    /// How far that may be wrong, as a person stated it; absent where nobody did.
+    pub uncertainty: Option<Duration>,
 }
 
 /// One place where power is measured.

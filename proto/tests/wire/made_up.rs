@@ -12,10 +12,10 @@ use tokwatt_domain::{
     device::{DeviceKind, DeviceProfile},
     ids::{DeviceId, Digest, RunId},
     metrics::{
-        Distribution, Failed, Flag, MetricValue, Percentile, PowerReport, RequestCounts,
-        RunProvenance, RunReport,
+        Distribution, Failed, Flag, MetricValue, Percentile, PowerReport, RefreshSource,
+        RequestCounts, RunProvenance, RunReport,
     },
-    power::{PowerSample, PowerTrace, Provenance, Rail, Reading, Scope, Sensor},
+    power::{OwnClock, PowerSample, PowerTrace, Provenance, Rail, Reading, Scope, Sensor},
     run::{
         Cell, Chunk, ChunkKind, Configuration, CountSource, EngineTimes, FailureClass, GaugeKind,
         GaugeTrace, Identity, IdleBaseline, IdleState, LoadKind, LoadTime, MemoryScope,
@@ -114,6 +114,8 @@ pub(crate) fn power_trace(n_samples: u64) -> PowerTrace {
             refresh: None,
             averaging: Duration::ZERO,
             provenance: Provenance::Measured,
+            asked_interval: None,
+            clock: None,
         },
         samples: (0..n_samples).map(sample).collect(),
     }
@@ -225,7 +227,8 @@ fn power_report() -> PowerReport {
         coverage: 1.0,
         bracketed: true,
         sample_period_s: Some(0.1),
-        refresh_s: None,
+        refresh_s: Some(0.1),
+        refresh_source: Some(RefreshSource::Measured),
         samples: 615,
         largest_gap_s: Some(0.12),
         tok_per_s_per_w: Some(0.13),
@@ -526,19 +529,28 @@ fn sensor(n_rails: usize) -> impl Strategy<Value = Sensor> {
     (
         vec(rail, n_rails),
         reading,
-        option::of(duration()),
-        duration(),
+        (option::of(duration()), duration(), option::of(duration())),
+        option::of(own_clock()),
         prop::sample::select(Scope::ALL.to_vec()),
     )
-        .prop_map(|(rails, reading, refresh, averaging, scope)| Sensor {
+        .prop_map(|(rails, reading, times, clock, scope)| Sensor {
             source: "replay".to_owned(),
             scope,
             rails,
             reading,
-            refresh,
-            averaging,
+            refresh: times.0,
+            averaging: times.1,
             provenance: Provenance::Replayed,
+            asked_interval: times.2,
+            clock,
         })
+}
+
+fn own_clock() -> impl Strategy<Value = OwnClock> {
+    (any::<i64>(), option::of(duration())).prop_map(|(offset_us, uncertainty)| OwnClock {
+        offset_us,
+        uncertainty,
+    })
 }
 
 fn memory() -> impl Strategy<Value = MemoryTrace> {

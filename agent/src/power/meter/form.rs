@@ -3,13 +3,17 @@
 //! As words of `--power`:
 //!
 //! ```text
-//! csv:FILE[?time=COLUMN][&power=COLUMN][&scope=wall|system_in][&offset=SECONDS]
-//! spl:FILE?offset=SECONDS[&scope=wall|system_in]
+//! csv:FILE[?time=COLUMN][&power=COLUMN][&scope=wall|system_in][&offset=SECONDS][&uncertainty=SECONDS]
+//! spl:FILE?offset=SECONDS[&scope=wall|system_in][&uncertainty=SECONDS]
 //! ```
 //!
-//! A CSV has a header and no commas inside its fields; unless said otherwise its columns are `unix_s`, seconds since 1970 in UTC,
-//! and `power_w`. An `spl.txt` has lines `Time,MM-DD-YYYY HH:MM:SS.mmm,Watts,W,…` in a local time whose zone it does not
-//! tell. The offset is added to the file's time and makes it this machine's; for a counter from zero it is when it began.
+//! A CSV has a header, whose columns are `unix_s`, seconds since 1970 in UTC, and `power_w` unless said otherwise. Its fields stand
+//! between commas, or between semicolons or tabs, and then may have a decimal comma. A row with more or fewer fields than the
+//! header is none: `1000,5,12,5` would else be read as 5 W. An `spl.txt` has lines `Time,MM-DD-YYYY HH:MM:SS.mmm,Watts,W,…` in a
+//! local time whose zone it does not tell.
+//!
+//! The offset is added to the file's time and makes it this machine's; for a counter from zero it is when it began. The uncertainty
+//! says how far it may be wrong, and widens the bound of the energy.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -26,6 +30,8 @@ pub struct Settings {
     pub scope: Scope,
     /// From the file's time to this machine's, in µs.
     pub offset_us: i64,
+    /// How far that may be wrong; absent where it was not stated.
+    pub uncertainty: Option<Duration>,
 }
 
 /// What the lines of a file are.
@@ -49,9 +55,16 @@ pub(super) struct Row {
     pub(super) microwatts: i64,
 }
 
-/// Where a CSV's columns are.
+/// Why a line is no row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NoRow(pub(super) &'static str);
+
+/// Where a CSV's columns are.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Columns {
+    header: String,
+    separator: char,
+    n_fields: usize,
     time: usize,
     power: usize,
 }
@@ -99,12 +112,13 @@ impl Settings {
         if path.is_empty() {
             return Err("a file is wanted after the colon".to_owned());
         }
-        let (mut scope, mut offset) = (Scope::Wall, None);
+        let (mut scope, mut offset, mut uncertainty) = (Scope::Wall, None, None);
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
             match key {
                 "scope" => scope = meter_scope(value)?,
-                "offset" => offset = Some(seconds(value)?),
+                "offset" => offset = Some(seconds(key, value)?),
+                "uncertainty" => uncertainty = Some(length(key, value)?),
                 _ if !value.is_empty() && special(key, value) => {}
                 _ => return Err(format!("`{option}` is no option of it")),
             }
@@ -114,6 +128,7 @@ impl Settings {
             form: Form::Spl,
             scope,
             offset_us: offset.unwrap_or(0),
+            uncertainty,
         };
         Ok((settings, offset.is_some()))
     }
@@ -128,52 +143,83 @@ impl fmt::Display for Settings {
         write!(
             f,
             "{scope} power from the meter's file `{path}`, clock offset {sign}{offset:?}"
-        )
+        )?;
+        match self.uncertainty {
+            Some(uncertainty) => write!(f, " ± {uncertainty:?}"),
+            None => f.write_str(", how exact was not stated"),
+        }
     }
 }
 
 impl Columns {
-    /// Finds the columns in the header.
+    /// Finds the columns in the header, which begins with a byte order mark where some programs have written it.
     pub(super) fn find(header: &str, time: &str, power: &str) -> Result<Self, String> {
-        let names: Vec<&str> = fields(header).collect();
+        let header = header.trim_start_matches('\u{feff}').trim_end();
+        let has_both = |separator: &char| {
+            let has = |wanted: &str| fields(header, *separator).any(|name| name == wanted);
+            has(time) && has(power)
+        };
+        let separator = SEPARATORS.into_iter().find(has_both).unwrap_or(',');
+        let names: Vec<&str> = fields(header, separator).collect();
         let place = |wanted: &str| {
             let place = names.iter().position(|name| *name == wanted);
             place.ok_or_else(|| format!("no column `{wanted}`, there are: {}", names.join(", ")))
         };
         Ok(Self {
+            separator,
+            n_fields: names.len(),
             time: place(time)?,
             power: place(power)?,
+            header: header.to_owned(),
         })
     }
 
-    pub(super) fn row(self, line: &str) -> Option<Row> {
-        let field = |place| fields(line).nth(place);
-        Some(Row {
-            time_us: millionths(field(self.time)?)?,
-            microwatts: millionths(field(self.power)?)?,
-        })
+    /// `Ok(None)` for the header, which a logger writes again when it starts again.
+    pub(super) fn row(&self, line: &str) -> Result<Option<Row>, NoRow> {
+        if line.trim_end() == self.header {
+            return Ok(None);
+        }
+        let fields: Vec<&str> = fields(line, self.separator).collect();
+        if fields.len() != self.n_fields {
+            return Err(NoRow("it has more or fewer fields than the header"));
+        }
+        let number = |place: usize| match self.separator {
+            ',' => millionths(fields[place]),
+            _ => millionths(&fields[place].replace(',', ".")),
+        };
+        let row = number(self.time).zip(number(self.power));
+        let (time_us, microwatts) = row.ok_or(NoRow("its time or power is no number"))?;
+        Ok(Some(Row {
+            time_us,
+            microwatts,
+        }))
     }
 }
 
 /// A line of an `spl.txt`; `Ok(None)` for one that is no reading. The daemon writes what is not above zero where it had none.
-pub(super) fn spl_row(line: &str) -> Result<Option<Row>, ()> {
-    let fields: Vec<&str> = fields(line).collect();
+///
+/// Names and values take turns: what looks like a value where a name should stand is the rest of a number with a decimal comma.
+pub(super) fn spl_row(line: &str) -> Result<Option<Row>, NoRow> {
+    let fields: Vec<&str> = fields(line, ',').collect();
     match *fields {
+        ["Time", _, "Watts", _, next, ..] if next.starts_with(|c: char| c.is_ascii_digit()) => {
+            Err(NoRow("it has decimal commas"))
+        }
         ["Time", time, "Watts", power, ..] => {
             let row = local_us(time).zip(millionths(power).filter(|power| *power > 0));
-            let (time_us, microwatts) = row.ok_or(())?;
+            let (time_us, microwatts) = row.ok_or(NoRow("it has no reading"))?;
             Ok(Some(Row {
                 time_us,
                 microwatts,
             }))
         }
-        ["Time", ..] => Err(()),
+        ["Time", ..] => Err(NoRow("it has no reading")),
         _ => Ok(None),
     }
 }
 
-fn fields(line: &str) -> impl Iterator<Item = &str> {
-    let fields = line.split(',');
+fn fields(line: &str, separator: char) -> impl Iterator<Item = &str> {
+    let fields = line.split(separator);
     fields.map(|field| field.trim().trim_matches('"'))
 }
 
@@ -186,8 +232,14 @@ fn meter_scope(word: &str) -> Result<Scope, String> {
     }
 }
 
-fn seconds(word: &str) -> Result<i64, String> {
-    millionths(word).ok_or_else(|| format!("offset `{word}` is no number of seconds"))
+fn seconds(key: &str, word: &str) -> Result<i64, String> {
+    millionths(word).ok_or_else(|| format!("{key} `{word}` is no number of seconds"))
+}
+
+fn length(key: &str, word: &str) -> Result<Duration, String> {
+    let microseconds = u64::try_from(seconds(key, word)?);
+    let microseconds = microseconds.map_err(|_| format!("{key} `{word}` is below zero"))?;
+    Ok(Duration::from_micros(microseconds))
 }
 
 /// A decimal number in millionths, exactly; digits beyond the sixth are cut off.
@@ -229,6 +281,9 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     365 * year + leap_days + days_before_month + day - 1 - DAYS_TO_1970
 }
 
+/// Between the fields of a CSV.
+const SEPARATORS: [char; 3] = [',', ';', '\t'];
+
 const MILLION: i64 = 1_000_000;
 
 /// From the first of March of the year 0.
@@ -252,6 +307,9 @@ mod tests {
         assert_eq!(settings.offset_us, -250_000);
         let plain = Settings::csv("m.csv").unwrap();
         assert_eq!((plain.scope, plain.offset_us), (Scope::Wall, 0));
+        assert_eq!(plain.uncertainty, None);
+        let exact = Settings::csv("m.csv?uncertainty=0.05").unwrap();
+        assert_eq!(exact.uncertainty, Some(Duration::from_millis(50)));
         assert_eq!(
             Settings::spl("spl.txt?offset=7200").unwrap().form,
             Form::Spl
@@ -271,6 +329,10 @@ mod tests {
         check_wrong(Settings::csv("m?time="), "`time=` is no option");
         check_wrong(Settings::csv("m?scope=module"), "wall, system_in");
         check_wrong(Settings::csv("m?offset=soon"), "offset `soon`");
+        check_wrong(
+            Settings::csv("m?uncertainty=-1"),
+            "uncertainty `-1` is below",
+        );
         check_wrong(Settings::spl("spl.txt"), "add ?offset=SECONDS");
         check_wrong(Settings::spl("spl.txt?time=t"), "`time=t` is no option");
     }
@@ -304,7 +366,7 @@ mod tests {
     #[track_caller]
     fn check_spl(line: &str, want: Result<Option<(i64, i64)>, ()>) {
         let got = spl_row(line).map(|row| row.map(|row| (row.time_us, row.microwatts)));
-        assert_eq!(got, want, "{line}");
+        assert_eq!(got.map_err(|NoRow(_)| ()), want, "{line}");
     }
 
     #[test]
@@ -315,6 +377,12 @@ mod tests {
         check_spl("Time,02-29-2024 12:00:00.500,Watts,-1.0,Volts", Err(()));
         check_spl("Time,13-29-2024 12:00:00.500,Watts,1.0", Err(()));
         check_spl("Time,02-29-2024", Err(()));
+        check_spl(
+            "Time,02-29-2024 12:00:00.500,Watts,52,070,Volts,229,9",
+            Err(()),
+        );
+        let bare = "Time,02-29-2024 12:00:00.500,Watts,52.070\r";
+        check_spl(bare, Ok(Some((1_709_208_000_500_000, 52_070_000))));
     }
 
     #[test]
@@ -325,10 +393,40 @@ mod tests {
             time_us: 7_000_000,
             microwatts: 10_500_000,
         };
-        assert_eq!(row, Some(want));
-        assert_eq!(columns.row("230,10.5"), None);
+        assert_eq!(row, Ok(Some(want)));
+        assert!(columns.row("230,10.5").is_err());
         let message = Columns::find("a,b", "unix_s", "power_w").unwrap_err();
         assert_eq!(message, "no column `unix_s`, there are: a, b");
+    }
+
+    #[track_caller]
+    fn check_row(header: &str, line: &str, want: Option<(i64, i64)>) {
+        let columns = Columns::find(header, "unix_s", "power_w").unwrap();
+        let row = columns.row(line).ok().flatten();
+        let got = row.map(|row| (row.time_us, row.microwatts));
+        assert_eq!(got, want, "{line}");
+    }
+
+    #[test]
+    fn a_decimal_comma_is_read_where_it_cannot_be_a_separator_and_refused_where_it_can() {
+        let want = Some((1_000_500_000, 12_500_000));
+        check_row("unix_s;power_w", "1000,5;12,5", want);
+        check_row("unix_s\tpower_w\r\n", "1000.5\t12.5\r", want);
+        check_row(
+            "\u{feff}\"unix_s\",\"power_w\"",
+            "\"1000.5\",\"12.5\"",
+            want,
+        );
+        check_row("unix_s,power_w", "1000,5,12,5", None);
+        check_row("unix_s,power_w", "1000.5,12,5", None);
+        check_row("unix_s;power_w", "1.000,5;12,5", None);
+    }
+
+    #[test]
+    fn a_header_that_stands_again_is_no_row_and_no_failure() {
+        let columns = Columns::find("unix_s,power_w\r\n", "unix_s", "power_w").unwrap();
+        assert_eq!(columns.row("unix_s,power_w"), Ok(None));
+        assert!(columns.row("unix_s,watts").is_err());
     }
 
     proptest! {

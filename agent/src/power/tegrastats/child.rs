@@ -32,6 +32,8 @@ pub(super) enum Heard {
     Nothing,
     /// Whole lines that arrived together, and when.
     Lines { at: Stamp, lines: Vec<String> },
+    /// More of a line than any line has; the rest of it is passed over, too.
+    Overlong,
     /// It has ended, in its own words.
     End(String),
 }
@@ -44,12 +46,21 @@ pub(super) struct Child {
     stderr: Option<ChildStderr>,
     /// The beginning of a line whose end has not come.
     unfinished: Vec<u8>,
+    /// The beginning of the line that is arriving has been thrown away.
+    is_headless: bool,
     last_words: Vec<u8>,
 }
 
 impl Child {
-    pub(super) fn start(settings: &Settings) -> io::Result<Self> {
-        let mut command = Command::new(&settings.program);
+    /// `by_line`: with a standard output that is not buffered by the block.
+    pub(super) fn start(settings: &Settings, by_line: bool) -> io::Result<Self> {
+        let mut command = match by_line {
+            true => Command::new("stdbuf"),
+            false => Command::new(&settings.program),
+        };
+        if by_line {
+            command.arg("-oL").arg(&settings.program);
+        }
         let interval = settings.interval.as_millis().max(1);
         command
             .args(["--interval", &interval.to_string()])
@@ -63,6 +74,7 @@ impl Child {
             stderr: guarded.child().stderr.take(),
             guarded,
             unfinished: Vec::new(),
+            is_headless: false,
             last_words: Vec::new(),
         })
     }
@@ -113,14 +125,25 @@ impl Child {
     fn lines(&mut self, at: Stamp, bytes: &[u8]) -> Heard {
         self.unfinished.extend_from_slice(bytes);
         let Some(end) = self.unfinished.iter().rposition(|&byte| byte == b'\n') else {
-            if self.unfinished.len() > LINE_BYTES_MAX {
-                self.unfinished.clear();
+            if self.unfinished.len() <= LINE_BYTES_MAX {
+                return Heard::Nothing;
             }
-            return Heard::Nothing;
+            self.unfinished.clear();
+            let is_news = !std::mem::replace(&mut self.is_headless, true);
+            return if is_news {
+                Heard::Overlong
+            } else {
+                Heard::Nothing
+            };
         };
         let whole: Vec<u8> = self.unfinished.drain(..=end).collect();
         let text = String::from_utf8_lossy(&whole);
-        let lines = text.lines().map(str::to_owned).collect();
+        let lines = text.lines().skip(usize::from(self.is_headless));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        self.is_headless = false;
+        if lines.is_empty() {
+            return Heard::Nothing;
+        }
         Heard::Lines { at, lines }
     }
 

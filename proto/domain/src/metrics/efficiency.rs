@@ -183,6 +183,7 @@ fn report(
         let idle = idle.ok_or("the idle baseline has no bound".to_owned())?;
         Ok(bound + idle.0 * seconds)
     });
+    absent.note("refresh", energy.refresh.ok_or_else(no_refresh));
     Some(PowerReport {
         scope,
         source: source.to_owned(),
@@ -221,7 +222,8 @@ fn seen(energy: &Energy, sensor: &Sensor) -> PowerReport {
         coverage: energy.coverage,
         bracketed: energy.is_bracketed,
         sample_period_s: energy.period.map(|period| period.as_secs_f64()),
-        refresh_s: sensor.refresh.map(|refresh| refresh.as_secs_f64()),
+        refresh_s: energy.refresh.map(|refresh| refresh.time.as_secs_f64()),
+        refresh_source: energy.refresh.map(|refresh| refresh.source),
         samples: energy.samples,
         largest_gap_s: energy.largest_gap.map(|gap| gap.as_secs_f64()),
         tok_per_s_per_w: None,
@@ -273,6 +275,11 @@ fn no_net(joules: Option<f64>) -> String {
         None => "there is no energy".to_owned(),
         Some(_) => "there is no idle power with the model loaded".to_owned(),
     }
+}
+
+fn no_refresh() -> String {
+    "the driver states none, and the readings did not change often and evenly enough to show one"
+        .to_owned()
 }
 
 /// The latest baseline of that sensor, if it is long and fresh enough.

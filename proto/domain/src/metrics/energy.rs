@@ -9,9 +9,13 @@ mod trapezoids;
 /// Energy counters: differences.
 mod counter;
 
+/// How often a sensor has something new.
+mod refresh;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    metrics::RefreshSource,
     power::{PowerSample, Reading, Sensor},
     time::{Stamp, Window},
     units::Joules,
@@ -30,10 +34,21 @@ pub struct Energy {
     pub is_bracketed: bool,
     /// Median time between neighbouring samples.
     pub period: Option<Duration>,
+    /// Shortest time after which a new value appeared: the driver's word, else measured, else unknown.
+    pub refresh: Option<Refresh>,
     /// Samples within W.
     pub samples: u32,
     /// Longest time between neighbours that touch a window.
     pub largest_gap: Option<Duration>,
+}
+
+/// How often a sensor has something new.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refresh {
+    /// The time from one value to the next.
+    pub time: Duration,
+    /// Who says so.
+    pub source: RefreshSource,
 }
 
 /// The terms of the error bound, in J. R is the range of power over a window and its two bracketing samples.
@@ -57,6 +72,8 @@ pub struct Bound {
     pub gaps: f64,
     /// For a counter: refresh·R for each edge, and its resolution.
     pub counter: f64,
+    /// u·R for a sensor whose own clock is off by up to u: its window may lie so much earlier or later than ours.
+    pub clock: f64,
 }
 
 /// A window and the samples around it.
@@ -87,7 +104,7 @@ impl Bound {
         self.named().into_iter().map(owned).collect()
     }
 
-    fn named(&self) -> [(&'static str, f64); 6] {
+    fn named(&self) -> [(&'static str, f64); 7] {
         [
             ("edges", self.edges),
             ("averaging", self.averaging),
@@ -95,6 +112,7 @@ impl Bound {
             ("interior", self.interior),
             ("gaps", self.gaps),
             ("counter", self.counter),
+            ("clock", self.clock),
         ]
     }
 }
@@ -104,13 +122,17 @@ impl Bound {
 /// A window whose samples are missing counts as not seen.
 pub fn energy(sensor: &Sensor, stretches: &[(Window, &[PowerSample])]) -> Energy {
     let period = median_gap(stretches);
+    let refresh = refresh(sensor, stretches, period);
     let seen: Vec<Seen> = stretches
         .iter()
         .map(|stretch| match sensor.reading {
             Reading::Power => {
                 trapezoids::integrate(sensor, stretch, 3 * period.unwrap_or_default())
             }
-            Reading::Counter { resolution } => counter::difference(sensor, stretch, resolution),
+            Reading::Counter { resolution } => {
+                let refresh = refresh.map(|refresh| refresh.time);
+                counter::difference(sensor, stretch, resolution, refresh)
+            }
         })
         .collect();
     let length: Duration = stretches.iter().map(|(window, _)| window.length()).sum();
@@ -121,9 +143,30 @@ pub fn energy(sensor: &Sensor, stretches: &[(Window, &[PowerSample])]) -> Energy
         coverage: share(covered, length),
         is_bracketed: !seen.is_empty() && seen.iter().all(|seen| seen.is_bracketed),
         period,
+        refresh,
         samples: samples_within(stretches),
         largest_gap: gaps(stretches, touches).max(),
     }
+}
+
+fn refresh(
+    sensor: &Sensor,
+    stretches: &[Stretch<'_>],
+    period: Option<Duration>,
+) -> Option<Refresh> {
+    if let Some(time) = sensor.refresh {
+        let source = RefreshSource::Driver;
+        return Some(Refresh { time, source });
+    }
+    let time = refresh::shortest_repeatable(stretches, period?)?;
+    let source = RefreshSource::Measured;
+    Some(Refresh { time, source })
+}
+
+/// How far the sensor's clock may be off, in s.
+fn clock_doubt(sensor: &Sensor) -> f64 {
+    let doubt = sensor.clock.and_then(|clock| clock.uncertainty);
+    doubt.unwrap_or_default().as_secs_f64()
 }
 
 fn whole_energy(seen: &[Seen], covered: Duration, length: Duration) -> Option<Joules> {
@@ -142,6 +185,7 @@ fn whole_bound(seen: &[Seen], covered: Duration, length: Duration) -> Bound {
         interior: 4.0 * libm::sqrt(squares / 2.0),
         gaps: gap_bound(seen, covered, length),
         counter: sum(|bound| bound.counter),
+        clock: sum(|bound| bound.clock),
     }
 }
 

@@ -101,6 +101,8 @@ pub(crate) fn power(points: &[(u64, i64)]) -> PowerTrace {
             refresh: None,
             averaging: Duration::ZERO,
             provenance: Provenance::Replayed,
+            asked_interval: None,
+            clock: None,
         },
         samples: points.iter().map(sample).collect(),
     }

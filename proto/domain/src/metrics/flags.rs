@@ -79,6 +79,7 @@ pub fn flags(
         .flatten()
         .chain(aliased(trace, power))
         .chain(conditions::flags(trace))
+        .chain(interval_not_kept(trace, power))
         .collect();
     flags.sort();
     (flags, reasons)
@@ -254,17 +255,39 @@ fn aliased(trace: &RunTrace, power: &[PowerReport]) -> Vec<Flag> {
     power.iter().filter_map(flag).collect()
 }
 
+/// An instrument that keeps its own time keeps another than it was asked for, by more than a fifth.
+fn interval_not_kept(trace: &RunTrace, power: &[PowerReport]) -> Vec<Flag> {
+    let flag = |report: &PowerReport| {
+        let asked = sensor(trace, report)?.asked_interval?.as_secs_f64();
+        let period = report.sample_period_s?;
+        let detail = format!(
+            "{} by {} comes every {:.0} ms, it was asked for every {:.0} ms",
+            report.scope,
+            report.source,
+            1e3 * period,
+            1e3 * asked
+        );
+        let is_off = libm::fabs(period - asked) > 0.2 * asked;
+        is_off.then(|| Flag::note("interval_not_kept", detail))
+    };
+    power.iter().filter_map(flag).collect()
+}
+
 /// Neither a counter nor a trailing mean.
 fn is_unfiltered(trace: &RunTrace, report: &PowerReport) -> bool {
+    sensor(trace, report)
+        .is_some_and(|sensor| sensor.reading == Reading::Power && sensor.averaging.is_zero())
+}
+
+/// Whose report it is.
+fn sensor<'a>(trace: &'a RunTrace, report: &PowerReport) -> Option<&'a Sensor> {
     let is_own = |sensor: &&Sensor| sensor.scope == report.scope && sensor.source == report.source;
     let mut sensors = trace
         .segments
         .iter()
         .flat_map(|segment| &segment.power)
         .map(|power: &PowerTrace| &power.sensor);
-    sensors
-        .find(is_own)
-        .is_some_and(|sensor| sensor.reading == Reading::Power && sensor.averaging.is_zero())
+    sensors.find(is_own)
 }
 
 #[cfg(test)]
@@ -427,6 +450,22 @@ mod tests {
         let flag = Flag::blocking("aliased", String::new());
         assert!(flag.blocks(definition("j_per_image").unwrap()));
         assert!(!flag.blocks(definition("ttft").unwrap()));
+    }
+
+    #[test]
+    fn an_instrument_that_keeps_another_interval_than_asked_is_noted() {
+        let every_120_ms_asked_for = |asked: u64| {
+            move |trace: &mut RunTrace| {
+                let points: Vec<(u64, i64)> = (0..=90).map(|step| (step * 120, 10)).collect();
+                let mut power = example::power(&points);
+                power.sensor.averaging = Duration::from_secs(1);
+                power.sensor.asked_interval = Some(Duration::from_millis(asked));
+                trace.segments[0].power.push(power);
+            }
+        };
+        check(every_120_ms_asked_for(100), &[]);
+        check(every_120_ms_asked_for(99), &[("interval_not_kept", false)]);
+        check(every_120_ms_asked_for(151), &[("interval_not_kept", false)]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! An energy counter over one window: the difference between its reads, interpolated between observed changes.
 
-use super::{Bound, Point, Seen, Stretch, brackets, interpolate, range, seconds, straddle};
+use std::time::Duration;
+
+use super::{
+    Bound, Point, Seen, Stretch, brackets, clock_doubt, interpolate, range, seconds, straddle,
+};
 use crate::{
     power::{PowerSample, Sensor},
     time::{Stamp, Window},
@@ -8,7 +12,12 @@ use crate::{
 };
 
 /// E(to) − E(from). A hole between two reads loses nothing: the counter went on counting.
-pub(super) fn difference(sensor: &Sensor, stretch: &Stretch<'_>, resolution: Joules) -> Seen {
+pub(super) fn difference(
+    sensor: &Sensor,
+    stretch: &Stretch<'_>,
+    resolution: Joules,
+    refresh: Option<Duration>,
+) -> Seen {
     let (window, samples) = *stretch;
     let points = changes(samples);
     let (Some(first), Some(last)) = (points.first(), points.last()) else {
@@ -20,10 +29,11 @@ pub(super) fn difference(sensor: &Sensor, stretch: &Stretch<'_>, resolution: Jou
         return Seen::default();
     }
     let powers = powers(&points, from, to);
+    let refresh = refresh.map_or_else(|| shortest(&points), |time| time.as_secs_f64());
     Seen {
         joules: value_at(&points, to) - value_at(&points, from),
         covered: to.since(from),
-        bound: bound(sensor, &points, window, resolution, powers),
+        bound: bound(sensor, &points, window, resolution, refresh, powers),
         interior_squares: 0.0,
         range: powers,
         is_bracketed: brackets(&points, window),
@@ -74,22 +84,21 @@ fn bound(
     points: &[Point],
     window: Window,
     resolution: Joules,
+    refresh: f64,
     powers: Option<(f64, f64)>,
 ) -> Bound {
     let swing = powers.map_or(0.0, |(low, high)| high - low);
-    let refresh = sensor
-        .refresh
-        .map_or_else(|| shortest(points), |time| time.as_secs_f64());
     let rails = sensor.rails.len() as f64;
     let resolution = Some(resolution.0).filter(|step| step.is_finite());
     Bound {
         edges: 0.5 * (straddle(points, window.from) + straddle(points, window.to)) * swing,
         counter: 2.0 * refresh * swing + resolution.unwrap_or(0.0) * rails,
+        clock: clock_doubt(sensor) * swing,
         ..Bound::default()
     }
 }
 
-/// The shortest time between changes, where the driver states no refresh.
+/// The shortest time between changes, where no refresh is known.
 fn shortest(points: &[Point]) -> f64 {
     let gaps = points
         .windows(2)

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Bound, Point, Seen, Stretch, around, brackets, interpolate, range, seconds, straddle};
+use super::{
+    Bound, Point, Seen, Stretch, around, brackets, clock_doubt, interpolate, range, seconds,
+    straddle,
+};
 use crate::{power::Sensor, time::Window};
 
 /// Σ ½(P₁ + P₂)·(t₂ − t₁) within the window, edges interpolated; neighbours further apart than `longest_gap` add neither
@@ -61,6 +64,7 @@ fn bound(
         edges: 0.5 * edges * swing,
         averaging: sensor.averaging.as_secs_f64() * swing,
         quantisation: 0.5 * window.length().as_secs_f64() * steps,
+        clock: clock_doubt(sensor) * swing,
         ..Bound::default()
     }
 }
