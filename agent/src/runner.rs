@@ -24,7 +24,7 @@ use crate::{
     backend::{Backend, BackendError, ModelCard},
     clock::Clock,
     device::{HostRoot, gauges::Gauges},
-    power::sampler::Sampler,
+    power::sampler::{Health, Sampler},
     spool::{Spool, SpoolError},
     workload::plan::{Plan, PlannedCell},
 };
@@ -103,6 +103,8 @@ pub struct Outcome {
     pub reports: Vec<RunReport>,
     /// The traces behind them, in the same order.
     pub traces: Vec<RunTrace>,
+    /// How each power instrument fared.
+    pub instruments: Vec<Health>,
     /// Whether a person stopped it.
     pub is_cancelled: bool,
     /// Why it could not go on, if it could not; what was measured before stands.
@@ -171,6 +173,8 @@ impl Runner {
         let mut outcome = Outcome::default();
         let result = self.run_groups(plan, groups, &mut tally, &mut outcome);
         outcome.error = result.await.err();
+        let sampler = self.sampler.as_ref();
+        outcome.instruments = sampler.map_or_else(Vec::new, |sampler| sampler.health());
         outcome.is_cancelled = self.stop.is_cancelled();
         outcome
     }

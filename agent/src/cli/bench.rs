@@ -83,8 +83,9 @@ pub(super) struct BenchArgs {
     /// Most tokens of an answer, instead of the suite's limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
-    /// auto, none, or a list of ina, tegrastats, nvml, spbm, rapl, replay:FILE, csv:FILE, spl:FILE?offset=SECONDS; the
-    /// configuration's without it, and then auto
+    /// auto, none, or a list of ina, tegrastats, nvml, spbm, rapl, replay:FILE, and of a meter's files that grow meanwhile,
+    /// csv:FILE?time=COLUMN&power=COLUMN&scope=wall|system_in&offset=SECONDS&uncertainty=SECONDS (without options the columns
+    /// are unix_s and power_w) and spl:FILE?offset=SECONDS; the configuration's without it, and then auto
     #[arg(long, value_name = "SOURCES")]
     power: Option<String>,
     /// Time between two power samples, 10ms to 10s; the configuration's without it, and then 100ms

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, iter, path::PathBuf, time::Duration};
 
-use tokwatt_domain::device::DeviceKind;
+use tokwatt_domain::{
+    device::DeviceKind,
+    power::{Scope, Sensor},
+};
 
 use super::{
     Absent, PowerSource,
@@ -111,19 +114,13 @@ pub fn select(choices: &[Choice], around: &Surroundings<'_>) -> Result<Selection
         match choice {
             Choice::None => selection.refuse(),
             Choice::Auto => selection.choose(around),
-            Choice::Instrument(instrument) => {
-                if selection.try_one(*instrument, around) {
-                    selection.explain(1);
-                }
-            }
+            Choice::Instrument(instrument) => selection.obey(*instrument, around),
             Choice::Meter(settings) => selection.follow(settings, around.clock),
             Choice::Replay(path) => {
-                selection
-                    .sources
-                    .push(Box::new(Replay::open(path, around.kind)?));
-                selection
-                    .why
-                    .push(format!("power is replayed from `{}`", path.display()));
+                let replay = Box::new(Replay::open(path, around.kind)?);
+                let is_added = selection.add("replay", replay);
+                let why = format!("power is replayed from `{}`", path.display());
+                selection.tell("replay", is_added, why);
             }
         }
     }
@@ -168,7 +165,9 @@ impl Selection {
             self.why.push(nothing);
             return;
         }
-        let refused = candidates.iter().filter_map(|one| self.refusal(*one));
+        let refused = candidates
+            .iter()
+            .filter_map(|one| self.refusal(one.as_str()));
         let (n_opened, opened) = (opened.len(), opened.join(", "));
         let chosen = format!("auto: {opened} on this {kind} device (of {tried})");
         let why: Vec<String> = iter::once(chosen).chain(refused).collect();
@@ -182,32 +181,57 @@ impl Selection {
         self.why.extend(last.filter_map(|source| source.why()));
     }
 
-    fn follow(&mut self, settings: &meter::Settings, clock: &dyn Clock) {
-        match Meter::open(settings, clock) {
-            Ok(meter) => {
-                self.sources.push(Box::new(meter));
-                self.why.push(settings.to_string());
-            }
-            Err(Absent(reason)) => {
-                self.reasons.insert("meter".to_owned(), reason);
-            }
-        }
+    fn obey(&mut self, instrument: Instrument, around: &Surroundings<'_>) {
+        let is_added = self.try_one(instrument, around);
+        let name = instrument.as_str();
+        self.tell(name, is_added, format!("{name}, as asked for"));
+        self.explain(usize::from(is_added));
     }
 
-    fn refusal(&self, instrument: Instrument) -> Option<String> {
-        let name = instrument.as_str();
+    fn follow(&mut self, settings: &meter::Settings, clock: &dyn Clock) {
+        let is_added = match Meter::open(settings, clock) {
+            Ok(meter) => self.add("meter", Box::new(meter)),
+            Err(Absent(reason)) => {
+                self.reasons.insert("meter".to_owned(), reason);
+                false
+            }
+        };
+        self.tell("meter", is_added, settings.to_string());
+    }
+
+    /// One that was asked for and is not to be had is said as well.
+    fn tell(&mut self, name: &str, is_added: bool, why: String) {
+        let refusal = self.refusal(name).filter(|_| !is_added);
+        self.why.push(refusal.unwrap_or(why));
+    }
+
+    fn refusal(&self, name: &str) -> Option<String> {
         let reason = self.reasons.get(name)?;
         Some(format!("not {name}: {reason}"))
     }
 
     fn try_one(&mut self, instrument: Instrument, around: &Surroundings<'_>) -> bool {
         match open(instrument, around) {
-            Ok(source) => self.sources.push(source),
+            Ok(source) => self.add(instrument.as_str(), source),
             Err(Absent(reason)) => {
                 self.reasons.insert(instrument.as_str().to_owned(), reason);
-                return false;
+                false
             }
         }
+    }
+
+    /// Instrument and scope name a series of samples: a second one of the same name would be taken for the first.
+    fn add(&mut self, name: &str, source: Box<dyn PowerSource>) -> bool {
+        let names = |sensor: &Sensor| (sensor.source.clone(), sensor.scope);
+        let known = self.sources.iter().flat_map(|source| source.sensors());
+        let known: Vec<(String, Scope)> = known.map(names).collect();
+        let mut own = source.sensors().iter().map(names);
+        if let Some((source, scope)) = own.find(|own| known.contains(own)) {
+            let reason = format!("{source} reads {scope} already, and is read once");
+            self.reasons.insert(name.to_owned(), reason);
+            return false;
+        }
+        self.sources.push(source);
         true
     }
 }

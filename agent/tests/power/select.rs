@@ -118,6 +118,33 @@ fn an_instrument_asked_for_by_name_and_missing_is_a_reason_too() {
 }
 
 #[test]
+fn several_are_read_side_by_side_and_one_that_is_missing_is_said() {
+    let (folder, root) = copy_of("agx-orin");
+    let tool = folder.path().join("tegrastats");
+    let line = "VDD_GPU_SOC 5000mW/1mW VDD_CPU_CV 2000mW/1mW VIN_SYS_5V0 4000mW/1mW";
+    fs::write(&tool, format!("#!/bin/sh\necho '{line}'\nexec sleep 60\n")).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    let selection = select_with(&root, "ina,tegrastats,nvml,ina", tool);
+    let sources: Vec<&str> = selection
+        .sources
+        .iter()
+        .map(|source| &*source.sensors()[0].source)
+        .collect();
+    assert_eq!(sources, ["ina", "tegrastats"]);
+    let want = [
+        "ina, as asked for",
+        "tegrastats, as asked for",
+        "not nvml: the host root is a recording, which has no library to ask",
+        "not ina: ina reads module already, and is read once",
+    ];
+    assert_eq!(selection.why, want);
+    let (ina, tegrastats) = (&selection.sources[0], &selection.sources[1]);
+    assert_eq!(ina.sensors()[0].asked_interval, None);
+    let asked = tegrastats.sensors()[0].asked_interval;
+    assert_eq!(asked, Some(Duration::from_millis(100)));
+}
+
+#[test]
 fn no_power_was_asked_for() {
     let selection = select_on(&fixture("x86-rapl"), "none");
     assert_eq!(

@@ -6,13 +6,14 @@ use serde::Serialize;
 use tokwatt_domain::{device::DeviceProfile, metrics::RunReport};
 
 use super::truth::Energies;
-use crate::runner::Outcome;
+use crate::{power::sampler::Health, runner::Outcome};
 
 /// Everything that was measured.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
     schema: &'static str,
     device: &'a DeviceProfile,
+    instruments: &'a [Health],
     runs: Vec<Run<'a>>,
 }
 
@@ -48,6 +49,7 @@ impl<'a> Document<'a> {
         Self {
             schema: "tokwatt.bench/1",
             device,
+            instruments: &outcome.instruments,
             runs: outcome.reports.iter().enumerate().map(run).collect(),
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Instruments {
     pub(super) sampler: Option<Arc<Sampler>>,
     /// Under which conditions the device works.
     pub(super) gauges: Gauges,
-    /// `power` to why there is none.
+    /// `power` to why there is none; `power.NAME` to why that instrument is not read.
     pub(super) reasons: BTreeMap<String, String>,
     /// How the choice came about, for people.
     pub(super) why: Vec<String>,
@@ -91,11 +91,13 @@ impl Instruments {
             Some(_) => None,
             None => Some(Arc::new(sampler(selection.sources)?)),
         };
-        let reason = why_none.map(|reason| ("power".to_owned(), reason));
+        let of_each = selection.reasons.into_iter();
+        let of_each = of_each.map(|(name, reason)| (format!("power.{name}"), reason));
+        let of_all = why_none.map(|reason| ("power".to_owned(), reason));
         Ok(Self {
             sampler,
             gauges,
-            reasons: reason.into_iter().collect(),
+            reasons: of_all.map_or_else(|| of_each.collect(), |of_all| [of_all].into()),
             why: selection.why,
         })
     }

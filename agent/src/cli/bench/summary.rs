@@ -15,7 +15,7 @@ use tokwatt_domain::{
 };
 
 use super::{document::AgentCost, truth::Energies};
-use crate::runner::Outcome;
+use crate::{power::sampler::Health, runner::Outcome};
 
 /// The repetitions of one cell.
 struct Repetitions<'a>(Vec<&'a RunReport>);
@@ -36,6 +36,8 @@ pub(super) fn write(
     writeln!(out, "{}", table(&outcome.reports).trim_fmt())?;
     write_legend(out, &outcome.reports)?;
     write_energy(out, &outcome.reports)?;
+    let mut instruments = outcome.instruments.iter();
+    instruments.try_for_each(|health| write_health(out, health))?;
     if let Some(truth) = truth {
         write_truth(out, &outcome.reports, truth)?;
     }
@@ -313,6 +315,31 @@ fn write_truth(
             out,
             "truth of the simulation: {scope}: {drawn:.2} J, measured {off:+.2} %"
         )?;
+    }
+    Ok(())
+}
+
+/// What an instrument came to, the idle baselines included.
+fn write_health(out: &mut impl Write, health: &Health) -> anyhow::Result<()> {
+    let Health {
+        source,
+        taken,
+        failed,
+        missed,
+        ..
+    } = health;
+    let lost = if health.is_lost {
+        ", and it was lost"
+    } else {
+        ""
+    };
+    write!(
+        out,
+        "instrument {source}: {taken} samples, {failed} readings failed, {missed} missed{lost}"
+    )?;
+    match &health.last_error {
+        Some(error) => writeln!(out, "; the last failure: {error}")?,
+        None => writeln!(out)?,
     }
     Ok(())
 }
