@@ -148,7 +148,7 @@ fn an_engine_killed_in_the_middle_is_a_failed_request_and_the_rest_goes_on() {
 }
 
 /// The engine's process.
-fn worker_of(agent: u32) -> u32 {
+pub(crate) fn worker_of(agent: u32) -> u32 {
     let found = Command::new("pgrep")
         .args(["-P", &agent.to_string(), "-f", "engine-worker"])
         .output()
@@ -158,7 +158,7 @@ fn worker_of(agent: u32) -> u32 {
 }
 
 /// CPU time of a process in hundredths of a second: fields 14 and 15 of its stat file.
-fn cpu_ticks(process: u32) -> u64 {
+pub(crate) fn cpu_ticks(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();
     let times = fields.split_whitespace().skip(11).take(2);

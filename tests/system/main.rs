@@ -7,6 +7,7 @@ mod delivery;
 mod doctor;
 mod energy;
 mod engine;
+mod sensors;
 mod tables;
 
 use std::{path::Path, process::Output};

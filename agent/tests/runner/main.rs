@@ -4,6 +4,7 @@
 
 mod conditions;
 mod scripted;
+mod square_wave;
 
 use std::{
     sync::{

@@ -1,8 +1,11 @@
 //! An engine that does what a script says, and remembers what it was asked and when.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -15,7 +18,7 @@ use tokwatt_agent::{
     clock::Clock,
 };
 use tokwatt_domain::{
-    run::{ChunkKind, FailureClass},
+    run::{ChunkKind, CountSource, FailureClass, TokenCounts},
     time::Stamp,
 };
 
@@ -23,6 +26,8 @@ use tokwatt_domain::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply {
     Answer,
+    /// With so many tokens, after so long.
+    Slowly(Duration, u32),
     Never,
     Fail(FailureClass),
     Die,
@@ -120,6 +125,18 @@ impl Backend for Scripted {
             tokio::task::yield_now().await;
             match reply {
                 Reply::Answer => vec![arrival(chunk()), arrival(Event::Done(finish()))],
+                Reply::Slowly(time, completion) => {
+                    tokio::time::sleep(time).await;
+                    let counts = TokenCounts {
+                        prompt: 1,
+                        cached: None,
+                        completion,
+                        source: CountSource::Engine,
+                    };
+                    let mut finish = finish();
+                    finish.tokens = Some(counts);
+                    vec![arrival(chunk()), arrival(Event::Done(finish))]
+                }
                 Reply::Never => std::future::pending().await,
                 Reply::Fail(class) => vec![Err(BackendError::Request {
                     class,

@@ -9,7 +9,7 @@ use std::{
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use tokwatt_domain::{
     device::DeviceProfile,
-    metrics::{MetricValue, Percentile, PowerReport, RunReport, spread},
+    metrics::{Flag, MetricValue, Percentile, PowerReport, RunReport, spread},
     power::Scope,
     run::RunEnd,
 };
@@ -351,15 +351,34 @@ fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
         let entry = counts.entry((!flag.blocking, flag.id.as_str()));
         entry.or_insert((0, flag.detail.as_str())).0 += 1;
     }
+    let total = outcome.reports.len();
     for ((is_note, id), (runs, detail)) in counts {
         let kind = if is_note { "note" } else { "not ranked" };
+        writeln!(out, "{kind}: {id} in {runs} of {total} runs, e.g. {detail}")?;
+    }
+    write_energy_doubts(out, &outcome.reports)?;
+    write_failures(out, outcome)
+}
+
+/// Why energy is shown and not ranked, for each sensor.
+fn write_energy_doubts(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<()> {
+    let mut counts: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
+    for report in reports {
+        for power in &report.power {
+            for Flag { id, detail, .. } in power.doubts(report.window_s) {
+                let sensor = format!("{} by {}", power.scope, power.source);
+                counts.entry((sensor, id)).or_insert((0, detail)).0 += 1;
+            }
+        }
+    }
+    for ((sensor, id), (runs, detail)) in counts {
+        let total = reports.len();
         writeln!(
             out,
-            "{kind}: {id} in {runs} of {} runs, e.g. {detail}",
-            outcome.reports.len()
+            "energy not ranked: {sensor}: {id} in {runs} of {total} runs, e.g. {detail}"
         )?;
     }
-    write_failures(out, outcome)
+    Ok(())
 }
 
 /// Requests that failed by their class, and runs that ended early, each reason once.
