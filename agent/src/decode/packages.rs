@@ -74,12 +74,10 @@ fn after_label(line: &str) -> Option<&str> {
 }
 
 fn put(versions: &mut Map<String, Value>, name: &str, version: &str) {
-    let version = if version.starts_with('(') {
-        Value::Null
-    } else {
-        version.into()
-    };
-    versions.insert(name.replace('-', "_"), version);
+    // `(none)` in any language and any brackets.
+    let is_version = version.starts_with(|c: char| c.is_ascii_digit());
+    let version = is_version.then_some(version);
+    versions.insert(name.replace('-', "_"), version.into());
 }
 
 fn is_package(name: &str) -> bool {

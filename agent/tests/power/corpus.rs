@@ -14,7 +14,7 @@ enum Expect {
     Part,
 }
 
-fn entries(kind: &str) -> Vec<Value> {
+pub(crate) fn entries(kind: &str) -> Vec<Value> {
     let entries = CORPUS
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());

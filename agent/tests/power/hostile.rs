@@ -121,7 +121,11 @@ fn check_gauges(gauges: &mut HostGauges) {
 const TREES: [&str; 5] = ["agx-orin", "thor", "agx-xavier-jp4", "gb10", "x86-rapl"];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    // A tree is copied for each: fewer by default, and as many more as the environment asks for.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.div_ceil(4),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_tree_however_odd_panics(

@@ -11,6 +11,12 @@ mod eventually;
 /// Every line of the corpus.
 mod corpus;
 
+/// Forms that the corpus lacks and the devices have.
+mod variants;
+
+/// Real texts and files, damaged.
+mod damaged;
+
 /// Recorded host roots.
 mod probe;
 

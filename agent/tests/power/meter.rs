@@ -22,12 +22,12 @@ use tokwatt_domain::{
 
 /// Stands where it is put; its wall clock showed 1000 s when it began.
 #[derive(Default)]
-struct Hand {
+pub(crate) struct Hand {
     now_ms: AtomicU64,
 }
 
 impl Hand {
-    fn put(&self, now_ms: u64) {
+    pub(crate) fn put(&self, now_ms: u64) {
         self.now_ms.store(now_ms, Ordering::Relaxed);
     }
 }

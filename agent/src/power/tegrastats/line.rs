@@ -210,8 +210,10 @@ impl Line {
     /// Blanks after the commas are not known from any release, and cost nothing to allow.
     fn read_cores(&mut self, first: &str, words: &mut Words<'_>) -> Option<()> {
         let mut list = first.to_owned();
-        while !list.contains(']') {
-            list.push_str(words.next()?);
+        let mut last = first;
+        while !last.contains(']') {
+            last = words.next().filter(|_| list.len() < CORES_BYTES_MAX)?;
+            list.push_str(last);
         }
         let (cores, after) = list.strip_prefix('[')?.split_once(']')?;
         // L4T 28 prints one clock for all cores, after the list.
@@ -439,6 +441,9 @@ fn is_time(text: &str) -> bool {
 /// How much of an unreadable line its error shows.
 const EXCERPT_CHARS: usize = 80;
 
+/// More than the cores of any board take: a list without an end is given up after so much.
+const CORES_BYTES_MAX: usize = 4096;
+
 /// Most fields of one name in a line. An AGX Orin has two unconnected channels.
 const NAMESAKES_MAX: usize = 16;
 
@@ -552,6 +557,13 @@ mod tests {
         let line = Line::parse(&"NC 1mW ".repeat(100_000)).unwrap();
         assert_eq!(line.rails_mw.len(), NAMESAKES_MAX);
         assert_eq!(line.unknown.len(), 2 * (100_000 - NAMESAKES_MAX));
+    }
+
+    /// Every beginning looks for the end of its list; to the end of the line each would be hours.
+    #[test]
+    fn lists_without_an_end_are_given_up() {
+        let line = Line::parse(&format!("VIN 1mW {}", "CPU [1%, ".repeat(100_000))).unwrap();
+        assert_eq!((line.cpu, line.unknown.len()), (None, 200_000));
     }
 
     proptest! {
