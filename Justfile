@@ -41,3 +41,8 @@ dist-without-engine:
 bench-engine *arguments:
     cargo build --release --locked -p tokwatt-embedded --example speed
     python3 agent/embedded/bench/compare.py {{ arguments }}
+
+# What reading power costs beside peers: CPU and memory at 10 and 100 Hz. See tests/bench/sampler.py
+bench-sampler *arguments:
+    cargo build --release --locked --workspace --bins --examples
+    python3 tests/bench/sampler.py {{ arguments }}

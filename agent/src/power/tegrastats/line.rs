@@ -263,7 +263,7 @@ impl Line {
             None => (reading, None),
         };
         let now = celsius(now)?;
-        if name.is_empty() {
+        if !is_name(name) {
             return None;
         }
         if let Some(highest) = highest {
