@@ -19,6 +19,7 @@ mod engine_worker;
 mod guard;
 mod probe;
 mod run;
+mod service_manager;
 mod simulate;
 mod spool;
 mod stop;

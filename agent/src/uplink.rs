@@ -10,7 +10,7 @@
 //! Never gives up: a collector that is away for days gets everything when it is back. What it has acknowledged is
 //! deleted from the spool, nothing else ever is.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -254,6 +254,16 @@ impl Uplink {
         };
         let records = spooled.into_iter().map(envelope).collect();
         v1::upload::Kind::Batch(v1::Batch { records })
+    }
+}
+
+impl fmt::Display for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => write!(f, "connecting"),
+            Self::Delivered { through } => write!(f, "delivered through record {}", through.0),
+            Self::Down { reason } => write!(f, "waiting to try again: {reason}"),
+        }
     }
 }
 

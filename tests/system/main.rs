@@ -8,6 +8,7 @@ mod doctor;
 mod energy;
 mod engine;
 mod sensors;
+mod service;
 mod tables;
 
 use std::{path::Path, process::Output};

@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::{Exit, General, runtime, stop};
+use super::{Exit, General, runtime, service_manager::ServiceManager, stop};
 use crate::{
     clock::{Clock, SystemClock},
     device::HostRoot,
@@ -58,18 +58,25 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
             state,
         };
         let delivery = tasks.spawn(uplink.run(stop.clone()));
-        while args.until_empty && !stop.is_cancelled() {
-            if spool.status()?.waiting_records == 0 {
+        let mut manager = ServiceManager::from_environment();
+        manager.ready();
+        loop {
+            if args.until_empty && spool.status()?.waiting_records == 0 {
                 stop.cancel();
             }
             tokio::select! {
                 // First, because the link's end follows from it.
                 biased;
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => break,
+                () = manager.ping_due() => manager.alive(),
                 // Fails when the uplink has ended, which it does when stopped.
-                changed = link.changed() => if changed.is_err() { break },
+                changed = link.changed() => match changed {
+                    Ok(()) => manager.status(&link.borrow_and_update().to_string()),
+                    Err(_) => break,
+                },
             }
         }
+        manager.stopping();
         delivery.await?;
         let waiting = spool.status()?.waiting_records;
         say(before, waiting, url)?;
