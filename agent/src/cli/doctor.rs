@@ -28,6 +28,9 @@ mod conditions;
 /// NVIDIA's library.
 mod nvml;
 
+/// What the installed service may open.
+mod service;
+
 #[derive(Args)]
 pub(super) struct DoctorArgs {
     /// How to write it
@@ -94,6 +97,7 @@ pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit
         patient.cpu_features(),
         patient.engine()?,
         patient.collector()?,
+        service::check(&patient.root),
     ]);
     let mut out = std::io::stdout().lock();
     if args.format == Format::Json {
