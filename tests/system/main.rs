@@ -10,6 +10,7 @@ mod engine;
 mod sensors;
 mod service;
 mod tables;
+mod target;
 
 use std::{path::Path, process::Output};
 
