@@ -5,7 +5,7 @@
 //! service does.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, Metadata},
     os::unix::fs::{FileTypeExt, MetadataExt},
 };
@@ -40,10 +40,21 @@ struct Account {
     groups: Vec<u32>,
 }
 
-/// Something that the service cannot read, and what to do.
+/// Something that the service cannot read.
 struct Hidden {
     what: String,
-    remedy: String,
+    remedy: Remedy,
+}
+
+/// In the order in which they are said.
+#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Remedy {
+    /// Of the unit, below `[Service]`.
+    Line(String),
+    /// That the service's user joins.
+    Group { name: String, user: String },
+    /// No group is to be joined for it.
+    Rule,
 }
 
 pub(super) fn check(root: &HostRoot) -> Check {
@@ -61,14 +72,43 @@ pub(super) fn check(root: &HostRoot) -> Check {
         }))
         .collect();
     if hidden.is_empty() {
-        let found = format!("`{UNIT}` may open all {} files of sensors", needed.len());
+        let found = match needed.len() {
+            0 => format!(
+                "`{UNIT}` is installed, and no device or counter here could be hidden from it"
+            ),
+            number => {
+                format!("`{UNIT}` may open all {number} devices and counters that sensors need")
+            }
+        };
         return Check::ok("service", found);
     }
-    let what: Vec<String> = hidden.iter().map(|one| one.what.clone()).collect();
-    let mut remedies: Vec<String> = hidden.into_iter().map(|one| one.remedy).collect();
-    remedies.dedup();
-    let remedy = format!("{}; then systemctl restart {UNIT}", remedies.join("; "));
-    Check::mend("service", what.join("; "), &remedy)
+    let (what, remedies): (Vec<String>, BTreeSet<Remedy>) = hidden
+        .into_iter()
+        .map(|hidden| (hidden.what, hidden.remedy))
+        .unzip();
+    Check::mend("service", what.join("; "), &advice(&remedies))
+}
+
+fn advice(remedies: &BTreeSet<Remedy>) -> String {
+    let lines = remedies.iter().filter_map(|remedy| match remedy {
+        Remedy::Line(line) => Some(line.as_str()),
+        _ => None,
+    });
+    let lines: Vec<&str> = lines.collect();
+    let mut steps = Vec::new();
+    if !lines.is_empty() {
+        steps.push(format!(
+            "systemctl edit {UNIT}, below [Service]: {}",
+            lines.join(", ")
+        ));
+    }
+    steps.extend(remedies.iter().filter_map(|remedy| match remedy {
+        Remedy::Line(_) => None,
+        Remedy::Group { name, user } => Some(format!("usermod -aG {name} {user}")),
+        Remedy::Rule => Some(RULE.to_owned()),
+    }));
+    steps.push(format!("systemctl restart {UNIT}"));
+    steps.join("; ")
 }
 
 impl Unit {
@@ -109,7 +149,7 @@ impl Unit {
     fn hides_proc(&self) -> Option<Hidden> {
         (self.value("ProcSubset") == Some("pid")).then(|| Hidden {
             what: "ProcSubset=pid hides `/proc/meminfo` and `/proc/cpuinfo`".to_owned(),
-            remedy: edit("ProcSubset=all"),
+            remedy: Remedy::Line("ProcSubset=all".to_owned()),
         })
     }
 
@@ -121,19 +161,19 @@ impl Unit {
         {
             return Some(Hidden {
                 what: format!("InaccessiblePaths hides `{path}`"),
-                remedy: edit("InaccessiblePaths="),
+                remedy: Remedy::Line("InaccessiblePaths=".to_owned()),
             });
         }
         let drivers = file.drivers.as_ref()?;
         if self.is_on("PrivateDevices") {
             return Some(Hidden {
                 what: format!("PrivateDevices hides `{path}`"),
-                remedy: edit("PrivateDevices=no"),
+                remedy: Remedy::Line("PrivateDevices=no".to_owned()),
             });
         }
         (self.has_device_list() && !self.allows(path, drivers)).then(|| Hidden {
             what: format!("`{path}` is not in DeviceAllow"),
-            remedy: edit(&format!("DeviceAllow={path} rw")),
+            remedy: Remedy::Line(format!("DeviceAllow={path} rw")),
         })
     }
 
@@ -232,9 +272,12 @@ impl Account {
                 file.mode & 0o777
             ),
             remedy: if would_do {
-                format!("usermod -aG {group} {name}")
+                Remedy::Group {
+                    name: group.to_owned(),
+                    user: name.clone(),
+                }
             } else {
-                RULE.to_owned()
+                Remedy::Rule
             },
         })
     }
@@ -327,10 +370,6 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
         ([], []) => true,
         _ => false,
     }
-}
-
-fn edit(line: &str) -> String {
-    format!("systemctl edit {UNIT}, below [Service]: {line}")
 }
 
 const UNIT: &str = "tokwatt-agent.service";
@@ -473,7 +512,7 @@ mod tests {
         )
         .unwrap();
         let root = HostRoot::at(folder.path());
-        let check = |added: &str, group: u32, mode: u32, want: Option<&str>| {
+        let check = |added: &str, group: u32, mode: u32, want: Option<Remedy>| {
             let file = Needed {
                 group,
                 mode,
@@ -482,22 +521,20 @@ mod tests {
             let account = Account::of(&unit(added), &root).unwrap();
             let hidden = account.lacks(&file, &group_name(&root, group));
             let remedy = hidden.map(|hidden| hidden.remedy);
-            assert!(
-                remedy
-                    .as_deref()
-                    .map(|text| &text[..want.map_or(0, str::len)])
-                    == want,
-                "{added} {group} {mode:o}: {remedy:?}"
-            );
+            assert_eq!(remedy, want, "{added} {group} {mode:o}");
+        };
+        let render = Remedy::Group {
+            name: "render".to_owned(),
+            user: "tokwatt".to_owned(),
         };
         check("", 44, 0o660, None);
         check("", 102, 0o660, None);
         check("", 0, 0o666, None);
-        check("", 45, 0o660, Some("usermod -aG render tokwatt"));
+        check("", 45, 0o660, Some(render));
         check("SupplementaryGroups=render", 45, 0o660, None);
         // Nobody should be put into the group of root.
-        check("", 0, 0o660, Some("let a udev rule"));
-        check("", 44, 0o640, Some("let a udev rule"));
+        check("", 0, 0o660, Some(Remedy::Rule));
+        check("", 44, 0o640, Some(Remedy::Rule));
         assert!(Account::of(&unit("User=root"), &root).is_none());
     }
 
@@ -526,6 +563,22 @@ mod tests {
         assert!(found.found.contains("ProcSubset=pid"), "{}", found.found);
         let unit = Unit::installed(&HostRoot::at(folder.path())).unwrap();
         assert!(unit.value("User") == Some("tokwatt") && !unit.is_on("PrivateDevices"));
+    }
+
+    #[test]
+    fn lines_for_the_unit_are_one_edit() {
+        let remedies = BTreeSet::from([
+            Remedy::Rule,
+            Remedy::Line("PrivateDevices=no".to_owned()),
+            Remedy::Line("DeviceAllow=/dev/nvmap rw".to_owned()),
+        ]);
+        let advice = advice(&remedies);
+        let edit = "below [Service]: DeviceAllow=/dev/nvmap rw, PrivateDevices=no; ";
+        assert!(
+            advice.contains(edit) && advice.ends_with("restart tokwatt-agent.service"),
+            "{advice}"
+        );
+        assert_eq!(advice.matches("systemctl").count(), 2);
     }
 
     #[test]
