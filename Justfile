@@ -1,5 +1,8 @@
 # The door to everything that can be done here: `just`.
 
+# Where `cross` finds its image.
+export CROSS_CONFIG := "cross/Cross.toml"
+
 _default:
     @just --list --unsorted
 
@@ -36,6 +39,23 @@ dist:
 # The agent without the embedded engine, for machines whose models run on a server
 dist-without-engine:
     cargo build --profile dist --locked -p tokwatt-agent --no-default-features --target-dir target/without-engine
+
+# The agent for Jetson and GB10, built in a container (needs docker or podman, and `cargo install --locked cross`)
+cross *arguments:
+    cross build --profile dist --locked --target aarch64-unknown-linux-gnu --target-dir target/cross-image -p tokwatt-agent {{ arguments }}
+
+# The same without a container engine, linked by zig, e.g. `just cross-local --no-default-features`
+cross-local *arguments:
+    cross/local --profile dist {{ arguments }}
+    cross/describe target/aarch64/aarch64-unknown-linux-gnu/dist/tokwatt-agent
+
+# Debian packages with the service, in target/debian (needs `cargo install --locked cargo-deb`)
+deb *architectures="amd64 arm64":
+    cross/deb {{ architectures }}
+
+# Build the package for a machine, install it there over ssh, and say what stands in the way of a good measurement
+deploy host *package:
+    cross/deploy {{ host }} {{ package }}
 
 # The embedded engine beside upstream llama.cpp: ratios from one run. Needs llama-server; see agent/embedded/bench
 bench-engine *arguments:
