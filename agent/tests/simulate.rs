@@ -233,7 +233,7 @@ fn a_thousand_runs_are_within_their_bounds_of_the_truth() {
     assert!(error <= 0.015, "largest error {error}");
 }
 
-fn one<'a>(bench: &'a Bench, scope: Scope) -> &'a PowerReport {
+fn one(bench: &Bench, scope: Scope) -> &PowerReport {
     bench.report.power_of(scope).unwrap()
 }
 

@@ -53,8 +53,8 @@ fn each_device_tells_what_it_has_and_no_zero_of_a_refused_call_comes_through() {
         sm_clock_hz: Some(1_200_000_000),
         memory_clock_hz: Some(6_001_000_000),
         temperature_millidegrees: Some(61_000),
-        // Idleness is taken out, the power cap stays.
-        throttle_reasons: Some(4),
+        // Idleness and the power limit are taken out, heat stays.
+        throttle_reasons: Some(32),
         foreign_processes: Some(0),
         ..NOTHING
     };

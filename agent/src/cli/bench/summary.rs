@@ -347,9 +347,15 @@ fn write_health(out: &mut impl Write, health: &Health) -> anyhow::Result<()> {
 /// Everything that makes a figure doubtful, once each.
 fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
     let mut counts: BTreeMap<(bool, &str), (usize, &str)> = BTreeMap::new();
-    for flag in outcome.reports.iter().flat_map(|report| &report.flags) {
-        let entry = counts.entry((!flag.blocking, flag.id.as_str()));
-        entry.or_insert((0, flag.detail.as_str())).0 += 1;
+    for report in &outcome.reports {
+        // One flag may stand for several sensors of a run.
+        let flags = report.flags.iter().map(|flag| {
+            let key = (!flag.blocking, flag.id.as_str());
+            (key, flag.detail.as_str())
+        });
+        for (key, detail) in BTreeMap::from_iter(flags) {
+            counts.entry(key).or_insert((0, detail)).0 += 1;
+        }
     }
     let total = outcome.reports.len();
     for ((is_note, id), (runs, detail)) in counts {
