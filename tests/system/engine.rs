@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tokwatt_harness::agent;
 
-use crate::{bench, document};
+use crate::{bench, document, keeps_to_its_schema};
 
 #[test]
 fn the_document_keeps_to_its_schema() {
@@ -29,13 +29,7 @@ fn the_document_keeps_to_its_schema() {
             "1,2",
         ],
     ));
-    let schema: Value = serde_json::from_str(tokwatt_proto::documents::BENCH_SCHEMA).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let wrong: Vec<String> = validator
-        .iter_errors(&bench)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    keeps_to_its_schema(&bench);
     assert_eq!(bench["runs"].as_array().unwrap().len(), 2 * 2 * 2 * 5);
 }
 

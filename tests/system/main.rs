@@ -9,6 +9,7 @@ mod energy;
 mod engine;
 mod sensors;
 mod service;
+mod simulate;
 mod tables;
 mod target;
 
@@ -47,4 +48,15 @@ fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[track_caller]
+fn keeps_to_its_schema(bench: &Value) {
+    let schema: Value = serde_json::from_str(tokwatt_proto::documents::BENCH_SCHEMA).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wrong: Vec<String> = validator
+        .iter_errors(bench)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -17,7 +17,10 @@ use std::{
 use serde_json::Value;
 use tokwatt_harness::agent;
 
-use crate::engine::{cpu_ticks, worker_of};
+use crate::{
+    engine::{cpu_ticks, worker_of},
+    keeps_to_its_schema,
+};
 
 /// An AGX Orin's rails every 100 ms.
 const TEGRASTATS: &str = r#"#!/bin/sh
@@ -199,15 +202,4 @@ fn power<'a>(run: &'a Value, source: &str) -> &'a Value {
 
 fn said(health: &Value) -> &str {
     health["last_error"].as_str().unwrap()
-}
-
-#[track_caller]
-fn keeps_to_its_schema(bench: &Value) {
-    let schema: Value = serde_json::from_str(tokwatt_proto::documents::BENCH_SCHEMA).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let wrong: Vec<String> = validator
-        .iter_errors(bench)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
 }

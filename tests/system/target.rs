@@ -162,6 +162,49 @@ fn it_draws_the_same_scenes() {
     assert_eq!(n_files, 10);
 }
 
+/// A whole bench: sampler, runner, spool and arithmetic. Its times are virtual, so that slow emulation does no harm.
+#[test]
+fn it_measures_a_made_up_thor_as_this_machine_does() {
+    let Some(target) = Target::built() else {
+        return;
+    };
+    let energies = |command: Command| {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let limits = ["--limit", "20", "--repeat", "1"];
+        let bench = [
+            "--data",
+            data,
+            "bench",
+            "--simulate",
+            "thor",
+            "--format",
+            "json",
+        ];
+        let bench = answer(command, &[&bench[..], &limits].concat(), b"");
+        assert!(
+            bench.status.success(),
+            "{}",
+            String::from_utf8_lossy(&bench.stderr)
+        );
+        let bench: Value = serde_json::from_slice(&bench.stdout).unwrap();
+        let powers = bench["runs"].as_array().unwrap().iter();
+        let powers = powers.flat_map(|run| run["power"].as_array().unwrap());
+        let energies = powers.map(|power| power["energy_j"].as_f64().unwrap());
+        energies.collect::<Vec<f64>>()
+    };
+    let here = energies(Command::new(program("tokwatt-agent")));
+    let there = energies(target.command());
+    assert_eq!((here.len(), there.len()), (15, 15));
+    for (here, there) in here.iter().zip(&there) {
+        // Each machine's C library has an `exp` of its own, which may differ in the last digit.
+        assert!(
+            (here - there).abs() <= 1e-6 * here,
+            "{here} J here, {there} J there"
+        );
+    }
+}
+
 /// Versions that the program asks of the GNU C library, as its table of strings has them: `GLIBC_2.17`.
 fn glibc_versions(binary: &[u8]) -> Vec<(u32, u32)> {
     let mark = b"GLIBC_";
