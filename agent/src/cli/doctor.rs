@@ -87,7 +87,10 @@ pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit
         simulated: simulated.as_ref(),
         clock: Arc::new(SystemClock::start()),
     };
-    let mut checks = vec![patient.power()?];
+    let made_up = patient.device.facts.get("simulated").cloned();
+    let made_up = made_up.map(|words| Check::ok("simulated", words));
+    let mut checks = Vec::from_iter(made_up);
+    checks.push(patient.power()?);
     checks.extend(nvml::checks(&patient.device, &patient.root));
     checks.extend([
         conditions::conditions(&patient.root),
@@ -183,16 +186,13 @@ impl Patient<'_> {
 
     /// The wall clock orders runs of several devices; nothing is computed from it.
     fn clock_sync(&self) -> Check {
-        let synchronised = self.root.join("/run/systemd/timesync/synchronized");
-        if synchronised.exists() {
-            return Check::ok("clock", format!("`{}` is there", synchronised.display()));
+        const PATH: &str = "/run/systemd/timesync/synchronized";
+        if self.root.join(PATH).exists() {
+            return Check::ok("clock", format!("`{PATH}` is there"));
         }
         Check::unknown(
             "clock",
-            format!(
-                "no `{}`, another service may keep the time",
-                synchronised.display()
-            ),
+            format!("no `{PATH}`, another service may keep the time"),
             Some("timedatectl set-ntp true, or look with chronyc tracking"),
         )
     }

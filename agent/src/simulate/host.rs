@@ -166,6 +166,9 @@ fn files(machine: &Machine, seed: u64) -> Vec<(String, String)> {
     let mut files = vec![
         file("/proc/meminfo", meminfo(machine)),
         file("/proc/1/cgroup", "0::/init.scope\n"),
+        file("/run/systemd/timesync/synchronized", "\n"),
+        file(&format!("{FAN}/name"), "pwmfan"),
+        file(&format!("{FAN}/pwm1"), 93),
         file(
             "/proc/self/status",
             "Name:\ttokwatt-agent\nUid:\t1000\t1000\t1000\t1000\n",
@@ -183,6 +186,7 @@ fn files(machine: &Machine, seed: u64) -> Vec<(String, String)> {
             },
         ),
     ];
+    files.extend(cores(machine));
     if let Some(folder) = devfreq(machine) {
         let [lowest, highest] = machine.gpu_clock;
         files.push(file(&format!("{folder}/min_freq"), lowest));
@@ -196,11 +200,28 @@ fn files(machine: &Machine, seed: u64) -> Vec<(String, String)> {
         files.extend(labels(machine, place, rail));
     }
     files.extend(match machine.kind {
-        DeviceKind::Thor => thor(seed),
+        DeviceKind::Thor => jetson(&THOR, machine, seed),
         DeviceKind::Gb10 => gb10(seed),
-        _ => agx_orin(seed),
+        _ => jetson(&AGX_ORIN, machine, seed),
     });
     files
+}
+
+/// Of which there are how many, as fast as how much: one cluster of the machine's own clock.
+fn cores(machine: &Machine) -> Vec<(String, String)> {
+    const CPU: &str = "/sys/devices/system/cpu";
+    let last = machine.cores - 1;
+    let all: Vec<String> = (0..=last).map(|core| core.to_string()).collect();
+    let policy = |name: &str, text: &str| file(&format!("{CPU}/cpufreq/policy0/{name}"), text);
+    vec![
+        file(&format!("{CPU}/present"), format!("0-{last}")),
+        file(&format!("{CPU}/online"), format!("0-{last}")),
+        policy("related_cpus", &all.join(" ")),
+        policy("cpuinfo_max_freq", machine.cpu_clock_khz),
+        policy("scaling_max_freq", machine.cpu_clock_khz),
+        policy("scaling_min_freq", "729600"),
+        policy("scaling_governor", "schedutil"),
+    ]
 }
 
 /// A rail's name and what does not change beside its figure.
@@ -228,33 +249,25 @@ fn labels(machine: &Machine, place: usize, rail: &Rail) -> Vec<(String, String)>
     }
 }
 
-fn agx_orin(seed: u64) -> Vec<(String, String)> {
-    jetson(&Jetson {
-        model: "NVIDIA Jetson AGX Orin Developer Kit",
-        compatible: "nvidia,p3737-0000+p3701-0005\0nvidia,p3701-0005\0nvidia,tegra234\0",
-        release: "# R36 (release), REVISION: 4.7, GCID: 42132812, BOARD: generic, EABI: aarch64, DATE: Thu Sep 18 22:54:44 UTC 2025",
-        os: "Ubuntu 22.04.5 LTS",
-        kernel: "5.15.148-tegra",
-        part: "0xd42",
-        cores: 12,
-        mode: ("0", "MAXN"),
-        seed,
-    })
-}
+const AGX_ORIN: Jetson = Jetson {
+    model: "NVIDIA Jetson AGX Orin Developer Kit",
+    compatible: "nvidia,p3737-0000+p3701-0005\0nvidia,p3701-0005\0nvidia,tegra234\0",
+    release: "# R36 (release), REVISION: 4.7, GCID: 42132812, BOARD: generic, EABI: aarch64, DATE: Thu Sep 18 22:54:44 UTC 2025",
+    os: "Ubuntu 22.04.5 LTS",
+    kernel: "5.15.148-tegra",
+    part: "0xd42",
+    mode: ("0", "MAXN"),
+};
 
-fn thor(seed: u64) -> Vec<(String, String)> {
-    jetson(&Jetson {
-        model: "NVIDIA Jetson AGX Thor Developer Kit",
-        compatible: "nvidia,p4071-0000+p3834-0008\0nvidia,p3834-0008\0nvidia,tegra264\0",
-        release: "# R38 (release), REVISION: 4.0, GCID: 43443517, BOARD: generic, EABI: aarch64, DATE: Wed Dec 31 00:15:19 UTC 2025",
-        os: "Ubuntu 24.04.3 LTS",
-        kernel: "6.8.12-tegra",
-        part: "0xd83",
-        cores: 14,
-        mode: ("1", "120W"),
-        seed,
-    })
-}
+const THOR: Jetson = Jetson {
+    model: "NVIDIA Jetson AGX Thor Developer Kit",
+    compatible: "nvidia,p4071-0000+p3834-0008\0nvidia,p3834-0008\0nvidia,tegra264\0",
+    release: "# R38 (release), REVISION: 4.0, GCID: 43443517, BOARD: generic, EABI: aarch64, DATE: Wed Dec 31 00:15:19 UTC 2025",
+    os: "Ubuntu 24.04.3 LTS",
+    kernel: "6.8.12-tegra",
+    part: "0xd83",
+    mode: ("1", "120W"),
+};
 
 /// What differs between Jetsons.
 struct Jetson {
@@ -264,18 +277,16 @@ struct Jetson {
     os: &'static str,
     kernel: &'static str,
     part: &'static str,
-    cores: usize,
     /// Power mode by number and name.
     mode: (&'static str, &'static str),
-    seed: u64,
 }
 
-fn jetson(jetson: &Jetson) -> Vec<(String, String)> {
+fn jetson(jetson: &Jetson, machine: &Machine, seed: u64) -> Vec<(String, String)> {
     let (number, name) = jetson.mode;
     vec![
         file("/proc/device-tree/model", format!("{}\0", jetson.model)),
         file("/proc/device-tree/compatible", jetson.compatible),
-        file("/proc/device-tree/serial-number", serial(jetson.seed)),
+        file("/proc/device-tree/serial-number", serial(seed)),
         file("/etc/nv_tegra_release", jetson.release),
         file(
             "/etc/nvpmodel.conf",
@@ -287,11 +298,7 @@ fn jetson(jetson: &Jetson) -> Vec<(String, String)> {
             format!("PRETTY_NAME=\"{}\"\n", jetson.os),
         ),
         file("/proc/sys/kernel/osrelease", jetson.kernel),
-        file(
-            "/sys/devices/system/cpu/present",
-            format!("0-{}", jetson.cores - 1),
-        ),
-        file("/proc/cpuinfo", cpuinfo(&vec![jetson.part; jetson.cores])),
+        file("/proc/cpuinfo", cpuinfo(&vec![jetson.part; machine.cores])),
     ]
 }
 
@@ -311,7 +318,6 @@ fn gb10(seed: u64) -> Vec<(String, String)> {
         ),
         file("/etc/os-release", "PRETTY_NAME=\"Ubuntu 24.04.3 LTS\"\n"),
         file("/proc/sys/kernel/osrelease", "6.14.0-1015-nvidia"),
-        file("/sys/devices/system/cpu/present", "0-19"),
         file(
             "/proc/cpuinfo",
             cpuinfo(&[small, large, small, large].concat()),
@@ -351,6 +357,7 @@ fn cpuinfo(parts: &[&str]) -> String {
 const INA3221: &str = "/sys/class/hwmon/hwmon3";
 const INA238: &str = "/sys/class/hwmon/hwmon5";
 const SPBM: &str = "/sys/class/hwmon/hwmon2";
+const FAN: &str = "/sys/class/hwmon/hwmon0";
 const ZONE: &str = "/sys/class/thermal/thermal_zone0";
 const COOLING: &str = "/sys/class/thermal/cooling_device0";
 

@@ -14,6 +14,8 @@ pub(super) struct Machine {
     pub(super) compute: f64,
     /// Memory in bytes, shared by processor and GPU.
     pub(super) memory: u64,
+    pub(super) cores: usize,
+    pub(super) cpu_clock_khz: &'static str,
     /// Last-level cache in bytes.
     pub(super) last_level_cache: u64,
     /// From the disk, in bytes/s.
@@ -102,6 +104,8 @@ const ORIN: Machine = Machine {
     bandwidth: 204.8e9,
     compute: 22e12,
     memory: 64_349_184 * 1024,
+    cores: 12,
+    cpu_clock_khz: "2201600",
     last_level_cache: 4 << 20,
     storage: 2.4e9,
     rails: &[
@@ -151,6 +155,8 @@ const THOR: Machine = Machine {
     bandwidth: 273e9,
     compute: 95e12,
     memory: 128_790_528 * 1024,
+    cores: 14,
+    cpu_clock_khz: "2601000",
     last_level_cache: 32 << 20,
     storage: 3.2e9,
     rails: &[
@@ -210,6 +216,8 @@ const GB10: Machine = Machine {
     bandwidth: 273e9,
     compute: 110e12,
     memory: 127_535_084 * 1024,
+    cores: 20,
+    cpu_clock_khz: "3900000",
     last_level_cache: 24 << 20,
     storage: 5.0e9,
     rails: &[
