@@ -25,7 +25,7 @@ use tokwatt_domain::{
     ids::Digest,
     metrics::{PowerReport, RunReport},
     power::{Provenance, Scope},
-    run::RunTrace,
+    run::{GaugeKind, GaugeTrace, RunTrace},
     time::{WallTime, Window},
     workload::{Sampling, Scoring},
 };
@@ -292,6 +292,20 @@ fn heat_slows_a_machine_down_and_the_run_says_so() {
         let hot = flags(&format!("{machine}?ambient=95"));
         assert!(hot.contains(&"throttled".to_owned()), "{machine} {hot:?}");
     }
+}
+
+#[test]
+fn a_run_is_waited_for_and_its_warmth_is_in_the_trace_every_second() {
+    let (_folder, spool) = spool();
+    let bench = Bench::run(&spool, "thor?seed=3", "ina", ITEMS);
+    let settle = &bench.report.reasons["settle"];
+    assert!(settle.contains("flat after "), "{settle}");
+    let segment = &bench.trace.segments[0];
+    let is_warmth = |gauge: &&GaugeTrace| gauge.kind == GaugeKind::Temperature;
+    let samples = &segment.gauges.iter().find(is_warmth).unwrap().samples;
+    assert!(samples.last().unwrap().1 > samples.first().unwrap().1);
+    let seconds = usize::try_from(segment.window.length().as_secs()).unwrap();
+    assert!((seconds..seconds + 4).contains(&samples.len()), "{seconds}");
 }
 
 /// The power of what nobody waits for any more must not be drawn for ever.

@@ -131,21 +131,18 @@ fn verdict(rule: &Rule, zones: &Zones, power: &[PowerTrace], now: Stamp) -> Verd
 
 /// Of the zones that can be read now: the steepest one decides.
 fn temperature(rule: &Rule, zones: &Zones, now: Stamp) -> Verdict {
-    let start = now.before(2 * rule.half);
+    let length = 2 * rule.half;
     let mut steepest: Option<(f64, &str)> = None;
     for (name, samples) in zones {
-        let is_recent = |(at, _): &(Stamp, i64)| *at >= now.before(rule.half);
-        if !samples.last().is_some_and(is_recent) {
+        let age = |(at, _): &(Stamp, i64)| now.since(*at);
+        if samples.last().is_none_or(|last| age(last) > rule.half) {
             continue;
         }
-        if samples.first().is_none_or(|(at, _)| *at > start) {
+        if samples.first().is_none_or(|first| age(first) < length) {
             return Verdict::Early;
         }
-        let recent: Vec<(Stamp, i64)> = samples
-            .iter()
-            .copied()
-            .filter(|(at, _)| *at >= start)
-            .collect();
+        let samples = samples.iter().filter(|sample| age(sample) <= length);
+        let recent: Vec<(Stamp, i64)> = samples.copied().collect();
         let slope = slope(&recent);
         if steepest.is_none_or(|(other, _)| slope.abs() > other.abs()) {
             steepest = Some((slope, name));
@@ -188,6 +185,9 @@ fn slope(samples: &[(Stamp, i64)]) -> f64 {
 fn drawn(rule: &Rule, trace: &PowerTrace, now: Stamp) -> Verdict {
     if trace.samples.is_empty() {
         return Verdict::Nothing;
+    }
+    if now < Stamp::at(2 * rule.half) {
+        return Verdict::Early;
     }
     let middle = now.before(rule.half);
     let halves = [(now.before(2 * rule.half), middle), (middle, now)];
@@ -377,6 +377,22 @@ mod tests {
         let mut late = power(|_| 20.0);
         late.samples.drain(..60);
         check(&[], &[late], Verdict::Early);
+    }
+
+    #[test]
+    fn what_was_seen_since_the_agents_start_alone_is_too_little() {
+        let zones = Zones::from([("tj".to_owned(), vec![(Stamp(0), 40_000)])]);
+        let rule = Rule::of(false);
+        let mut early = power(|_| 20.0);
+        early
+            .samples
+            .iter_mut()
+            .for_each(|sample| sample.at = sample.at.before(Duration::from_secs(91)));
+        assert_eq!(verdict(&rule, &zones, &[], Stamp(0)), Verdict::Early);
+        assert_eq!(
+            verdict(&rule, &Zones::new(), &[early], at(9.0)),
+            Verdict::Early
+        );
     }
 
     #[test]

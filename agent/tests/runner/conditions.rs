@@ -1,14 +1,16 @@
 //! The conditions of a run: looked at before, during and after its window, and waited for before it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokwatt_agent::{
+    clock::VirtualClock,
     device::gauges::{Gauge, GaugeSource, Gauges, GpuMemory},
     runner::Progress,
 };
 use tokwatt_domain::{
     metrics::RunReport,
     run::{GaugeKind, GaugeTrace, MemoryScope, RunTrace},
+    time::Stamp,
 };
 use tokwatt_proto::Record;
 
@@ -44,16 +46,26 @@ fn traced(trace: &RunTrace, kind: GaugeKind) -> &GaugeTrace {
     gauges.iter().find(|gauge| gauge.kind == kind).unwrap()
 }
 
+fn times(samples: &[(Stamp, i64)]) -> Vec<Stamp> {
+    samples.iter().map(|(at, _)| *at).collect()
+}
+
 fn flags(report: &RunReport) -> Vec<&str> {
     report.flags.iter().map(|flag| flag.id.as_str()).collect()
 }
 
-#[tokio::test]
-async fn gauges_are_looked_at_just_before_the_window_within_it_and_just_after() {
+/// A bench whose time is tokio's, which passes at once.
+fn in_virtual_time(gauges: Gauges) -> Bench {
     let mut bench = Bench::new();
-    bench.runner.gauges = gauges(|look| gauge(GaugeKind::Overcurrent, "oc1", look));
-    // Long enough for looks within the window, on however slow a machine.
-    bench.runner.settings.timeout = Duration::from_secs(3);
+    bench.runner.clock = Arc::new(VirtualClock::start());
+    bench.runner.gauges = gauges;
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn gauges_are_looked_at_just_before_the_window_every_second_and_just_after() {
+    let mut bench = in_virtual_time(gauges(|look| gauge(GaugeKind::Overcurrent, "oc1", look)));
+    bench.runner.settings.timeout = Duration::from_millis(3500);
     let outcome = bench
         .ask(2, |prompt| match prompt {
             "q1" => Reply::Never,
@@ -63,29 +75,42 @@ async fn gauges_are_looked_at_just_before_the_window_within_it_and_just_after() 
     let trace = &outcome.traces[0];
     let window = trace.segments[0].window;
     let samples = &traced(trace, GaugeKind::Overcurrent).samples;
-    let (first, last) = (samples.first().unwrap().0, samples.last().unwrap().0);
     let warm_up_ended = bench.seen.lock().unwrap().warm_up_ended;
-    assert!(warm_up_ended <= first && first <= window.from);
-    assert!(window.to <= last);
-    assert!(samples.len() > 2, "{samples:?}");
+    assert!(warm_up_ended <= samples[0].0 && samples[0].0 <= window.from);
+    assert!(window.to <= samples.last().unwrap().0);
+    let within = samples
+        .iter()
+        .filter(|(at, _)| *at > window.from && *at < window.to);
+    assert_eq!(within.count(), 3, "{samples:?}");
     // Memory is seen at the same looks, and the wall clock with them.
     let memory = &trace.segments[0].memory[0];
     assert_eq!(memory.scope, MemoryScope::System);
-    let times = |samples: &[(_, i64)]| samples.iter().map(|(at, _)| *at).collect::<Vec<_>>();
-    let seen: Vec<_> = memory.samples.iter().map(|(at, _)| *at).collect();
-    assert_eq!(seen, times(samples));
+    let seen: Vec<Stamp> = memory.samples.iter().map(|(at, _)| *at).collect();
+    assert_eq!(seen, times(&traced(trace, GaugeKind::Overcurrent).samples));
     assert_eq!(seen, times(&traced(trace, GaugeKind::WallOffset).samples));
     let report = &outcome.reports[0];
     assert!(flags(report).contains(&"overcurrent"), "{:?}", report.flags);
     assert!(!flags(report).contains(&"clock_step"), "{:?}", report.flags);
-    // What is spooled has it all.
-    let closed = records(&bench.runner.spool).into_iter().find_map(|record| {
-        let Record::SegmentClosed { gauges, .. } = record else {
-            return None;
-        };
-        Some(gauges)
-    });
+    let closed = records(&bench.runner.spool)
+        .into_iter()
+        .find_map(|record| match record {
+            Record::SegmentClosed { gauges, .. } => Some(gauges),
+            _ => None,
+        });
     assert_eq!(closed.as_ref(), Some(&trace.segments[0].gauges));
+}
+
+/// Two looks of a window shorter than a second: the real clock, as on a device.
+#[tokio::test]
+async fn a_short_window_is_looked_at_from_both_sides() {
+    let mut bench = Bench::new();
+    bench.runner.gauges = gauges(|look| gauge(GaugeKind::Utilisation, "gpu", look));
+    let outcome = bench.ask(2, |_| Reply::Answer).await;
+    let trace = &outcome.traces[0];
+    let window = trace.segments[0].window;
+    let seen = times(&traced(trace, GaugeKind::Utilisation).samples);
+    assert!(*seen.first().unwrap() <= window.from);
+    assert!(window.to <= *seen.last().unwrap());
 }
 
 #[tokio::test]
@@ -105,54 +130,76 @@ async fn a_limit_that_cuts_in_keeps_the_run_off_the_boards() {
     assert!(flags(&outcome.reports[0]).contains(&"throttled"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn where_nothing_can_tell_a_run_begins_at_once_and_says_nothing_of_it() {
-    let bench = Bench::new();
+    let bench = in_virtual_time(gauges(|look| gauge(GaugeKind::Clock, "gpu", look)));
     let outcome = bench.ask(2, |_| Reply::Answer).await;
-    assert!(!outcome.traces[0].header.reasons.contains_key("settle"));
+    let header = &outcome.traces[0].header;
+    assert!(!header.reasons.contains_key("settle"));
+    let before = outcome.traces[0].segments[0].window.from;
+    assert!(before < Stamp::at(Duration::from_secs(1)), "{before:?}");
 }
 
-#[tokio::test]
-async fn a_run_waits_until_it_is_steady_and_says_so() {
-    let mut bench = Bench::new();
-    bench.runner.gauges = gauges(|_| gauge(GaugeKind::Temperature, "tj", 45_000));
+/// Runs one request after waiting for a temperature that is so many m°C at each look; what came of it and what was told.
+async fn settled(is_quick: bool, millidegrees: fn(i64) -> i64) -> (RunTrace, Vec<String>) {
+    let show = move |look| gauge(GaugeKind::Temperature, "tj", millidegrees(look));
+    let mut bench = in_virtual_time(gauges(show));
+    bench.runner.settings.is_quick = is_quick;
     let group = bench.group(|_| Ok(()), |_| Reply::Answer);
-    let mut stages = Vec::new();
+    let mut told = Vec::new();
     let mut note = |step: Progress| {
         if let Progress::Stage(stage) = step {
-            stages.push(stage);
+            told.push(stage);
         }
     };
-    let outcome = bench.runner.bench(&plan(1), &[group], &mut note).await;
-    let settle = &outcome.traces[0].header.reasons["settle"];
-    assert!(settle.starts_with("flat after "), "{settle}");
-    assert_eq!(&outcome.reports[0].reasons["settle"], settle);
-    assert!(
-        stages.contains(&"waiting until temperature and power are flat, 5 s at most".to_owned()),
-        "{stages:?}"
-    );
+    let mut outcome = bench.runner.bench(&plan(1), &[group], &mut note).await;
+    let report = &outcome.reports[0];
+    let trace = outcome.traces.remove(0);
+    assert_eq!(report.reasons["settle"], trace.header.reasons["settle"]);
+    assert_eq!(report.requests.succeeded, 1);
+    (trace, told)
 }
 
-#[tokio::test]
-async fn a_run_that_does_not_get_steady_is_run_all_the_same_and_says_what_moved() {
-    let mut bench = Bench::new();
-    let mut degrees = 45_000;
-    bench.runner.gauges = gauges(move |_| {
-        degrees += 500;
-        gauge(GaugeKind::Temperature, "tj", degrees)
-    });
-    let outcome = bench.ask(1, |_| Reply::Answer).await;
-    let settle = &outcome.traces[0].header.reasons["settle"];
-    assert!(
-        settle.starts_with("not flat after 5 s: tj rose 0."),
-        "{settle}"
-    );
-    assert_eq!(outcome.reports[0].requests.succeeded, 1);
+#[tokio::test(start_paused = true)]
+async fn a_steady_machine_is_watched_for_ten_seconds_and_a_quick_run_for_four() {
+    for (is_quick, want) in [(false, "flat after 10 s"), (true, "flat after 4 s")] {
+        let (trace, _) = settled(is_quick, |_| 45_000).await;
+        assert_eq!(trace.header.reasons["settle"], want);
+    }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_comes_to_rest_is_waited_for() {
+    // A degree a second for 29 s, then none: flat once no more than the oldest of the last 11 looks is a degree below.
+    let (trace, told) = settled(false, |look| 1000 * look.min(30)).await;
+    assert_eq!(trace.header.reasons["settle"], "flat after 38 s");
+    let waiting = "waiting until temperature and power are flat, 60 s at most";
+    assert!(told.iter().any(|stage| stage == waiting), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_does_not_come_to_rest_is_measured_all_the_same_and_says_what_moved() {
+    let (trace, told) = settled(false, |look| 200 * look).await;
+    let want = "not flat after 60 s: tj rose 0.20 °C/s";
+    assert_eq!(trace.header.reasons["settle"], want);
+    assert!(told.iter().any(|stage| stage == want), "{told:?}");
+    let (trace, _) = settled(true, |look| -500 * look).await;
+    let want = "not flat after 5 s: tj fell 0.50 °C/s";
+    assert_eq!(trace.header.reasons["settle"], want);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_starts_when_the_waiting_is_over() {
+    let (trace, _) = settled(false, |_| 45_000).await;
+    let wall = &traced(&trace, GaugeKind::WallOffset).samples[0];
+    let began = trace.header.started.0 - wall.1;
+    assert!(began >= 10_000_000, "{began} µs after the bench");
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopped_while_it_waits_for_steadiness_it_asks_nothing_and_leaves_no_run() {
     let mut bench = Bench::new();
+    bench.runner.clock = Arc::new(VirtualClock::start());
     let stop = bench.runner.stop.clone();
     bench.runner.gauges = gauges(move |look| {
         if look == 2 {
@@ -163,6 +210,7 @@ async fn stopped_while_it_waits_for_steadiness_it_asks_nothing_and_leaves_no_run
     let outcome = bench.ask(1, |_| Reply::Answer).await;
     assert!(outcome.is_cancelled && outcome.traces.is_empty());
     assert_eq!(bench.asked('q'), [""; 0]);
+    assert_eq!(records(&bench.runner.spool).len(), 1, "the device alone");
 }
 
 /// A GPU on which ever more memory is taken: 5 bytes, then 6.
