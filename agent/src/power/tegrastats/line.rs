@@ -207,12 +207,13 @@ impl Line {
         Some(())
     }
 
-    /// Blanks after the commas are not known from any release, and cost nothing to allow.
+    /// Blanks after the commas are not known from any release, and cost nothing to allow. Anywhere else they would make one figure
+    /// of two.
     fn read_cores(&mut self, first: &str, words: &mut Words<'_>) -> Option<()> {
         let mut list = first.to_owned();
         let mut last = first;
         while !last.contains(']') {
-            last = words.next().filter(|_| list.len() < CORES_BYTES_MAX)?;
+            last = words.next().filter(|_| list.ends_with(['[', ',']))?;
             list.push_str(last);
         }
         let (cores, after) = list.strip_prefix('[')?.split_once(']')?;
@@ -441,9 +442,6 @@ fn is_time(text: &str) -> bool {
 /// How much of an unreadable line its error shows.
 const EXCERPT_CHARS: usize = 80;
 
-/// More than the cores of any board take: a list without an end is given up after so much.
-const CORES_BYTES_MAX: usize = 4096;
-
 /// Most fields of one name in a line. An AGX Orin has two unconnected channels.
 const NAMESAKES_MAX: usize = 16;
 
@@ -559,11 +557,19 @@ mod tests {
         assert_eq!(line.unknown.len(), 2 * (100_000 - NAMESAKES_MAX));
     }
 
+    #[test]
+    fn two_figures_with_a_blank_between_them_do_not_become_one() {
+        let want = json!({"ram_used_mb": 1, "ram_total_mb": 2, "unknown": ["CPU", "[1%,", "32", "61%@7]"]});
+        check("RAM 1/2MB CPU [1%, 32 61%@7]", want);
+    }
+
     /// Every beginning looks for the end of its list; to the end of the line each would be hours.
     #[test]
     fn lists_without_an_end_are_given_up() {
-        let line = Line::parse(&format!("VIN 1mW {}", "CPU [1%, ".repeat(100_000))).unwrap();
-        assert_eq!((line.cpu, line.unknown.len()), (None, 200_000));
+        for list in ["CPU [1%, ", "CPU [ "] {
+            let line = Line::parse(&format!("VIN 1mW {}", list.repeat(100_000))).unwrap();
+            assert_eq!((line.cpu, line.unknown.len()), (None, 200_000));
+        }
     }
 
     proptest! {
