@@ -187,10 +187,35 @@ fn complain(error: &anyhow::Error) {
     eprintln!("tokwatt-agent: {error:#}");
 }
 
+/// Whoever reads has seen enough, e.g. `… | head`.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        let of_json = || cause.downcast_ref::<serde_json::Error>()?.io_error_kind();
+        let kind = cause.downcast_ref().map(std::io::Error::kind);
+        kind.or_else(of_json) == Some(std::io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_known_behind_json_too() {
+        struct Closed;
+        impl std::io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let of_json = serde_json::to_writer(Closed, "profile").unwrap_err();
+        assert!(is_closed_pipe(&of_json.into()));
+        assert!(is_closed_pipe(&Error::from(ErrorKind::BrokenPipe).into()));
+        assert!(!is_closed_pipe(&Error::from(ErrorKind::NotFound).into()));
+    }
 }
