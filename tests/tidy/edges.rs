@@ -25,6 +25,7 @@ const AGENT: Edges = &[
     ("workload", &[]),
     ("backend", &["clock", "guard", "workload"]),
     ("power", &["clock", "device", "guard"]),
+    ("power_mode", &["device"]),
     ("decode", &["device", "power"]),
     (
         "simulate",
@@ -32,7 +33,15 @@ const AGENT: Edges = &[
     ),
     (
         "runner",
-        &["backend", "clock", "device", "power", "spool", "workload"],
+        &[
+            "backend",
+            "clock",
+            "device",
+            "power",
+            "power_mode",
+            "spool",
+            "workload",
+        ],
     ),
     ("spool", &["clock"]),
     // The gate that the runner closes while it measures.
@@ -40,8 +49,19 @@ const AGENT: Edges = &[
     (
         "cli",
         &[
-            "backend", "clock", "decode", "device", "guard", "power", "runner", "settings",
-            "simulate", "spool", "uplink", "workload",
+            "backend",
+            "clock",
+            "decode",
+            "device",
+            "guard",
+            "power",
+            "power_mode",
+            "runner",
+            "settings",
+            "simulate",
+            "spool",
+            "uplink",
+            "workload",
         ],
     ),
 ];
