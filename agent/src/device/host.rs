@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+};
 
 /// Where `/sys`, `/proc` and `/etc` are: `/` on a device, a fixture folder in a test.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -115,8 +118,19 @@ impl HostRoot {
         Ok(bytes)
     }
 
+    /// In a recorded tree, and in a host's that is mounted somewhere, a link to `/etc/…` means the tree's own `/etc`.
     fn open(&self, path: &str) -> io::Result<File> {
         let without_waiting = OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if !self.is_system() {
+            let tree = File::open(&self.0)?;
+            let path = path.trim_start_matches('/');
+            let flags = without_waiting | OFlags::RDONLY;
+            match openat2(tree, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+                // Not before Linux 5.6, nor where a container's filter does not know it.
+                Err(Errno::NOSYS | Errno::PERM) => {}
+                opened => return Ok(opened?.into()),
+            }
+        }
         let flags = i32::try_from(without_waiting.bits()).expect("open flags fit an int");
         OpenOptions::new()
             .read(true)
@@ -181,6 +195,16 @@ mod tests {
         check(folder.path(), "/pipe", "`/pipe` is not a regular file");
         check(folder.path(), "/none", "no file `/none`");
         check(folder.path(), "/model/below", "no file `/model/below`");
+    }
+
+    #[test]
+    fn a_link_leads_to_the_trees_own_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("etc/nvpmodel")).unwrap();
+        fs::write(folder.path().join("etc/nvpmodel/orin.conf"), "modes").unwrap();
+        let link = folder.path().join("etc/nvpmodel.conf");
+        std::os::unix::fs::symlink("/etc/nvpmodel/orin.conf", link).unwrap();
+        check(folder.path(), "/etc/nvpmodel.conf", "modes");
     }
 
     #[test]
