@@ -1,7 +1,7 @@
 //! What this device is: facts, and for everything that was looked for and not found the reason.
 //!
-//! Files are read, below a [`HostRoot`], so that a recorded tree is a device, and NVIDIA's library is asked where the root has
-//! one. Serial numbers go into the device's id as a keyed hash and nowhere else.
+//! Files are read, below a [`HostRoot`], so that a recorded tree is a device; NVIDIA's library is asked where the root has one,
+//! and a command where its file is missing. Serial numbers go into the device's id as a keyed hash and nowhere else.
 
 use std::{collections::BTreeMap, fmt, io, path::Path};
 
@@ -28,8 +28,11 @@ mod hwmon;
 /// Which family of machines.
 mod kind;
 
-/// Jetson: release, module, power mode.
+/// Jetson: release, module.
 pub mod jetson;
+
+/// Power modes of a Jetson.
+pub mod nvpmodel;
 
 /// DGX OS: release.
 pub mod dgx;
@@ -55,6 +58,9 @@ mod storage;
 /// The fan.
 mod fan;
 
+/// Versions of packages.
+mod packages;
+
 /// The conditions that change while it works: temperatures, limits, clocks, load.
 pub mod gauges;
 
@@ -66,7 +72,7 @@ pub fn probe(root: &HostRoot, data: &Path) -> DeviceProfile {
     let kind = kind::recognise(root);
     let mut findings = Findings::default();
     findings.host(root);
-    findings.board(root);
+    findings.board(kind, root);
     findings.release(root);
     findings.gpu(kind, root);
     findings.processor(root);
@@ -79,6 +85,21 @@ pub fn probe(root: &HostRoot, data: &Path) -> DeviceProfile {
         kind,
         facts: findings.facts,
         reasons: findings.reasons,
+    }
+}
+
+/// Looks again at what a power mode changes: the same device, with other cores and clocks.
+pub fn look_again(root: &HostRoot, before: &DeviceProfile) -> DeviceProfile {
+    let mut findings = Findings {
+        facts: before.facts.clone(),
+        reasons: before.reasons.clone(),
+    };
+    findings.processor(root);
+    findings.conditions(root);
+    DeviceProfile {
+        facts: findings.facts,
+        reasons: findings.reasons,
+        ..before.clone()
     }
 }
 
@@ -98,6 +119,8 @@ struct Findings {
 
 impl Findings {
     fn learn<T: fmt::Display>(&mut self, fact: &str, found: Result<T, impl fmt::Display>) {
+        self.facts.remove(fact);
+        self.reasons.remove(fact);
         match found {
             Ok(value) => self
                 .facts
@@ -108,23 +131,31 @@ impl Findings {
 
     fn host(&mut self, root: &HostRoot) {
         self.learn("kernel", root.read("/proc/sys/kernel/osrelease"));
+        self.learn("kernel_preemption", kernel_preemption(root));
         self.learn("os_name", os_name(root));
         self.learn("storage", storage::root_file_system(root));
         self.learn("storage_kind", storage::root_device(root));
+        self.learn("storage_model", storage::model(root));
+        self.learn("storage_size_bytes", storage::size_bytes(root));
     }
 
-    fn board(&mut self, root: &HostRoot) {
+    fn board(&mut self, kind: DeviceKind, root: &HostRoot) {
         let model = root
             .read(jetson::MODEL)
             .or_else(|_| root.read(kind::DMI_PRODUCT));
         self.learn("board_model", model);
         self.learn("board_vendor", root.read(kind::DMI_VENDOR));
         self.learn("product_family", root.read(kind::DMI_FAMILY));
+        self.learn("mainboard", root.read("/sys/class/dmi/id/board_name"));
         self.learn(
             "firmware_version",
             root.read("/sys/class/dmi/id/bios_version"),
         );
-        self.learn("soc", jetson::soc(root));
+        let soc = match kind {
+            DeviceKind::Gb10 => Ok("GB10".to_owned()),
+            _ => jetson::soc(root),
+        };
+        self.learn("soc", soc);
         self.learn("module", jetson::module(root));
         self.learn("module_variant", jetson::module_variant(root));
         self.learn(
@@ -156,19 +187,27 @@ impl Findings {
     fn memory(&mut self, kind: DeviceKind, root: &HostRoot) {
         self.learn("memory_total_bytes", memory::total_bytes(root));
         self.learn("memory_swap_bytes", memory::swap_bytes(root));
+        self.learn("memory_swap_kind", memory::swap_kind(root));
         let gpu = gpu::driver(root).or_else(|_| gpu::on_the_bus(root));
         self.learn("memory_kind", memory::kind(kind, &gpu));
     }
 
     /// What decides about speed and power and can be changed.
     fn conditions(&mut self, root: &HostRoot) {
-        self.learn("power_mode_id", jetson::power_mode_id(root));
-        self.learn("power_mode", jetson::power_mode_name(root));
+        self.learn("power_mode_id", nvpmodel::id_in_force(root));
+        self.learn("power_mode", nvpmodel::name_in_force(root));
         self.learn("jetson_clocks", clocks::jetson_clocks(root));
         self.learn("cpu_governor", clocks::cpu_governor(root));
+        self.learn("cpu_clock_max_hz", clocks::cpu_clock_max_hz(root));
         self.learn("gpu_governor", clocks::gpu_governor(root));
         self.learn("gpu_clock_max_hz", clocks::gpu_clock_max_hz(root));
+        self.learn("memory_clock_hz", clocks::memory_clock_hz(root));
+        self.learn("memory_clock_max_hz", clocks::memory_clock_max_hz(root));
+        self.learn("memory_clock_cap_hz", clocks::memory_clock_cap_hz(root));
+        self.learn("memory_clock_lock", clocks::memory_clock_lock(root));
         self.learn("fan", fan::fan(root));
+        self.learn("fan_rpm", fan::turns_per_minute(root));
+        self.learn("fan_profile", fan::profile(root));
     }
 
     fn processor(&mut self, root: &HostRoot) {
@@ -202,18 +241,45 @@ fn os_name(root: &HostRoot) -> Result<String, Unlearnt> {
     })
 }
 
-/// Which kind of container the agent runs in, `none` if nothing says so.
-fn container(root: &HostRoot) -> Result<&'static str, Unlearnt> {
-    if root.join("/.dockerenv").exists() {
-        return Ok("docker");
+/// How readily the kernel lets go of a processor: `realtime`, else its own word of its build, `PREEMPT_DYNAMIC`.
+fn kernel_preemption(root: &HostRoot) -> Result<String, Unlearnt> {
+    const BUILD: &str = "/proc/sys/kernel/version";
+    if root
+        .read("/sys/kernel/realtime")
+        .is_ok_and(|is_on| is_on == "1")
+    {
+        return Ok("realtime".to_owned());
     }
-    if root.join("/run/.containerenv").exists() {
-        return Ok("podman");
+    let build = root.read(BUILD)?;
+    let mut words = build.split_whitespace();
+    let word = words.find(|word| word.starts_with("PREEMPT"));
+    Ok(word.unwrap_or("none or voluntary").to_owned())
+}
+
+/// Which kind of container the agent runs in, `none` if nothing says so.
+fn container(root: &HostRoot) -> Result<String, Unlearnt> {
+    for (mark, engine) in [
+        ("/.dockerenv", "docker"),
+        ("/run/.containerenv", "podman"),
+        ("/run/secrets/kubernetes.io", "kubernetes"),
+    ] {
+        if root.join(mark).exists() {
+            return Ok(engine.to_owned());
+        }
+    }
+    // systemd's word: `lxc`, `systemd-nspawn`.
+    if let Ok(engine) = root.read("/run/systemd/container") {
+        return Ok(engine);
     }
     let groups = root.read("/proc/1/cgroup")?;
     let engines = ["kubepods", "docker", "containerd", "libpod", "lxc"];
     let engine = engines.into_iter().find(|engine| groups.contains(engine));
-    Ok(engine.unwrap_or("none"))
+    let is_layered = || storage::root_device(root).is_ok_and(|kind| kind == storage::LAYERS);
+    Ok(match engine {
+        Some(engine) => engine.to_owned(),
+        None if is_layered() => "of an unknown kind".to_owned(),
+        None => "none".to_owned(),
+    })
 }
 
 fn is_root(root: &HostRoot) -> Result<bool, Unlearnt> {

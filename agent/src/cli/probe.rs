@@ -58,9 +58,31 @@ fn write_group(
         writeln!(out, "\n{title}")?;
     }
     for (name, value) in lines {
-        writeln!(out, "  {name:<22} {value}")?;
+        let mut name = name.as_str();
+        for line in wrapped(value) {
+            writeln!(out, "  {name:<22} {line}")?;
+            name = "";
+        }
     }
     Ok(())
+}
+
+/// A value in lines that fit beside the names; a word that is too long has a line of its own.
+fn wrapped(value: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in value.split(' ') {
+        let line = lines.last_mut().expect("there is one from the start");
+        let columns = line.chars().count() + 1 + word.chars().count();
+        if line.is_empty() {
+            line.push_str(word);
+        } else if columns <= VALUE_COLUMNS {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 /// Reasons in the order in which the facts would stand.
@@ -72,6 +94,9 @@ fn in_order(reasons: &BTreeMap<String, String>) -> Vec<(String, String)> {
     ordered
 }
 
+/// 100 columns less the names.
+const VALUE_COLUMNS: usize = 75;
+
 /// What people look for together; a fact that is in none is shown under `other`.
 const GROUPS: [(&str, &[&str]); 6] = [
     (
@@ -80,6 +105,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "board_model",
             "board_vendor",
             "product_family",
+            "mainboard",
             "firmware_version",
             "soc",
             "module",
@@ -93,6 +119,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         &[
             "os_name",
             "kernel",
+            "kernel_preemption",
             "jetpack_release",
             "l4t_release",
             "dgx_release",
@@ -111,6 +138,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "cpu_count",
             "cpu_online",
             "cpu_clusters",
+            "cpu_clock_max_hz",
             "cpu_governor",
             "cpu_features",
         ],
@@ -131,14 +159,61 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "memory and storage",
         &[
             "memory_total_bytes",
-            "memory_swap_bytes",
             "memory_kind",
+            "memory_clock_hz",
+            "memory_clock_max_hz",
+            "memory_clock_cap_hz",
+            "memory_clock_lock",
+            "memory_swap_bytes",
+            "memory_swap_kind",
             "storage",
             "storage_kind",
+            "storage_model",
+            "storage_size_bytes",
         ],
     ),
     (
         "power",
-        &["power_mode_id", "power_mode", "jetson_clocks", "fan"],
+        &[
+            "power_mode_id",
+            "power_mode",
+            "jetson_clocks",
+            "fan",
+            "fan_rpm",
+            "fan_profile",
+        ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_continued_below_itself() {
+        let mut out = Vec::new();
+        let value = "word ".repeat(40) + &"x".repeat(90);
+        write_group(&mut out, "title", &[("fact".to_owned(), value.clone())]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        assert!(
+            lines[0].starts_with("  fact                   word"),
+            "{text}"
+        );
+        assert!(
+            lines[1].starts_with("                         word"),
+            "{text}"
+        );
+        assert!(
+            lines[..lines.len() - 1]
+                .iter()
+                .all(|line| line.len() <= 100),
+            "{text}"
+        );
+        let words = lines.join(" ").replacen("fact", "", 1);
+        assert!(
+            words.split_whitespace().eq(value.split_whitespace()),
+            "{text}"
+        );
+    }
+}

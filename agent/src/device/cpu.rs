@@ -21,10 +21,8 @@ pub(super) fn count(root: &HostRoot) -> Result<usize, Unlearnt> {
 pub(super) fn model(root: &HostRoot) -> Result<String, Unlearnt> {
     let text = root.read(CPUINFO)?;
     let mut models: BTreeMap<String, usize> = BTreeMap::new();
-    for core in text.split("\n\n") {
-        if let Some(model) = core_model(core) {
-            *models.entry(model).or_default() += 1;
-        }
+    for model in text.split("\n\n").filter_map(core_model) {
+        *models.entry(model).or_default() += 1;
     }
     let several = models.len() > 1;
     let names: Vec<String> = models
@@ -41,6 +39,28 @@ pub(super) fn model(root: &HostRoot) -> Result<String, Unlearnt> {
         return Err(lacks("processor model"));
     }
     Ok(names.join(" + "))
+}
+
+/// The model of each core by its number; those that are off are not there.
+pub(super) fn models(root: &HostRoot) -> Result<BTreeMap<usize, String>, Unlearnt> {
+    let text = root.read(CPUINFO)?;
+    let cores = text.split("\n\n");
+    let models = cores.filter_map(|core| {
+        let number = field(core, "processor")?.parse().ok()?;
+        Some((number, core_model(core)?))
+    });
+    Ok(models.collect())
+}
+
+/// `0-4,10-14` of sorted numbers.
+pub(super) fn ranges(cores: &[usize]) -> String {
+    let runs = cores.chunk_by(|one, next| one + 1 == *next);
+    let words = runs.map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        [only] => only.to_string(),
+        [] => String::new(),
+    });
+    words.collect::<Vec<_>>().join(",")
 }
 
 /// Those of [`FEATURES`] that all cores have.
@@ -170,6 +190,18 @@ mod tests {
         let (_folder, root) = host("CPU implementer : 0x99\nCPU part : 0x001\n");
         assert_eq!(model(&root).unwrap(), "implementer 0x99 part 0x001");
         assert!(features(&root).is_err());
+    }
+
+    #[test]
+    fn neighbouring_cores_are_one_range() {
+        for (cores, want) in [
+            (&[0, 1, 2, 3, 4, 10, 11][..], "0-4,10-11"),
+            (&[5], "5"),
+            (&[1, 3, 5], "1,3,5"),
+            (&[], ""),
+        ] {
+            assert_eq!(ranges(cores), want);
+        }
     }
 
     #[test]

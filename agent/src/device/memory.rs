@@ -14,6 +14,24 @@ pub(super) fn swap_bytes(root: &HostRoot) -> Result<u64, Unlearnt> {
     bytes(root, "SwapTotal")
 }
 
+/// What the room for pages is: `zram` costs processor time, a `partition` or `file` time of the disk.
+pub(super) fn swap_kind(root: &HostRoot) -> Result<String, Unlearnt> {
+    let text = root.read(SWAPS)?;
+    let kinds = text.lines().skip(1).filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (device, kind) = (words.next()?, words.next()?);
+        let is_compressed = device.starts_with("/dev/zram");
+        Some(if is_compressed { "zram" } else { kind })
+    });
+    let mut kinds: Vec<&str> = kinds.collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    match kinds[..] {
+        [] => Ok("none".to_owned()),
+        _ => Ok(kinds.join(" + ")),
+    }
+}
+
 /// `unified` on every Jetson and GB10; elsewhere a GPU of NVIDIA's brings its own.
 pub(super) fn kind(
     kind: DeviceKind,
@@ -46,3 +64,5 @@ fn bytes(root: &HostRoot, field: &'static str) -> Result<u64, Unlearnt> {
             what: field,
         })
 }
+
+const SWAPS: &str = "/proc/swaps";

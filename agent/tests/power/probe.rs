@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokwatt_agent::device::{HostRoot, probe};
+use tokwatt_agent::device::{HostRoot, look_again, probe};
 use tokwatt_domain::device::{DeviceKind, DeviceProfile};
 
 /// Without a kept name.
@@ -64,12 +64,25 @@ fn an_agx_orin_is_known_by_its_module() {
             ("module_variant", "Jetson AGX Orin 64GB"),
             ("memory_kind", "unified"),
             ("cpu_online", "0-7"),
-            ("cpu_clusters", "4 × 1984000 kHz + 4 × 2201600 kHz"),
+            (
+                "cpu_clusters",
+                "0-3 Cortex-A78AE 2201.6 MHz + 4-7 Cortex-A78AE 1984.0 MHz + 8-11 Cortex-A78AE",
+            ),
             ("cpu_governor", "schedutil"),
             ("gpu_governor", "nvhost_podgov"),
             ("gpu_clock_max_hz", "1300500000"),
             ("jetson_clocks", "held"),
             ("fan", "pwmfan at 93 of 255"),
+            ("fan_rpm", "1934"),
+            ("fan_profile", "quiet"),
+            ("cpu_clock_max_hz", "2201600000"),
+            ("memory_clock_cap_hz", "3199000000"),
+            ("memory_swap_kind", "zram"),
+            ("memory_swap_bytes", "5490302976"),
+            ("kernel_preemption", "PREEMPT"),
+            ("firmware_version", "36.4.7-gcid-42132812"),
+            ("storage_model", "Made-up SSD 1TB"),
+            ("storage_size_bytes", "1000204886016"),
             ("cuda_version", "12.6.11"),
             ("storage", "ext4 on /dev/nvme0n1p1"),
             ("storage_kind", "NVMe"),
@@ -102,6 +115,11 @@ fn a_thor_is_known_by_its_soc() {
         ("module", "p3834-0008"),
         ("jetpack_release", "7.1"),
         ("power_mode", "120W"),
+        ("module_variant", "Jetson T5000 (AGX Thor developer kit)"),
+        ("memory_clock_hz", "4266000000"),
+        ("memory_clock_lock", "free"),
+        ("cpu_clusters", "0-13 Neoverse-V3AE"),
+        ("kernel_preemption", "PREEMPT_DYNAMIC"),
         ("cpu_model", "Neoverse-V3AE"),
         ("cpu_count", "14"),
     ];
@@ -110,7 +128,15 @@ fn a_thor_is_known_by_its_soc() {
 
 #[test]
 fn a_xavier_on_jetpack_4_is_known_by_its_model() {
-    let facts = [("soc", "tegra194"), ("l4t_release", "32.7.4")];
+    let facts = [
+        ("soc", "tegra194"),
+        ("l4t_release", "32.7.4"),
+        ("jetpack_release", "4.6.4"),
+        ("module", "p2888-0004"),
+        ("module_variant", "Jetson AGX Xavier 32GB"),
+        ("fan", "pwm-fan at 80 of 255"),
+        ("fan_rpm", "2200"),
+    ];
     check("agx-xavier-jp4", DeviceKind::AgxXavier, &facts);
 }
 
@@ -121,7 +147,12 @@ fn a_gb10_is_known_by_its_family_and_its_serial_number_stays_there() {
         ("product_family", "DGX Spark"),
         ("dgx_release", "DGX Spark 7.6.0"),
         ("gpu_driver", "580.95.05"),
+        ("soc", "GB10"),
         ("cpu_model", "10 × Cortex-A725 + 10 × Cortex-X925"),
+        (
+            "cpu_clusters",
+            "0-4,10-14 Cortex-A725 + 5-9,15-19 Cortex-X925",
+        ),
         ("id_source", "product_uuid"),
     ];
     let profile = check("gb10", DeviceKind::Gb10, &facts);
@@ -136,6 +167,8 @@ fn a_gb10_is_known_by_its_family_and_its_serial_number_stays_there() {
 fn a_pc_is_generic_and_says_what_it_could_not_learn() {
     let facts = [
         ("is_root", "true"),
+        ("board_model", "Made-up PC"),
+        ("mainboard", "Made-up Board X1"),
         ("cpu_features", "sse4_2 avx f16c fma bmi2 avx2 avx_vnni"),
         ("id_source", "machine_id"),
     ];
@@ -145,10 +178,41 @@ fn a_pc_is_generic_and_says_what_it_could_not_learn() {
         "power_mode",
         "gpu_driver",
         "product_uuid",
-        "board_model",
+        "firmware_version",
     ] {
         assert!(profile.reasons[fact].starts_with("no file `/"), "{fact}");
     }
+}
+
+#[test]
+fn another_power_mode_changes_clocks_and_cores_and_nothing_else() {
+    let (folder, root) = copy_of("agx-orin");
+    let before = look(&root);
+    let write = |path: &str, text: &str| {
+        fs::write(folder.path().join(path), text).unwrap();
+    };
+    write("var/lib/nvpmodel/status", "pmode:0000\n");
+    write("sys/devices/system/cpu/online", "0-11\n");
+    write("sys/class/devfreq/17000000.gpu/max_freq", "1300500001\n");
+    fs::remove_file(folder.path().join("sys/class/hwmon/hwmon2/rpm")).unwrap();
+    // What no power mode changes is not looked at again.
+    write("etc/os-release", "PRETTY_NAME=\"Another\"\n");
+    let after = look_again(&root, &before);
+    for (fact, want) in [
+        ("power_mode", "MAXN"),
+        ("power_mode_id", "0"),
+        ("cpu_online", "0-11"),
+        ("gpu_clock_max_hz", "1300500001"),
+        ("jetson_clocks", "held for cpu only"),
+        ("os_name", "Ubuntu 22.04.5 LTS"),
+    ] {
+        assert_eq!(after.facts[fact], want, "{fact}");
+    }
+    assert!(!after.facts.contains_key("fan_rpm") && after.reasons.contains_key("fan_rpm"));
+    assert_eq!(
+        (&after.id, &after.facts["id_source"]),
+        (&before.id, &before.facts["id_source"])
+    );
 }
 
 #[test]
