@@ -35,3 +35,25 @@ fn the_doctor_tries_the_real_engine_and_its_exit_code_is_its_verdict() {
         );
     }
 }
+
+/// A recorded Jetson: what is kept from whoever runs there, and what its power mode means.
+#[test]
+fn the_doctor_knows_the_power_mode_and_the_groups_of_a_recorded_jetson() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/host/agx-orin");
+    let (_, checks) = checks(&["--host-root", root.to_str().unwrap()]);
+    let says = |name: &str, found: &str, remedy: &str| {
+        let check = checks.iter().find(|check| check["name"] == name).unwrap();
+        assert!(check["found"].as_str().unwrap().contains(found), "{check}");
+        assert!(
+            check["remedy"].as_str().unwrap().contains(remedy),
+            "{check}"
+        );
+    };
+    says(
+        "power mode",
+        "MODE_30W (2) of MAXN (0), MODE_30W (2)",
+        "sudo tokwatt-agent bench --power-modes",
+    );
+    says("groups", "not in render", "usermod -aG video,render");
+    assert_eq!(state(&checks, "clocks"), "ok");
+}

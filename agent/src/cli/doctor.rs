@@ -22,6 +22,9 @@ use crate::{
     uplink::Address,
 };
 
+/// What is kept from the agent, and how to get at it.
+mod access;
+
 /// How hot it is, and what limits it.
 mod conditions;
 
@@ -47,7 +50,7 @@ struct Check {
     state: State,
     /// What was tried, and what came of it.
     found: String,
-    /// What to do; nothing where all is well.
+    /// What to do, or to know; mostly nothing where all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
 }
@@ -102,6 +105,7 @@ pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit
         patient.collector()?,
         service::check(&patient.root),
     ]);
+    checks.extend(patient.access());
     let mut out = std::io::stdout().lock();
     if args.format == Format::Json {
         serde_json::to_writer_pretty(&mut out, &checks)?;
@@ -164,7 +168,7 @@ impl Patient<'_> {
 
     fn governor(&self) -> Check {
         match self.device.facts.get("cpu_governor") {
-            Some(governor) if governor == "powersave" && !self.has_hardware_governor() => {
+            Some(governor) if has_powersave(governor) && !self.has_hardware_governor() => {
                 Check::mend(
                     "cpu governor",
                     "powersave holds the lowest clock".to_owned(),
@@ -290,6 +294,14 @@ impl Check {
         }
     }
 
+    /// Nothing is wrong, and there is something to know.
+    fn hint(name: &'static str, found: String, hint: &str) -> Self {
+        Self {
+            remedy: Some(hint.to_owned()),
+            ..Self::ok(name, found)
+        }
+    }
+
     fn mend(name: &'static str, found: String, remedy: &str) -> Self {
         Self {
             name,
@@ -317,6 +329,11 @@ impl State {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// Clusters may have governors of their own.
+fn has_powersave(governors: &str) -> bool {
+    governors.split(' ').any(|governor| governor == "powersave")
 }
 
 /// Writes a file there and takes it away, and asks for the room.
