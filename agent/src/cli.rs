@@ -17,6 +17,7 @@ mod decode;
 mod doctor;
 mod engine_worker;
 mod guard;
+mod power_mode_keeper;
 mod probe;
 mod run;
 mod service_manager;
@@ -81,6 +82,9 @@ enum Command {
     /// Runs a command and kills it when the agent is gone; started by the agent
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+    /// Puts power modes in force, and the original one when the agent is gone; started by the agent
+    #[command(hide = true)]
+    PowerModeKeeper(power_mode_keeper::PowerModeKeeperArgs),
 }
 
 /// How output is written.
@@ -126,6 +130,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Decode(args) => decode::decode(&args),
         Command::EngineWorker => engine_worker::engine_worker(),
         Command::Guard(args) => return guard::guard(&args),
+        Command::PowerModeKeeper(args) => power_mode_keeper::power_mode_keeper(args),
     };
     exit.map(ExitCode::from)
 }

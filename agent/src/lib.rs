@@ -23,6 +23,9 @@ pub mod power;
 /// A machine that does not exist, with what it truly draws.
 pub mod simulate;
 
+/// Other power modes for a bench, and the original one again.
+pub mod power_mode;
+
 /// One run after the other: load, idle, warm up, ask, observe, measure, spool.
 pub mod runner;
 

@@ -1,8 +1,8 @@
 //! One run after the other: load, idle, settle, warm up, ask, observe, measure, spool.
 //!
-//! Order: group (a model at one precision) by group, repetition by repetition, concurrency by concurrency, cell by cell in the
-//! suite's order. So the repetitions of a cell are spread over the group's time instead of standing side by side, and a
-//! slow drift of the machine shows as spread, not as a difference between tasks.
+//! Order: group (a model at one precision, in one power mode) by group, repetition by repetition, concurrency by concurrency,
+//! cell by cell in the suite's order. So the repetitions of a cell are spread over the group's time instead of standing side by
+//! side, and a slow drift of the machine shows as spread, not as a difference between tasks.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,6 +25,7 @@ use crate::{
     clock::Clock,
     device::{HostRoot, gauges::Gauges},
     power::sampler::{Health, Sampler},
+    power_mode::Target,
     spool::{Spool, SpoolError},
     workload::plan::{Plan, PlannedCell},
 };
@@ -32,6 +33,7 @@ use crate::{
 mod closed_loop;
 mod conditions;
 mod memory;
+mod mode;
 mod observe;
 mod quiet;
 mod settle;
@@ -87,6 +89,7 @@ pub struct RunnerSettings {
 }
 
 /// What is loaded once and then runs all cells.
+#[derive(Clone)]
 pub struct Group {
     /// `embedded`, `openai`, `ollama`.
     pub backend_name: String,
@@ -94,6 +97,8 @@ pub struct Group {
     pub backend: Arc<dyn Backend>,
     /// What it is called until it has been loaded, and if it never is.
     pub expected: ModelCard,
+    /// Which power mode to run it in; absent: the one in force.
+    pub power_mode: Option<Target>,
 }
 
 /// What a bench came to.
@@ -105,6 +110,8 @@ pub struct Outcome {
     pub traces: Vec<RunTrace>,
     /// How each power instrument fared.
     pub instruments: Vec<Health>,
+    /// What happened to the machine meanwhile that a person should know; nothing, if all is well.
+    pub warnings: Vec<String>,
     /// Whether a person stopped it.
     pub is_cancelled: bool,
     /// Why it could not go on, if it could not; what was measured before stands.
@@ -175,6 +182,9 @@ impl Runner {
         outcome.error = result.await.err();
         let sampler = self.sampler.as_ref();
         outcome.instruments = sampler.map_or_else(Vec::new, |sampler| sampler.health());
+        if groups.iter().all(|group| group.power_mode.is_none()) {
+            outcome.warn(self.stray_mode().await);
+        }
         outcome.is_cancelled = self.stop.is_cancelled();
         outcome
     }
@@ -191,11 +201,16 @@ impl Runner {
             if self.stop.is_cancelled() {
                 break;
             }
+            if let Err(reason) = self.enter_mode(group, tally).await? {
+                self.keep_failed_group(plan, group, &reason, outcome)
+                    .await?;
+                continue;
+            }
             self.run_group(plan, group, groups.len(), tally, outcome)
                 .await?;
             group.backend.unload().await.map_err(RunnerError::Setup)?;
         }
-        Ok(())
+        self.leave_modes(groups).await
     }
 
     async fn run_group(
@@ -213,19 +228,28 @@ impl Runner {
         let loaded = match prepared {
             Ok(loaded) => loaded,
             Err(error @ BackendError::Setup { .. }) => return Err(RunnerError::Setup(error)),
-            Err(error) => return self.keep_failed_group(plan, group, &error, outcome).await,
+            Err(error) => {
+                let reason = error.to_string();
+                return self.keep_failed_group(plan, group, &reason, outcome).await;
+            }
         };
         let total = n_groups * self.runs_per_group(plan);
         for repetition in 1..=self.settings.repeat {
             for &concurrency in &self.settings.concurrency {
                 for planned in &plan.cells {
-                    let header =
+                    let mut header =
                         self.header(plan, planned, group, &loaded, repetition, concurrency);
                     tally.tell(Progress::Run {
                         number: outcome.reports.len() + 1,
                         total,
-                        label: format!("{} #{repetition}", header.cell.label()),
+                        label: format!(
+                            "{}{} #{repetition}",
+                            mode::prefix(group),
+                            header.cell.label()
+                        ),
                     });
+                    let stray = self.note_mode(group, &mut header).await;
+                    outcome.warn(stray);
                     let run = self.run_cell(planned, group, &loaded, header, tally);
                     let Some(trace) = run.await? else {
                         return Ok(());
@@ -371,15 +395,19 @@ impl Runner {
         Ok(())
     }
 
-    /// The engine died while it was being loaded: one run that says so, with its last words.
+    /// The engine died while it was being loaded, or its power mode is not to be had: one run of each cell that says so.
     async fn keep_failed_group(
         &self,
         plan: &Plan,
         group: &Group,
-        error: &BackendError,
+        reason: &str,
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
-        tracing::error!(%error, model = group.expected.model, "the engine died while loading");
+        tracing::error!(
+            reason,
+            model = group.expected.model,
+            "nothing of a model can be run"
+        );
         let loaded = Loaded {
             card: group.expected.clone(),
             idle: Vec::new(),
@@ -390,7 +418,7 @@ impl Runner {
         for planned in &plan.cells {
             let concurrency = self.settings.concurrency.first().copied().unwrap_or(1);
             let mut header = self.header(plan, planned, group, &loaded, 1, concurrency);
-            header.reasons.insert("run".to_owned(), error.to_string());
+            header.reasons.insert("run".to_owned(), reason.to_owned());
             let trace = RunTrace {
                 header,
                 segments: Vec::new(),
@@ -500,6 +528,14 @@ impl Runner {
     }
 }
 
+impl Outcome {
+    /// Keeps a warning, once.
+    fn warn(&mut self, warning: Option<String>) {
+        let new = warning.filter(|warning| !self.warnings.contains(warning));
+        self.warnings.extend(new);
+    }
+}
+
 impl<'a> Tally<'a> {
     fn new(total: u64, report: &'a mut (dyn FnMut(Progress) + Send)) -> Self {
         Self {
@@ -532,7 +568,11 @@ fn configuration(device: &DeviceProfile, group: &Group, card: &ModelCard) -> Con
         mmproj_digest: card.mmproj_digest,
         mmproj_precision: card.mmproj_precision.clone(),
         model_facts: card.facts.clone(),
-        power_mode: fact("power_mode"),
+        power_mode: group
+            .power_mode
+            .as_ref()
+            .map(|target| target.mode.mode.clone())
+            .or_else(|| fact("power_mode")),
         os: [fact("os_name"), fact("kernel")]
             .into_iter()
             .flatten()

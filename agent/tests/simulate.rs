@@ -71,6 +71,7 @@ impl Bench {
             };
             let model = Model::parse("made-up-2b", "f16").unwrap();
             let group = Group {
+                power_mode: None,
                 backend_name: "simulated".to_owned(),
                 expected: model.card(),
                 backend: Arc::new(simulated.engine(model, clock.clone())),

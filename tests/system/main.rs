@@ -7,6 +7,7 @@ mod delivery;
 mod doctor;
 mod energy;
 mod engine;
+mod power_modes;
 mod sensors;
 mod service;
 mod simulate;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock, VirtualClock},
     device::HostRoot,
+    power_mode::Switch,
     runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerSettings},
     settings::{Given, Settings},
     simulate::Simulated,
@@ -32,6 +33,7 @@ mod bundle;
 mod document;
 mod groups;
 mod instruments;
+mod modes;
 mod progress;
 mod summary;
 mod truth;
@@ -94,6 +96,13 @@ pub(super) struct BenchArgs {
     /// Any command that prints lines like NVIDIA's tegrastats
     #[arg(long, value_name = "PATH")]
     tegrastats: Option<PathBuf>,
+    /// Power modes of a Jetson to run everything in, by number or name, such as 0,MODE_30W; needs sudo, asks before it
+    /// switches, and puts the mode in force back at the end
+    #[arg(long, value_delimiter = ',', value_name = "MODE,…")]
+    power_modes: Vec<String>,
+    /// Switch power modes without asking
+    #[arg(long, requires = "power_modes")]
+    yes: bool,
     /// Folder for the bundle: bench.json, every raw trace, SHA256SUMS
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -163,6 +172,9 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         None => runtime()?.block_on(here.measure())?,
         Some(simulated) => here.simulate(simulated)?,
     };
+    for warning in &outcome.warnings {
+        complain(&anyhow::Error::msg(warning.clone()));
+    }
     if let Some(error) = outcome.error.take_if(|_| outcome.reports.is_empty()) {
         return Err(error.into());
     }
@@ -192,6 +204,10 @@ impl BenchArgs {
     /// What clap cannot know.
     fn check(&self) -> anyhow::Result<()> {
         let is_simulated = self.simulate.is_asked();
+        ensure!(
+            !is_simulated || self.power_modes.is_empty(),
+            "--power-modes: a simulated machine has one mode only"
+        );
         match (&self.model, &self.mmproj) {
             (Some(_), None) if !is_simulated => {
                 bail!("--model: the picture projector is missing; name it with --mmproj FILE")
@@ -229,6 +245,8 @@ struct Bench {
     clock: Arc<dyn Clock>,
     instruments: Instruments,
     groups: Vec<Group>,
+    /// What the groups' power modes are switched with.
+    switch: Option<Arc<Switch>>,
 }
 
 impl Here<'_> {
@@ -237,9 +255,16 @@ impl Here<'_> {
         let root = HostRoot::at(&self.settings.host_root.value);
         let device = super::named(&root, self.settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let groups = groups::groups(self.args, self.settings, &clock);
+        let baseline = match self.settings.power.value.as_str() {
+            "none" => Duration::ZERO,
+            _ => idle(self.args),
+        };
+        let (groups, switch) = modes::multiply(groups, self.args, &device, &root, baseline)?;
         let bench = Bench {
             instruments: instruments::start(self.settings, &device, &root, &clock)?,
-            groups: groups::groups(self.args, self.settings, &clock),
+            groups,
+            switch,
             device,
             host_root: root,
             clock,
@@ -275,6 +300,7 @@ impl Here<'_> {
             let bench = Bench {
                 instruments: instruments::made_up(self.settings, simulated, &clock, &tasks)?,
                 groups: groups::simulated(self.args, simulated, &clock)?,
+                switch: None,
                 device: device.clone(),
                 host_root: simulated.root(),
                 clock,
@@ -325,10 +351,13 @@ impl Here<'_> {
             settings: runner_settings(self.args),
             stop,
         };
-        let outcome = runner
+        let mut outcome = runner
             .bench(&self.plan, &bench.groups, &mut |step| bar.show(step))
             .await;
         bar.end();
+        outcome
+            .warnings
+            .extend(modes::put_back(bench.switch.as_deref()));
         outcome
     }
 }
@@ -361,13 +390,17 @@ fn runner_settings(args: &BenchArgs) -> RunnerSettings {
         timeout: args.timeout,
         max_tokens: args.max_tokens,
         sampling: Sampling::Greedy,
-        idle: if args.quick { QUICK_IDLE } else { IDLE },
+        idle: idle(args),
         is_quick: args.quick,
         provenance: match args.simulate.is_asked() {
             true => Provenance::Simulated,
             false => Provenance::Measured,
         },
     }
+}
+
+fn idle(args: &BenchArgs) -> Duration {
+    if args.quick { QUICK_IDLE } else { IDLE }
 }
 
 fn show(
@@ -403,7 +436,8 @@ fn exit(outcome: &Outcome) -> Exit {
         .traces
         .iter()
         .any(|trace| trace.end != RunEnd::Complete);
-    if has_failures || is_incomplete || outcome.is_cancelled || outcome.error.is_some() {
+    let is_marred = outcome.is_cancelled || !outcome.warnings.is_empty() || outcome.error.is_some();
+    if has_failures || is_incomplete || is_marred {
         Exit::FoundWrong
     } else {
         Exit::Done

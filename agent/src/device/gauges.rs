@@ -42,6 +42,9 @@ pub trait GaugeSource: Send {
     /// engine, absent where it is not known which those are.
     fn look(&mut self, ours: Option<&BTreeSet<u32>>) -> Vec<Gauge>;
 
+    /// Looks for its gauges again: a power mode takes cores away, with their files, and brings others.
+    fn find_again(&mut self) {}
+
     /// Memory of its own that a GPU has in use; nothing where none is seen.
     fn gpu_memory(&mut self, _ours: Option<&BTreeSet<u32>>) -> Option<GpuMemory> {
         None
@@ -52,8 +55,11 @@ pub trait GaugeSource: Send {
 #[derive(Clone, Default)]
 pub struct Gauges(Arc<Mutex<Vec<Box<dyn GaugeSource>>>>);
 
-/// A host's files, opened once.
-pub struct HostGauges(Vec<Held>);
+/// A host's files, held open.
+pub struct HostGauges {
+    root: HostRoot,
+    held: Vec<Held>,
+}
 
 /// A file that is read at every look.
 struct Held {
@@ -115,6 +121,12 @@ impl Gauges {
         gauges
     }
 
+    /// Looks for gauges again, after the device was changed. Blocks its thread.
+    pub fn find_again(&self) {
+        let mut sources = self.sources();
+        sources.iter_mut().for_each(|source| source.find_again());
+    }
+
     /// Memory of GPUs by the first source that sees any. Blocks its thread.
     pub fn gpu_memory(&self, ours: Option<&BTreeSet<u32>>) -> Option<GpuMemory> {
         let mut sources = self.sources();
@@ -132,16 +144,24 @@ impl Gauges {
 impl HostGauges {
     /// Finds and opens what there is below `root`; a host without gauges has none.
     pub fn open(root: &HostRoot) -> Self {
-        let held = place::all(root)
-            .into_iter()
-            .filter_map(|place| Held::open(root, place));
-        Self(held.collect())
+        let mut gauges = Self {
+            root: root.clone(),
+            held: Vec::new(),
+        };
+        gauges.find_again();
+        gauges
     }
 }
 
 impl GaugeSource for HostGauges {
     fn look(&mut self, _ours: Option<&BTreeSet<u32>>) -> Vec<Gauge> {
-        self.0.iter_mut().filter_map(Held::look).collect()
+        self.held.iter_mut().filter_map(Held::look).collect()
+    }
+
+    fn find_again(&mut self) {
+        let places = place::all(&self.root).into_iter();
+        let held = places.filter_map(|place| Held::open(&self.root, place));
+        self.held = held.collect();
     }
 }
 

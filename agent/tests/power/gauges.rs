@@ -176,6 +176,24 @@ fn a_part_that_wakes_up_has_a_temperature_from_then_on() {
     assert_eq!(gpu("47125\n"), Some(47_125));
 }
 
+/// A power mode takes cores away, with their files, and brings others.
+#[test]
+fn cores_that_come_on_later_are_found_when_looked_for_again() {
+    const POLICY: &str = "sys/devices/system/cpu/cpufreq/policy4";
+    let (folder, root) = copy_of("agx-orin");
+    let (on, off) = (folder.path().join(POLICY), folder.path().join("off"));
+    fs::rename(&on, &off).unwrap();
+    let gauges = Gauges::of(vec![Box::new(HostGauges::open(&root))]);
+    let shows = || {
+        let gauges = gauges.look(None);
+        gauges.iter().any(|gauge| gauge.name == "cpu policy4")
+    };
+    fs::rename(&off, &on).unwrap();
+    assert!(!shows());
+    gauges.find_again();
+    assert!(shows());
+}
+
 /// What was logged, by message and gauge.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);

@@ -23,6 +23,9 @@ mod probe;
 /// What ends with the agent.
 mod guard;
 
+/// Power modes and their keeper.
+mod power_mode;
+
 /// A child that prints like `tegrastats`.
 mod tegrastats;
 

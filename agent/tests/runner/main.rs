@@ -7,6 +7,9 @@ mod scripted;
 mod square_wave;
 
 use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -20,11 +23,16 @@ use tokio_util::sync::CancellationToken;
 use tokwatt_agent::{
     backend::BackendError,
     clock::{Clock, SystemClock},
-    device::{HostRoot, gauges::Gauges},
+    device::{
+        HostRoot,
+        gauges::Gauges,
+        nvpmodel::{Nvpmodel, table},
+    },
     power::{
         Pace, PowerSource, ReadError, Taken,
         sampler::{Cadence, Sampler},
     },
+    power_mode::{Switch, Target},
     runner::{Group, Outcome, QuietGate, Runner, RunnerError, RunnerSettings},
     spool::{Spool, SpoolError},
     workload::plan::{Item, Plan, PlannedCell},
@@ -106,6 +114,7 @@ impl Bench {
                 is_up: Arc::default(),
             }),
             expected: card(),
+            power_mode: None,
         }
     }
 
@@ -548,8 +557,7 @@ impl PowerSource for Steady {
     }
 }
 
-#[tokio::test]
-async fn a_window_waits_for_a_power_sample_before_it_and_one_after_it() {
+fn steady(bench: &Bench) -> Arc<Sampler> {
     let sensor = Sensor {
         source: "scripted".to_owned(),
         scope: Scope::Module,
@@ -564,10 +572,15 @@ async fn a_window_waits_for_a_power_sample_before_it_and_one_after_it() {
         asked_interval: None,
         clock: None,
     };
-    let mut bench = Bench::new();
     let clock = bench.runner.clock.clone();
     let sampler = Sampler::start(vec![Box::new(Steady([sensor]))], Cadence::default(), clock);
-    bench.runner.sampler = Some(Arc::new(sampler.unwrap()));
+    Arc::new(sampler.unwrap())
+}
+
+#[tokio::test]
+async fn a_window_waits_for_a_power_sample_before_it_and_one_after_it() {
+    let mut bench = Bench::new();
+    bench.runner.sampler = Some(steady(&bench));
     let outcome = bench.ask(3, |_| Reply::Answer).await;
     let segment = &outcome.traces[0].segments[0];
     let samples = &segment.power[0].samples;
@@ -578,4 +591,149 @@ async fn a_window_waits_for_a_power_sample_before_it_and_one_after_it() {
         "an old sample stands before the window"
     );
     assert!(first.at <= segment.window.from && segment.window.to <= last.at);
+}
+
+/// A made-up Jetson in mode 2, which anybody can switch.
+struct Jetson(TempDir);
+
+impl Jetson {
+    fn new() -> Self {
+        let jetson = Self(tempfile::tempdir().unwrap());
+        for folder in ["etc", "usr/sbin", "var/lib/nvpmodel"] {
+            fs::create_dir_all(jetson.0.path().join(folder)).unwrap();
+        }
+        let modes = "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=1 NAME=15W_REBOOT >\n< POWER_MODEL ID=2 NAME=30W >\n";
+        fs::write(jetson.0.path().join("etc/nvpmodel.conf"), modes).unwrap();
+        let fake =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/nvpmodel/nvpmodel");
+        symlink(fake, jetson.program()).unwrap();
+        jetson.switch(2);
+        jetson
+    }
+
+    fn program(&self) -> PathBuf {
+        self.0.path().join("usr/sbin/nvpmodel")
+    }
+
+    fn switch(&self, id: u32) {
+        let state = self.0.path().join("var/lib/nvpmodel/status");
+        fs::write(state, format!("pmode:{id:04}\n")).unwrap();
+    }
+
+    fn root(&self) -> HostRoot {
+        HostRoot::at(self.0.path())
+    }
+
+    /// A bench on it.
+    fn bench(&self) -> Bench {
+        let mut bench = Bench::new();
+        let facts = &mut bench.runner.device.facts;
+        facts.insert("power_mode_id".to_owned(), "2".to_owned());
+        facts.insert("power_mode".to_owned(), "30W".to_owned());
+        bench.runner.host_root = self.root();
+        bench
+    }
+}
+
+fn modes(outcome: &Outcome) -> Vec<Option<&str>> {
+    let cells = outcome.traces.iter().map(|trace| &trace.header.cell);
+    cells
+        .map(|cell| cell.configuration.power_mode.as_deref())
+        .collect()
+}
+
+#[tokio::test]
+async fn somebody_who_switches_the_power_mode_meanwhile_is_noticed_and_the_runs_say_in_which_they_ran()
+ {
+    let jetson = Arc::new(Jetson::new());
+    let mut bench = jetson.bench();
+    bench.runner.settings.repeat = 3;
+    let n_asked = AtomicUsize::new(0);
+    let somebody = jetson.clone();
+    let outcome = bench
+        .ask(2, move |prompt| {
+            if prompt == "q0" && n_asked.fetch_add(1, Ordering::Relaxed) == 1 {
+                somebody.switch(0);
+            }
+            Reply::Answer
+        })
+        .await;
+    assert_eq!(modes(&outcome), [Some("30W"), Some("30W"), Some("MAXN")]);
+    let reason = |n: usize| outcome.traces[n].header.reasons.get("power_mode");
+    assert_eq!((reason(0), reason(1)), (None, None));
+    assert!(
+        reason(2)
+            .unwrap()
+            .contains("MAXN (0) is in force, not 30W (2)")
+    );
+    assert_eq!(outcome.warnings, [reason(2).unwrap().clone()], "told once");
+}
+
+#[tokio::test]
+async fn a_power_mode_that_changes_during_the_last_run_is_told() {
+    let jetson = Arc::new(Jetson::new());
+    let bench = jetson.bench();
+    let somebody = jetson.clone();
+    let outcome = bench
+        .ask(1, move |prompt| {
+            if prompt == "q0" {
+                somebody.switch(0);
+            }
+            Reply::Answer
+        })
+        .await;
+    assert_eq!(modes(&outcome), [Some("30W")]);
+    assert_eq!(outcome.warnings.len(), 1);
+}
+
+#[tokio::test]
+async fn each_power_mode_has_its_own_runs_baselines_and_description() {
+    let jetson = Jetson::new();
+    let mut bench = jetson.bench();
+    bench.runner.settings.idle = Duration::from_millis(1);
+    bench.runner.sampler = Some(steady(&bench));
+    let nvpmodel = Nvpmodel::at(jetson.program());
+    let agent = Path::new(env!("CARGO_BIN_EXE_tokwatt-agent"));
+    let original = nvpmodel.query().unwrap();
+    let switch = Arc::new(Switch::start(agent, nvpmodel, original).unwrap());
+    let groups = table(&jetson.root())
+        .unwrap()
+        .into_iter()
+        .map(|mode| Group {
+            power_mode: Some(Target {
+                mode,
+                switch: switch.clone(),
+            }),
+            ..bench.group(|_| Ok(()), |_| Reply::Answer)
+        });
+    let outcome = bench.run(2, &groups.collect::<Vec<_>>()).await;
+    assert_eq!(
+        modes(&outcome),
+        [Some("MAXN"), Some("15W_REBOOT"), Some("30W")]
+    );
+    let [fast, refused, slow] = &outcome.traces[..] else {
+        panic!("three modes, three runs");
+    };
+    assert_eq!((refused.end, refused.segments.len()), (RunEnd::Aborted, 0));
+    let reason = &refused.header.reasons["run"];
+    assert!(reason.contains("Reboot required"), "{reason}");
+    assert_eq!((fast.end, slow.end), (RunEnd::Complete, RunEnd::Complete));
+    assert_eq!((fast.header.idle.len(), slow.header.idle.len()), (2, 2));
+    assert!(
+        fast.segments[0].window.to < slow.header.idle[0].ended,
+        "its own baselines"
+    );
+    assert_eq!(outcome.warnings, [""; 0]);
+    let described: Vec<String> = records(&bench.runner.spool)
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Device(device) => Some(device.facts["power_mode_id"].clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        described,
+        ["2", "0", "2", "2"],
+        "as it was, in each mode, as it will be"
+    );
 }

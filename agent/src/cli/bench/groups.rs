@@ -21,6 +21,7 @@ pub(super) fn groups(args: &BenchArgs, settings: &Settings, clock: &Arc<dyn Cloc
         .map(|weights| Group {
             backend_name: "embedded".to_owned(),
             expected: expected(&weights),
+            power_mode: None,
             backend: Arc::new(EmbeddedBackend::new(
                 EmbeddedSettings {
                     worker: settings.engine_worker.value.clone(),
@@ -55,6 +56,7 @@ pub(super) fn simulated(
         Ok(Group {
             backend_name: "simulated".to_owned(),
             expected: model.card(),
+            power_mode: None,
             backend: Arc::new(simulated.engine(model, clock.clone())),
         })
     };

@@ -35,7 +35,9 @@ pub(super) fn write(
     write_engine(out, first)?;
     writeln!(out, "{}", table(&outcome.reports).trim_fmt())?;
     write_legend(out, &outcome.reports)?;
-    write_energy(out, &outcome.reports)?;
+    for (title, reports) in by_mode(&outcome.reports) {
+        write_energy(out, &title, &reports)?;
+    }
     let mut instruments = outcome.instruments.iter();
     instruments.try_for_each(|health| write_health(out, health))?;
     if let Some(truth) = truth {
@@ -119,19 +121,54 @@ fn write_engine(out: &mut impl Write, report: &RunReport) -> anyhow::Result<()> 
 fn table(reports: &[RunReport]) -> Table {
     let mut table = Table::new();
     let rule = LineStyle::new('─', '─', '─', '─');
+    let has_modes = modes(reports).len() > 1;
+    let with_mode = |mode: &str, row: Vec<String>| {
+        let mode = has_modes.then(|| mode.to_owned());
+        mode.into_iter().chain(row)
+    };
     table
         .load_style(presets::NOTHING.header_separator(rule))
-        .set_header(HEADER);
+        .set_header(with_mode("mode", HEADER.map(str::to_owned).into()));
     for repetitions in cells(reports).values() {
-        table.add_row(repetitions.row());
+        table.add_row(with_mode(mode_of(repetitions.0[0]), repetitions.row()));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
-        if index >= FIRST_FIGURE {
+        if index >= FIRST_FIGURE + usize::from(has_modes) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table
+}
+
+/// The power modes of the runs; devices without such have one, called `–`.
+fn modes(reports: &[RunReport]) -> Vec<&str> {
+    let mut modes = Vec::new();
+    for mode in reports.iter().map(mode_of) {
+        if !modes.contains(&mode) {
+            modes.push(mode);
+        }
+    }
+    modes
+}
+
+/// What the energy of each mode is called, and its runs; a mode in which nothing was asked has none.
+fn by_mode(reports: &[RunReport]) -> Vec<(String, Vec<&RunReport>)> {
+    let modes = modes(reports);
+    if modes.len() < 2 {
+        return vec![("energy".to_owned(), reports.iter().collect())];
+    }
+    let in_mode = modes.into_iter().map(|mode| {
+        let is_in = |report: &&RunReport| mode_of(report) == mode && report.requests.issued > 0;
+        let reports: Vec<&RunReport> = reports.iter().filter(is_in).collect();
+        (format!("energy in {mode}"), reports)
+    });
+    in_mode.filter(|(_, reports)| !reports.is_empty()).collect()
+}
+
+fn mode_of(report: &RunReport) -> &str {
+    let mode = report.cell.configuration.power_mode.as_deref();
+    mode.unwrap_or("–")
 }
 
 /// Reports by cell, in the order in which the cells were first run.
@@ -256,13 +293,13 @@ fn show(values: Option<Vec<f64>>, digits: usize) -> String {
 }
 
 /// One line for each scope, or why there is none.
-fn write_energy(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<()> {
+fn write_energy(out: &mut impl Write, title: &str, reports: &[&RunReport]) -> anyhow::Result<()> {
     let Some(with_power) = reports.iter().find(|report| !report.power.is_empty()) else {
         let reason = reports
             .iter()
             .find_map(|report| report.reasons.get("power"));
         let reason = reason.map_or("no power sensor", String::as_str);
-        writeln!(out, "energy: none measured: {reason}")?;
+        writeln!(out, "{title}: none measured: {reason}")?;
         return Ok(());
     };
     for sensor in &with_power.power {
@@ -290,7 +327,7 @@ fn write_energy(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<(
             .map_or("", |power| power.as_str());
         writeln!(
             out,
-            "energy ({provenance}): {} by {} [{}]: {energy:.2} J ± {bound:.2} J (sampling), {per_token} J/token",
+            "{title} ({provenance}): {} by {} [{}]: {energy:.2} J ± {bound:.2} J (sampling), {per_token} J/token",
             sensor.scope,
             sensor.source,
             sensor.rails.join(" + "),
