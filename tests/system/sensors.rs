@@ -2,16 +2,12 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    process::{Child, Command, Stdio},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -31,10 +27,13 @@ while :; do
 done
 "#;
 
+/// A meter's row every 100 ms.
+const LOGGER: &str = r#"while :; do date +%s.%6N,20.5 >> meter.csv; sleep 0.1; done"#;
+
 /// Three instruments of one made-up device, and the ways they die.
 struct Instruments<'a> {
     folder: &'a Path,
-    is_metering: Arc<AtomicBool>,
+    logger: Child,
 }
 
 impl<'a> Instruments<'a> {
@@ -46,44 +45,38 @@ impl<'a> Instruments<'a> {
         let program = folder.join("tegrastats");
         fs::write(&program, TEGRASTATS).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut meter = fs::File::create(folder.join("meter.csv")).unwrap();
-        meter.write_all(b"unix_s,power_w\n").unwrap();
-        let is_metering = Arc::new(AtomicBool::new(true));
-        let goes_on = is_metering.clone();
-        thread::spawn(move || {
-            while goes_on.load(Ordering::Relaxed) {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-                writeln!(meter, "{:.6},20.5", now.as_secs_f64()).unwrap();
-                thread::sleep(Duration::from_millis(100));
-            }
-        });
+        fs::write(folder.join("meter.csv"), "unix_s,power_w\n").unwrap();
+        let mut logger = Command::new("sh");
+        logger.args(["-c", LOGGER]).current_dir(folder);
         Self {
             folder,
-            is_metering,
+            logger: logger.spawn().unwrap(),
         }
     }
 
     /// The driver is unbound, the tool is killed and cannot be started again, the logger writes no more.
-    fn die(&self) {
+    fn die(&mut self) {
         fs::remove_dir_all(self.folder.join("root/sys/class/hwmon")).unwrap();
         fs::remove_file(self.folder.join("tegrastats")).unwrap();
         let pid = fs::read_to_string(self.folder.join("pid")).unwrap();
         let killed = Command::new("kill").args(["-KILL", pid.trim()]).status();
         assert!(killed.unwrap().success());
-        self.is_metering.store(false, Ordering::Relaxed);
+        self.logger.kill().unwrap();
     }
 }
 
 impl Drop for Instruments<'_> {
     fn drop(&mut self) {
-        self.is_metering.store(false, Ordering::Relaxed);
+        // It has been killed already where the instruments died.
+        let _ended = self.logger.kill();
+        let _ended = self.logger.wait();
     }
 }
 
 #[test]
 fn sensors_that_die_mid_run_cost_coverage_and_neither_the_run_nor_the_agent() {
     let folder = tempfile::tempdir().unwrap();
-    let instruments = Instruments::start(folder.path());
+    let mut instruments = Instruments::start(folder.path());
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let mut child = agent(&folder.path().join("data"))
         .args(["bench", "--format", "json", "--quick", "--repeat", "1"])

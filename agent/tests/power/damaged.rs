@@ -175,7 +175,7 @@ fn check_rails(line: &Value, text: &str) {
             now.and_then(|now| now.parse::<f64>().ok()) == celsius.as_f64()
         };
         assert!(
-            words.iter().any(|word| is_it(&word)),
+            words.iter().any(is_it),
             "{place} {celsius} is not in {text:?}"
         );
     }

@@ -21,7 +21,10 @@ fn bench() -> Value {
         facts: [("memory_total_bytes".to_owned(), "131072".to_owned())].into(),
         reasons: [("jetpack".to_owned(), "no /etc/nv_tegra_release".to_owned())].into(),
     };
-    json!({ "schema": "tokwatt.bench/1", "device": device, "runs": [made_up::report()] })
+    let tegrastats = json!({
+        "source": "tegrastats", "taken": 593, "failed": 2, "missed": 0, "last_error": "a line without rail VIN", "is_lost": false,
+    });
+    json!({ "schema": "tokwatt.bench/1", "device": device, "instruments": [tegrastats], "runs": [made_up::report()] })
 }
 
 fn rank() -> Value {
@@ -163,6 +166,8 @@ fn a_bench_document_has_no_words_of_its_own() {
     refuse("/device/kind", json!("toaster"));
     refuse("/device/id", json!("Thor 1"));
     refuse("/surprise", json!(1));
+    refuse("/instruments/0/taken", json!(-1));
+    refuse("/instruments/0/surprise", json!(1));
     refuse("/runs/0/surprise", json!(1));
     refuse("/runs/0/run", json!("07"));
     refuse("/runs/0/cell/load", json!({ "closed": "one" }));
