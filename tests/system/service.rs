@@ -13,6 +13,8 @@ use std::{
 
 use tokwatt_harness::{agent, program};
 
+use crate::skip;
+
 /// The manager's end of the socket.
 struct Manager(UnixDatagram);
 
@@ -98,7 +100,7 @@ fn a_stop_with_records_waiting_is_no_failure() {
 #[test]
 fn the_unit_is_valid_and_hardened() {
     if systemd_version() < Some(OFFLINE_SINCE) {
-        eprintln!("skipped: no systemd-analyze that can judge a unit file on this machine");
+        skip("no systemd-analyze that can judge a unit file on this machine");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -15,6 +15,8 @@ use std::{
 use serde_json::Value;
 use tokwatt_harness::program;
 
+use crate::skip;
+
 /// The agent for aarch64 and what runs it here.
 struct Target {
     agent: PathBuf,
@@ -32,7 +34,7 @@ impl Target {
                 env::var_os("CI").is_none(),
                 "no agent for aarch64: {AGENT} is not set, see cross/README.md"
             );
-            eprintln!("skipped: no agent for aarch64 was built, see cross/README.md");
+            skip("no agent for aarch64 was built, see cross/README.md");
             return None;
         };
         Some(Self {
