@@ -125,3 +125,14 @@ fn what_cannot_be_made_up_is_named() {
         assert!(said.contains(want), "{said}");
     }
 }
+
+/// Records of two devices in one outbox would be taken for one's, and the collector sets aside what is another's.
+#[test]
+fn a_made_up_machine_leaves_nothing_in_the_devices_outbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulate = ["--simulate", "orin", "--limit", "1", "--repeat", "1"];
+    document(&bench(folder.path(), &simulate));
+    let status = agent(folder.path()).args(["spool", "status"]).output();
+    let status = text(&status.unwrap());
+    assert!(status.contains("waiting          0 records"), "{status}");
+}

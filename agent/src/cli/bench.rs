@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
+use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_domain::{device::DeviceProfile, power::Provenance, run::RunEnd, workload::Sampling};
@@ -156,7 +157,13 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         bundle::check(out)?;
     }
     let now = SystemClock::start().wall();
-    let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
+    // The spool is this device's outbox, and a machine that does not exist has no business in it.
+    let aside = simulated
+        .as_ref()
+        .map(|_| tempfile::tempdir())
+        .transpose()?;
+    let folder = aside.as_ref().map_or(&*settings.data.value, TempDir::path);
+    let spool = Spool::open(folder, now, settings.spool_bytes_max.value)?;
     let here = Here {
         args: &args,
         settings: &settings,
@@ -423,6 +430,10 @@ fn show(
         document::AgentCost::of_this_process(),
         truth,
     )?;
+    if truth.is_some() {
+        let bundle = args.out.as_deref();
+        return summary::write_simulated_whereabouts(&mut out, delivered, bundle);
+    }
     let kept = spool.status()?.waiting_records;
     summary::write_whereabouts(&mut out, delivered, kept, spool.path(), args.out.as_deref())
 }

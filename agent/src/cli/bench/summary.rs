@@ -79,6 +79,21 @@ pub(super) fn write_whereabouts(
     Ok(())
 }
 
+/// What became of results that a seed brings back.
+pub(super) fn write_simulated_whereabouts(
+    out: &mut impl Write,
+    delivered: Option<&str>,
+    bundle: Option<&Path>,
+) -> anyhow::Result<()> {
+    if delivered.is_none() && bundle.is_none() {
+        writeln!(
+            out,
+            "simulated results are not kept, the same seed brings them back; --out DIR keeps a bundle, --collector URL delivers them"
+        )?;
+    }
+    write_whereabouts(out, delivered, 0, Path::new(""), bundle)
+}
+
 fn write_device(out: &mut impl Write, device: &DeviceProfile) -> anyhow::Result<()> {
     let facts = [
         "board_model",
