@@ -18,8 +18,8 @@ ci:
 test *filter:
     cargo test --release --locked {{ if filter == "" { "--workspace" } else { filter } }}
 
-# The properties of parsers, meters and host trees for many more cases than `ci` runs, e.g. `just fuzz 1000000`
-fuzz cases="200000":
+# The properties of parsers, meters and host trees for many more cases than `ci` runs, e.g. `just fuzz 200000`
+fuzz cases="20000":
     PROPTEST_CASES={{ cases }} cargo test --release --locked --workspace --test power -- corpus damaged hostile
     PROPTEST_CASES={{ cases }} cargo test --release --locked --workspace --lib -- power:: decode:: metrics::energy
 
