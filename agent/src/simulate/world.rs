@@ -125,7 +125,7 @@ impl World {
             self.restlessness = 0.96 + 0.08 * self.chance();
             let at = self.next_unrest;
             self.change(at);
-            let pause = UNREST.mul_f64(-(1.0 - self.chance()).ln());
+            let pause = UNREST.mul_f64(-libm::log(1.0 - self.chance()));
             self.next_unrest = at.after(pause.max(Duration::from_nanos(1)));
         }
     }
@@ -230,8 +230,9 @@ impl World {
         stretch.base[rail] * seconds + self.machine.rails[rail].leakage * degrees
     }
 
+    /// By `libm`, as all logarithms here: a machine's own differ in the last digit, and a seed is one world on all of them.
     fn decay(&self, length: Duration) -> f64 {
-        (-length.as_secs_f64() / self.machine.thermal.time_constant).exp()
+        libm::exp(-length.as_secs_f64() / self.machine.thermal.time_constant)
     }
 
     /// 0 to 1.
