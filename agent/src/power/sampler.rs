@@ -401,7 +401,8 @@ mod tests {
                 .await
         );
         let taken = sampler.window(Stamp(0), hour)[0].samples.len();
-        assert!((3590..=3611).contains(&taken), "{taken}");
+        // Steps are even within a third: 3,600 ± 12 in one standard deviation.
+        assert!((3540..=3660).contains(&taken), "{taken}");
         drop(sampler);
         tasks.close();
         tasks.wait().await;
