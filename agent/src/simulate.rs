@@ -47,13 +47,15 @@ mod gauges;
 /// Its engine.
 mod engine;
 
-/// Which machine, and what is wrong with it: `NAME[?seed=N][&drop=SHARE][&ambient=CELSIUS]`.
+/// Which machine, and what is wrong with it: `NAME[?seed=N][&drop=SHARE][&refresh=MS][&ambient=CELSIUS]`.
 #[derive(Clone, Debug)]
 pub struct Spec {
     machine: &'static Machine,
     seed: u64,
     /// Readings that are lost.
     dropped_per_mille: u16,
+    /// How often its power monitors have something new, in ms.
+    refresh_ms: u16,
     /// In °C; what is hot throttles sooner.
     ambient: i16,
 }
@@ -61,7 +63,7 @@ pub struct Spec {
 /// No such machine can be made up.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{0}; it is orin, thor or gb10, with ?seed=N, &drop=SHARE (0 to 0.9) or &ambient=CELSIUS (-40 to 100) behind it"
+    "{0}; it is orin, thor or gb10, with ?seed=N, &drop=SHARE (0 to 0.9), &refresh=MS (1 to 5000) or &ambient=CELSIUS (-40 to 100) behind it"
 )]
 pub struct BadSpec(String);
 
@@ -87,7 +89,8 @@ impl Simulated {
         let folder = tempfile::Builder::new()
             .prefix("tokwatt-simulate-")
             .tempdir()?;
-        let host = Host::make(folder.path(), spec.machine, spec.seed)?;
+        let refresh = Duration::from_millis(spec.refresh_ms.into());
+        let host = Host::make(folder.path(), spec.machine, spec.seed, refresh)?;
         let world = World::new(spec.machine, spec.seed, f64::from(spec.ambient));
         let made_up = MadeUp {
             machine: spec.machine,
@@ -158,6 +161,7 @@ impl FromStr for Spec {
             machine,
             seed: 1,
             dropped_per_mille: 0,
+            refresh_ms: 4,
             ambient: 25,
         };
         for option in options.split('&').filter(|option| !option.is_empty()) {
@@ -179,6 +183,10 @@ impl Spec {
                 let per_mille =
                     (0..=900_u16).find(|n| (f64::from(*n) / 1000.0 - share).abs() < 5e-4);
                 self.dropped_per_mille = per_mille?;
+            }
+            "refresh" => {
+                let milliseconds = value.parse().ok();
+                self.refresh_ms = milliseconds.filter(|ms| (1..=5000).contains(ms))?;
             }
             "ambient" => {
                 let celsius = value.parse().ok();
@@ -221,6 +229,7 @@ mod tests {
             "",
             "orin?drop=2",
             "orin?drop",
+            "orin?refresh=0",
             "orin?speed=3",
             "orin?ambient=900",
         ] {

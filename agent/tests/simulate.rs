@@ -276,6 +276,27 @@ fn a_seed_repeats_every_figure_and_every_instrument_sees_the_same_machine() {
     assert_eq!(by_files, by_tool);
 }
 
+/// Of monitors that are read five times before they have something new, by their driver's word or without one.
+#[test]
+fn slow_monitors_have_wide_bounds_and_keep_to_them() {
+    let (_folder, spool) = spool();
+    for seed in 0..SLOW_RUNS {
+        for machine in ["orin", "thor"] {
+            let bench = Bench::run(
+                &spool,
+                &format!("{machine}?refresh=500&seed={seed}"),
+                "ina",
+                ITEMS,
+            );
+            for power in &bench.report.power {
+                let (joules, bound) = (power.energy_j.unwrap(), power.error_bound_j.unwrap());
+                let error = (joules - bench.truth(power.scope)).abs();
+                assert!(error <= bound, "{machine} {seed}: {error} J, {power:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn heat_slows_a_machine_down_and_the_run_says_so() {
     let (_folder, spool) = spool();
@@ -371,3 +392,5 @@ const PERIOD: Duration = Duration::from_millis(100);
 const ITEMS: usize = 90;
 
 const RUNS: u64 = 1000;
+
+const SLOW_RUNS: u64 = 25;

@@ -30,8 +30,10 @@ impl Target {
     /// In CI, where nothing may be left out unseen.
     fn built() -> Option<Self> {
         let Some(agent) = env::var_os(AGENT) else {
+            // As `tests/run` asks: `CI=false` is none.
+            let is_ci = env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false");
             assert!(
-                env::var_os("CI").is_none(),
+                !is_ci,
                 "no agent for aarch64: {AGENT} is not set, see cross/README.md"
             );
             skip("no agent for aarch64 was built, see cross/README.md");

@@ -7,7 +7,7 @@ use crate::simulate::{Simulated, Spec};
 #[derive(Args)]
 pub(super) struct SimulateArgs {
     /// A made-up machine instead of this one, in virtual time: orin, thor or gb10, with ?seed=N, &drop=SHARE (of power readings),
-    /// &ambient=CELSIUS behind it; everything is marked simulated
+    /// &refresh=MS (of its monitors), &ambient=CELSIUS behind it; everything is marked simulated
     #[arg(long, value_name = "MACHINE")]
     simulate: Option<Spec>,
 }

@@ -23,6 +23,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Host {
     machine: &'static Machine,
+    refresh: Duration,
     /// For each rail its figure: of an INA3221 the current, else the power.
     rails: Vec<Register>,
     temperature: Register,
@@ -39,7 +40,12 @@ struct Register {
 
 impl Host {
     /// Writes all files below `root`.
-    pub(super) fn make(root: &Path, machine: &'static Machine, seed: u64) -> io::Result<Self> {
+    pub(super) fn make(
+        root: &Path,
+        machine: &'static Machine,
+        seed: u64,
+        refresh: Duration,
+    ) -> io::Result<Self> {
         let at = |path: &str| root.join(path.trim_start_matches('/'));
         let write = |path: &str, text: &str| {
             let path = at(path);
@@ -51,13 +57,14 @@ impl Host {
             Register::open(&at(path))
         };
         let optional = |path: Option<String>| path.as_deref().map(register).transpose();
-        for (path, text) in files(machine, seed) {
+        for (path, text) in files(machine, seed, refresh) {
             write(&path, &text)?;
         }
         let rails = (0..).zip(machine.rails);
         let rails = rails.map(|(place, rail)| register(&figure(machine, place, rail)));
         Ok(Self {
             machine,
+            refresh,
             rails: rails.collect::<Result<_, _>>()?,
             temperature: register(&format!("{ZONE}/temp"))?,
             gpu_clock: optional(devfreq(machine).map(|folder| format!("{folder}/cur_freq")))?,
@@ -65,12 +72,30 @@ impl Host {
         })
     }
 
+    /// What a rail's chip shows, in µW: the mean over its latest finished conversion, in its steps.
+    pub(super) fn reading(&self, world: &World, place: usize, at: Stamp) -> i64 {
+        let conversion = Stamp::at(self.refresh).0;
+        let to = Stamp(at.0 - at.0 % conversion);
+        let from = Stamp(to.0.saturating_sub(conversion));
+        let watts = world.mean_watts(place, Window { from, to });
+        match self.machine.rails[place].sensor {
+            Sensor::Microwatts => rounded(watts * 1e6),
+            Sensor::Ina3221 {
+                millivolts,
+                milliampere_step,
+            } => {
+                let step = (millivolts * milliampere_step) as f64;
+                rounded(watts * 1e6 / step) * milliampere_step * millivolts
+            }
+        }
+    }
+
     /// Lets every register show what its chip would at that time.
     pub(super) fn show(&self, world: &World, at: Stamp) -> io::Result<()> {
         for (place, (rail, register)) in self.machine.rails.iter().zip(&self.rails).enumerate() {
             let figure = match rail.sensor {
-                Sensor::Ina3221 { millivolts, .. } => reading(world, place, rail, at) / millivolts,
-                Sensor::Microwatts => reading(world, place, rail, at),
+                Sensor::Ina3221 { millivolts, .. } => self.reading(world, place, at) / millivolts,
+                Sensor::Microwatts => self.reading(world, place, at),
             };
             register.show(figure)?;
         }
@@ -101,24 +126,6 @@ impl Register {
         }
         self.file
             .write_all_at(format!("{figure:<20}\n").as_bytes(), 0)
-    }
-}
-
-/// What a rail's chip shows, in µW: the mean over its latest finished conversion, in its steps.
-pub(super) fn reading(world: &World, place: usize, rail: &Rail, at: Stamp) -> i64 {
-    let conversion = Stamp::at(CONVERSION).0;
-    let to = Stamp(at.0 - at.0 % conversion);
-    let from = Stamp(to.0.saturating_sub(conversion));
-    let watts = world.mean_watts(place, Window { from, to });
-    match rail.sensor {
-        Sensor::Microwatts => rounded(watts * 1e6),
-        Sensor::Ina3221 {
-            millivolts,
-            milliampere_step,
-        } => {
-            let step = (millivolts * milliampere_step) as f64;
-            rounded(watts * 1e6 / step) * milliampere_step * millivolts
-        }
     }
 }
 
@@ -162,7 +169,7 @@ fn cooling(machine: &Machine) -> Option<&'static str> {
 }
 
 /// Everything that stays as it is.
-fn files(machine: &Machine, seed: u64) -> Vec<(String, String)> {
+fn files(machine: &Machine, seed: u64, refresh: Duration) -> Vec<(String, String)> {
     let mut files = vec![
         file("/proc/meminfo", meminfo(machine)),
         file("/proc/1/cgroup", "0::/init.scope\n"),
@@ -197,7 +204,7 @@ fn files(machine: &Machine, seed: u64) -> Vec<(String, String)> {
         files.push(file(&format!("{COOLING}/type"), kind));
     }
     for (place, rail) in (1..).zip(machine.rails) {
-        files.extend(labels(machine, place, rail));
+        files.extend(labels(machine, place, rail, refresh));
     }
     files.extend(match machine.kind {
         DeviceKind::Thor => jetson(&THOR, machine, seed),
@@ -225,7 +232,12 @@ fn cores(machine: &Machine) -> Vec<(String, String)> {
 }
 
 /// A rail's name and what does not change beside its figure.
-fn labels(machine: &Machine, place: usize, rail: &Rail) -> Vec<(String, String)> {
+fn labels(
+    machine: &Machine,
+    place: usize,
+    rail: &Rail,
+    refresh: Duration,
+) -> Vec<(String, String)> {
     let name = rail.name;
     match (machine.kind, &rail.sensor) {
         (DeviceKind::Gb10, _) => vec![
@@ -234,10 +246,7 @@ fn labels(machine: &Machine, place: usize, rail: &Rail) -> Vec<(String, String)>
         ],
         (_, Sensor::Ina3221 { millivolts, .. }) => vec![
             file(&format!("{INA3221}/name"), "ina3221"),
-            file(
-                &format!("{INA3221}/update_interval"),
-                CONVERSION.as_millis(),
-            ),
+            file(&format!("{INA3221}/update_interval"), refresh.as_millis()),
             file(&format!("{INA3221}/samples"), 1),
             file(&format!("{INA3221}/in{place}_label"), name),
             file(&format!("{INA3221}/in{place}_input"), millivolts),
@@ -360,6 +369,3 @@ const SPBM: &str = "/sys/class/hwmon/hwmon2";
 const FAN: &str = "/sys/class/hwmon/hwmon0";
 const ZONE: &str = "/sys/class/thermal/thermal_zone0";
 const COOLING: &str = "/sys/class/thermal/cooling_device0";
-
-/// How long a chip takes for all its channels.
-pub(super) const CONVERSION: Duration = Duration::from_millis(4);

@@ -15,7 +15,7 @@ use tokwatt_domain::{
     units::{Joules, Watts},
 };
 
-use super::{MadeUp, host};
+use super::MadeUp;
 use crate::{
     clock::Clock,
     power::{
@@ -227,7 +227,7 @@ impl Tool {
         let world = self.made_up.world();
         let rails = self.made_up.machine.rails.iter().enumerate();
         let rails = rails.map(|(place, rail)| {
-            let milliwatts = host::reading(&world, place, rail, at) / 1000;
+            let milliwatts = self.made_up.host.reading(&world, place, at) / 1000;
             format!(" {} {milliwatts}mW/{milliwatts}mW", rail.name)
         });
         format!(

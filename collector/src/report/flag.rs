@@ -26,7 +26,7 @@ fn meaning(flag: &str) -> Option<&'static str> {
     Some(meaning)
 }
 
-const MEANINGS: [(&str, &str); 20] = [
+const MEANINGS: [(&str, &str); 21] = [
     ("aborted", "the engine died and did not come back"),
     (
         "aliased",
@@ -44,6 +44,10 @@ const MEANINGS: [(&str, &str); 20] = [
     ("cancelled", "a person stopped it"),
     ("client_lag", "requests were sent later than scheduled"),
     ("clock_step", "the clock was set meanwhile"),
+    (
+        "interval_not_kept",
+        "the instrument's own pace is another than it was asked for",
+    ),
     (
         "littles_law",
         "there were not as many requests in flight as the load says",

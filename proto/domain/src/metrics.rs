@@ -160,7 +160,7 @@ pub struct PowerReport {
     pub energy_j: Option<f64>,
     /// How far sampling may have led E astray; see `energy::Bound` for its terms.
     pub error_bound_j: Option<f64>,
-    /// The terms of the bound by name, in J.
+    /// The terms of the bound in J: `edges`, `averaging`, `quantisation`, `interior`, `gaps`, `counter`, `clock`.
     pub error_terms_j: BTreeMap<String, f64>,
     /// E / W.
     pub avg_power_w: Option<f64>,
@@ -170,7 +170,7 @@ pub struct PowerReport {
     pub idle_loaded_power_w: Option<f64>,
     /// E − idle loaded · W; may be negative; never ranked.
     pub energy_net_j: Option<f64>,
-    /// How far sampling may have led the net energy astray: the bounds of E and of idle loaded · W together.
+    /// How far sampling may have led the net energy astray, in J and not below 0: the bounds of E and of idle loaded · W together.
     pub energy_net_bound_j: Option<f64>,
     /// Part of W between readings no further apart than three median periods, 0 to 1.
     pub coverage: f64,
@@ -203,7 +203,7 @@ pub struct PowerReport {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefreshSource {
-    /// Its driver states it.
+    /// Its driver states it, or its maker.
     Driver,
     /// Found in the readings of the run.
     Measured,

@@ -14,6 +14,7 @@ mod refresh;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use self::trapezoids::Reach;
 use crate::{
     metrics::RefreshSource,
     power::{PowerSample, Reading, Sensor},
@@ -54,14 +55,15 @@ pub struct Refresh {
 /// The terms of the error bound, in J. R is the range of power over a window and its two bracketing samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bound {
-    /// ½(g₀ + g₁)·R, g the time between the samples around each edge; 0 for a sample on the edge.
+    /// ½(g₀ + g₁)·R, g the time between the samples around each edge, 0 for a sample on the edge, and not less than the sensor's
+    /// refresh where that is known.
     pub edges: f64,
     /// T·R for a sensor that reports a trailing mean over T.
     pub averaging: f64,
     /// ½·W·Σq over the rails' smallest steps q.
     pub quantisation: f64,
-    /// 4·√(Σ(g·ΔP)²/2) over neighbouring samples: what happened between them, four standard deviations of it by successive
-    /// differences. Holds where the terms are independent: jitter of the sampling sees to it, or requests of different lengths.
+    /// 4·√(Σ(g·ΔP)²/2) over neighbouring samples, g not less than the refresh, for a reading may be as old as that: what
+    /// happened between them, four standard deviations of it by successive differences. Holds where the terms are independent: jitter of the sampling sees to it, or requests of different lengths.
     ///
     /// Why ½ and not the 1/12 of a single step at an unknown place between two samples: a prompt is read faster than a sample is
     /// taken, and of such a pulse of share p of the gap, seen with chance p, the variance is p(1−p)·(g·ΔP)², which 1/12 understates
@@ -123,15 +125,17 @@ impl Bound {
 pub fn energy(sensor: &Sensor, stretches: &[(Window, &[PowerSample])]) -> Energy {
     let period = median_gap(stretches);
     let refresh = refresh(sensor, stretches, period);
+    let time = refresh.map(|refresh| refresh.time);
+    let reach = Reach {
+        longest_gap: 3 * period.unwrap_or_default(),
+        refresh: time.unwrap_or_default(),
+    };
     let seen: Vec<Seen> = stretches
         .iter()
         .map(|stretch| match sensor.reading {
-            Reading::Power => {
-                trapezoids::integrate(sensor, stretch, 3 * period.unwrap_or_default())
-            }
+            Reading::Power => trapezoids::integrate(sensor, stretch, reach),
             Reading::Counter { resolution } => {
-                let refresh = refresh.map(|refresh| refresh.time);
-                counter::difference(sensor, stretch, resolution, refresh)
+                counter::difference(sensor, stretch, resolution, time)
             }
         })
         .collect();

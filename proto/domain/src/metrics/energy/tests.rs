@@ -199,6 +199,28 @@ fn each_term_of_the_bound_has_its_formula() {
     near(bound.total().0, sum);
 }
 
+/// A register that is read ten times before it changes has said one thing, not ten.
+#[test]
+fn to_read_faster_than_the_sensor_refreshes_narrows_no_bound() {
+    let slow = Sensor {
+        refresh: Some(Duration::from_millis(1000)),
+        ..power()
+    };
+    let every = |period: u64| {
+        let points: Vec<(u64, f64)> = (0..=20_000 / period)
+            .map(|step| step * period)
+            .map(|at| (at, [5.0, 25.0][usize::from(at % 2000 >= 1000)]))
+            .collect();
+        over(&slow, &points, 1000, 19_000).bound
+    };
+    let (often, seldom) = (every(100), every(1000));
+    assert!(
+        (often.interior - seldom.interior).abs() < 0.1 * seldom.interior,
+        "{often:?} {seldom:?}"
+    );
+    assert!((often.edges - 20.0).abs() < 1e-9, "{often:?}");
+}
+
 #[test]
 fn a_clock_that_may_be_off_shifts_the_window_by_as_much() {
     let mut sensor = power();
@@ -369,7 +391,8 @@ fn truth(load: &Square, from: u64, to: u64) -> f64 {
 proptest! {
     // The bound is one of four standard deviations, not of the impossible: the seed is fixed, so that no run needs luck.
     #![proptest_config(ProptestConfig {
-        cases: 2000,
+        // More where `just fuzz` asks for more.
+        cases: ProptestConfig::default().cases.max(2000),
         rng_seed: RngSeed::Fixed(1),
         failure_persistence: None,
         ..ProptestConfig::default()

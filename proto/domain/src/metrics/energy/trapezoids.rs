@@ -8,9 +8,17 @@ use super::{
 };
 use crate::{power::Sensor, time::Window};
 
-/// Σ ½(P₁ + P₂)·(t₂ − t₁) within the window, edges interpolated; neighbours further apart than `longest_gap` add neither
-/// energy nor coverage.
-pub(super) fn integrate(sensor: &Sensor, stretch: &Stretch<'_>, longest_gap: Duration) -> Seen {
+/// How far apart readings tell of each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// Neighbours further apart than this add neither energy nor coverage.
+    pub(super) longest_gap: Duration,
+    /// A reading may be as old as this; zero where that is not known. To read it more often tells no more.
+    pub(super) refresh: Duration,
+}
+
+/// Σ ½(P₁ + P₂)·(t₂ − t₁) within the window, edges interpolated.
+pub(super) fn integrate(sensor: &Sensor, stretch: &Stretch<'_>, reach: Reach) -> Seen {
     let (window, samples) = *stretch;
     let points: Vec<Point> = samples.iter().map(Point::of).collect();
     let points = around(&points, window);
@@ -20,15 +28,15 @@ pub(super) fn integrate(sensor: &Sensor, stretch: &Stretch<'_>, longest_gap: Dur
         ..Seen::default()
     };
     for pair in points.windows(2) {
-        if pair[1].at.since(pair[0].at) <= longest_gap {
-            add(&mut seen, pair[0], pair[1], window);
+        if pair[1].at.since(pair[0].at) <= reach.longest_gap {
+            add(&mut seen, pair[0], pair[1], window, reach.refresh);
         }
     }
-    seen.bound = bound(sensor, points, &seen, window, longest_gap);
+    seen.bound = bound(sensor, points, &seen, window, reach);
     seen
 }
 
-fn add(seen: &mut Seen, left: Point, right: Point, window: Window) {
+fn add(seen: &mut Seen, left: Point, right: Point, window: Window, refresh: Duration) {
     let (from, to) = (left.at.max(window.from), right.at.min(window.to));
     if from >= to {
         return;
@@ -36,23 +44,18 @@ fn add(seen: &mut Seen, left: Point, right: Point, window: Window) {
     let mean = 0.5 * (interpolate(left, right, from) + interpolate(left, right, to));
     seen.joules += mean * seconds(from, to);
     seen.covered += to.since(from);
-    let swing = seconds(left.at, right.at) * (right.value - left.value);
+    let gap = right.at.since(left.at).max(refresh).as_secs_f64();
+    let swing = gap * (right.value - left.value);
     seen.interior_squares += swing * swing;
 }
 
 /// The terms that belong to one window; those of the whole run are added by the caller.
-fn bound(
-    sensor: &Sensor,
-    points: &[Point],
-    seen: &Seen,
-    window: Window,
-    longest_gap: Duration,
-) -> Bound {
+fn bound(sensor: &Sensor, points: &[Point], seen: &Seen, window: Window, reach: Reach) -> Bound {
     let swing = seen.range.map_or(0.0, |(low, high)| high - low);
     // An edge inside a hole is lost with it, and counted there.
     let known = |gap: f64| {
-        if gap <= longest_gap.as_secs_f64() {
-            gap
+        if gap <= reach.longest_gap.as_secs_f64() {
+            gap.max(reach.refresh.as_secs_f64())
         } else {
             0.0
         }

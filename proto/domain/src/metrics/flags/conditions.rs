@@ -47,7 +47,9 @@ fn limits(trace: &RunTrace) -> impl Iterator<Item = String> {
 /// A clock's start is the highest of its first three values under load, for the first one may still be that of an idle GPU. It has
 /// fallen if later any three values in a row are all lower than that: a governor's single dip between two requests is no fall.
 fn falls(trace: &RunTrace) -> impl Iterator<Item = String> {
-    let is_gpu = |gauge: &&GaugeTrace| is_gpu(gauge, GaugeKind::Clock);
+    // A memory's clock goes with the load of the memory, which nobody tells.
+    let is_gpu =
+        |gauge: &&GaugeTrace| is_gpu(gauge, GaugeKind::Clock) && !gauge.name.ends_with(" memory");
     let mut clocks: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for segment in &trace.segments {
         for gauge in segment.gauges.iter().filter(is_gpu) {
@@ -76,8 +78,7 @@ fn under_load<'a>(
     segment: &'a Segment,
     clock: &'a GaugeTrace,
 ) -> impl Iterator<Item = i64> + use<'a> {
-    let is_use = |gauge: &&GaugeTrace| is_gpu(gauge, GaugeKind::Utilisation);
-    let uses: Vec<&GaugeTrace> = segment.gauges.iter().filter(is_use).collect();
+    let uses = uses_of(segment, clock);
     let window = segment.window;
     clock
         .samples
@@ -89,6 +90,19 @@ fn under_load<'a>(
             first.is_none_or(|first| known.fold(first, i64::max) >= BUSY)
         })
         .map(|(_, hertz)| *hertz)
+}
+
+/// Of the clock's own GPU, `gpu1` for `gpu1 sm`; where there is none, of all.
+fn uses_of<'a>(segment: &'a Segment, clock: &GaugeTrace) -> Vec<&'a GaugeTrace> {
+    let is_use = |gauge: &&GaugeTrace| is_gpu(gauge, GaugeKind::Utilisation);
+    let uses: Vec<&GaugeTrace> = segment.gauges.iter().filter(is_use).collect();
+    let gpu = clock.name.split(' ').next().unwrap_or_default();
+    let own: Vec<&GaugeTrace> = uses
+        .iter()
+        .copied()
+        .filter(|used| used.name == gpu)
+        .collect();
+    if own.is_empty() { uses } else { own }
 }
 
 /// Counters that rose from the run's first look to its last.
@@ -142,10 +156,11 @@ fn is_gpu(gauge: &GaugeTrace, kind: GaugeKind) -> bool {
     gauge.kind == kind && gauge.name.starts_with("gpu")
 }
 
-/// The value read nearest to `at`.
+/// The value read nearest to `at`; they are in order of time.
 fn nearest(gauge: &GaugeTrace, at: Stamp) -> Option<i64> {
-    let distance = |(other, _): &&(Stamp, i64)| other.0.abs_diff(at.0);
-    let (_, value) = gauge.samples.iter().min_by_key(distance)?;
+    let after = gauge.samples.partition_point(|(other, _)| *other < at);
+    let around = gauge.samples.get(after.saturating_sub(1)..)?.iter().take(2);
+    let (_, value) = around.min_by_key(|(other, _)| other.0.abs_diff(at.0))?;
     Some(*value)
 }
 
@@ -276,6 +291,13 @@ mod tests {
         let clock: (_, _, _, &[i64]) = (GaugeKind::Clock, "gpu", 0, &[1300, 1300, 1300, 6, 6, 6]);
         let busy: (_, _, _, &[i64]) = (GaugeKind::Utilisation, "gpu", 0, &[990, 990, 990, 20, 499]);
         check(&run(&[clock, busy]), &[]);
+        // Another GPU's load is no reason for this one's clock to be high.
+        let clock: (_, _, _, &[i64]) = (GaugeKind::Clock, "gpu1 sm", 0, clock.3);
+        let idle: (_, _, _, &[i64]) = (GaugeKind::Utilisation, "gpu1", 0, busy.3);
+        let other: (_, _, _, &[i64]) = (GaugeKind::Utilisation, "gpu0", 0, &[990; 6]);
+        check(&run(&[clock, idle, other]), &[]);
+        let memory: (_, _, _, &[i64]) = (GaugeKind::Clock, "gpu0 memory", 0, clock.3);
+        check(&run(&[memory, other]), &[]);
         // After the window nothing is asked any more.
         check(
             &run(&[(GaugeKind::Clock, "gpu", 8, &[1300, 1300, 1300, 6, 6, 6])]),
