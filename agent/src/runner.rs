@@ -159,6 +159,8 @@ struct Loaded {
     load_time: Option<LoadTime>,
     memory: memory::Baseline,
     image_tokens: BTreeMap<Option<u32>, u32>,
+    /// How the waits before the idle baselines ended, for `reasons`.
+    settled: BTreeMap<String, String>,
 }
 
 /// Counts what has been done, for the progress bar.
@@ -414,6 +416,7 @@ impl Runner {
             load_time: None,
             memory: memory::Baseline::take(&self.host_root, None),
             image_tokens: BTreeMap::new(),
+            settled: BTreeMap::new(),
         };
         for planned in &plan.cells {
             let concurrency = self.settings.concurrency.first().copied().unwrap_or(1);
@@ -441,6 +444,7 @@ impl Runner {
         concurrency: u32,
     ) -> RunHeader {
         let mut reasons = self.power_reasons.clone();
+        reasons.extend(loaded.settled.clone());
         let image_tokens = loaded.image_tokens.get(&planned.image_px).copied();
         if image_tokens.is_none() {
             reasons.insert(

@@ -121,6 +121,11 @@ impl Simulated {
         profile
     }
 
+    /// What everything about it comes from.
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
     /// The instruments that `choices` ask for.
     pub fn instruments(&self, choices: &[Choice], interval: Duration) -> Selection {
         instruments::select(&self.0, choices, interval)

@@ -53,7 +53,7 @@ impl Bench {
             let selection = simulated.instruments(&choices, PERIOD);
             let cadence = Cadence {
                 period: PERIOD,
-                ..Cadence::default()
+                seed: simulated.seed(),
             };
             let sampler = Sampler::start_tasks(selection.sources, cadence, clock.clone(), &tasks);
             let runner = Runner {

@@ -48,6 +48,32 @@ fn an_hour_of_a_made_up_machine_is_measured_to_one_percent_and_marked() {
     }
 }
 
+/// The same machine with nothing loaded, cold at first and then after a model that made it hot.
+#[test]
+fn idle_power_is_that_of_a_machine_that_has_cooled_down() {
+    let bench = simulate(
+        "thor",
+        &["--precision", "f16,f32", "--limit", "80", "--repeat", "1"],
+    );
+    let runs = runs(&bench);
+    assert!(
+        runs.iter()
+            .all(|run| run["reasons"]["settle.idle_unloaded"].is_string())
+    );
+    let idle = |run: &Value, scope: &str| {
+        let powers = run["power"].as_array().unwrap();
+        let power = powers.iter().find(|power| power["scope"] == scope).unwrap();
+        power["idle_unloaded_power_w"].as_f64().unwrap()
+    };
+    for scope in ["system_in", "module"] {
+        let (cold, after) = (idle(&runs[0], scope), idle(&runs[9], scope));
+        assert!(
+            (after - cold).abs() < 0.05 * cold,
+            "{scope}: {cold} W, then {after} W"
+        );
+    }
+}
+
 /// Runs have random names and times; what was measured in them has not.
 #[test]
 fn a_seed_repeats_itself() {

@@ -372,6 +372,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lost_instrument_does_not_take_the_others_from_a_window() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let source = |script| -> Box<dyn PowerSource> {
+            Box::new(Scripted {
+                sensors: [sensor()],
+                reading: 0,
+                script,
+            })
+        };
+        let lost = source(|_| Err(ReadError::Fatal("pulled out".to_owned())));
+        let cadence = Cadence {
+            period: Duration::from_millis(2),
+            seed: 7,
+        };
+        let sources = vec![lost, source(|_| Ok(()))];
+        let sampler = Sampler::start(sources, cadence, clock.clone()).unwrap();
+        let later = clock.now().after(Duration::from_millis(50));
+        assert!(sampler.wait_until_bracketed(later, PATIENCE).await);
+        assert!(sampler.window(later, later)[1].samples.last().unwrap().at >= later);
+    }
+
+    #[tokio::test]
     async fn patience_ends_without_a_bracket() {
         let (sampler, clock) = sampler(|_| Err(ReadError::Transient("never".to_owned())));
         let patience = Duration::from_millis(5);

@@ -100,7 +100,12 @@ impl Tegrastats {
         self.retry = Retry::new();
         append(&self.sensors, &line, at, into)?;
         match held_back.len() {
-            0 => Ok(()),
+            0 => {
+                if let Buffering::Own(times) = &mut self.buffering {
+                    *times = 0;
+                }
+                Ok(())
+            }
             n => Err(self.note_held_back(n)),
         }
     }

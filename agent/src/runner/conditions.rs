@@ -29,7 +29,8 @@ impl Runner {
         let gauges = self.gauges.clone();
         let gpu = patiently(move || gauges.gpu_memory(None)).await.flatten();
         let memory = memory::Baseline::take(&self.host_root, gpu);
-        let mut idle = self.idle(IdleState::Unloaded, tally).await;
+        let mut settled = BTreeMap::new();
+        let mut idle = self.idle(IdleState::Unloaded, &mut settled, tally).await;
         tally.tell(Progress::Stage(format!(
             "loading {} {}",
             group.expected.model, group.expected.precision
@@ -40,7 +41,7 @@ impl Runner {
             Some(item) => self.aside(first_token(&*group.backend, item)).await?,
             None => None,
         };
-        idle.extend(self.idle(IdleState::Loaded, tally).await);
+        idle.extend(self.idle(IdleState::Loaded, &mut settled, tally).await);
         let image_tokens = self.image_tokens(&*group.backend, plan).await?;
         Ok(Loaded {
             card,
@@ -52,14 +53,25 @@ impl Runner {
             }),
             memory,
             image_tokens,
+            settled,
         })
     }
 
-    /// Watches idle power, if there is an instrument, with the rest of the agent as still as in a run.
-    async fn idle(&self, state: IdleState, tally: &mut Tally<'_>) -> Vec<IdleBaseline> {
+    /// Watches idle power, if there is an instrument, once it is flat, with the rest of the agent as still as in a run.
+    async fn idle(
+        &self,
+        state: IdleState,
+        settled: &mut BTreeMap<String, String>,
+        tally: &mut Tally<'_>,
+    ) -> Vec<IdleBaseline> {
         if self.sampler.is_none() {
             return Vec::new();
         }
+        let key = match state {
+            IdleState::Unloaded => "settle.idle_unloaded",
+            IdleState::Loaded => "settle.idle_loaded",
+        };
+        settled.extend(self.settle(tally).await.map(|what| (key.to_owned(), what)));
         let length = self.settings.idle;
         tally.tell(Progress::Stage(format!(
             "watching idle power for {} s",

@@ -183,14 +183,18 @@ fn slope(samples: &[(Stamp, i64)]) -> f64 {
 
 /// Of one sensor: the means of the last two halves are within 2 % of each other, or within the steps of its readings.
 fn drawn(rule: &Rule, trace: &PowerTrace, now: Stamp) -> Verdict {
-    if trace.samples.is_empty() {
+    // One that is gone, or too slow to tell, is not waited for.
+    let Some(last) = trace.samples.last().map(|sample| sample.at.min(now)) else {
+        return Verdict::Nothing;
+    };
+    if now.since(last) > rule.half {
         return Verdict::Nothing;
     }
-    if now < Stamp::at(2 * rule.half) {
+    if last < Stamp::at(2 * rule.half) {
         return Verdict::Early;
     }
-    let middle = now.before(rule.half);
-    let halves = [(now.before(2 * rule.half), middle), (middle, now)];
+    let middle = last.before(rule.half);
+    let halves = [(last.before(2 * rule.half), middle), (middle, last)];
     let [Some(before), Some(after)] = halves.map(|(from, to)| mean(trace, Window { from, to }))
     else {
         return Verdict::Early;
@@ -370,6 +374,14 @@ mod tests {
             &[step(1.2)],
             moving("module by ina rose from 1.00 to 1.20 W"),
         );
+    }
+
+    #[test]
+    fn an_instrument_that_is_gone_is_not_waited_for() {
+        let mut gone = power(|_| 10.0);
+        gone.samples.retain(|sample| sample.at < at(95.0));
+        check(&[], &[gone.clone()], Verdict::Nothing);
+        check(&[], &[gone, power(|_| 10.0)], Verdict::Flat);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Shown {
         Self {
             sensors: reader.sensors().iter().map(simulated).collect(),
             reader,
-            chance: ChaCha8Rng::seed_from_u64(made_up.seed),
+            chance: chance(&made_up, 1),
             made_up,
         }
     }
@@ -218,7 +218,7 @@ impl Tool {
             sensors: sums.into_iter().map(sensor).collect(),
             interval,
             due: Stamp(0),
-            chance: ChaCha8Rng::seed_from_u64(made_up.seed),
+            chance: chance(&made_up, 2),
             made_up,
         })
     }
@@ -263,6 +263,13 @@ impl PowerSource for Tool {
         }
         Ok(())
     }
+}
+
+/// The seed's chance for one purpose; the world's own is stream 0.
+fn chance(made_up: &MadeUp, stream: u64) -> ChaCha8Rng {
+    let mut chance = ChaCha8Rng::seed_from_u64(made_up.seed);
+    chance.set_stream(stream);
+    chance
 }
 
 #[expect(

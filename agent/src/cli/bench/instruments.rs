@@ -75,7 +75,10 @@ pub(super) fn made_up(
     let selection = simulated.instruments(&choices, settings.power_interval.value);
     let gauges = simulated.gauges(clock.clone());
     Instruments::start(gauges, selection, |sources| {
-        let cadence = cadence(settings);
+        let cadence = Cadence {
+            seed: simulated.seed(),
+            ..cadence(settings)
+        };
         Ok(Sampler::start_tasks(sources, cadence, clock.clone(), tasks))
     })
 }

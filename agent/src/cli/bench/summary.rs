@@ -83,15 +83,17 @@ pub(super) fn write_whereabouts(
 pub(super) fn write_simulated_whereabouts(
     out: &mut impl Write,
     delivered: Option<&str>,
+    waiting: u64,
     bundle: Option<&Path>,
 ) -> anyhow::Result<()> {
-    if delivered.is_none() && bundle.is_none() {
+    write_whereabouts(out, delivered, 0, Path::new(""), bundle)?;
+    if waiting > 0 && bundle.is_none() {
         writeln!(
             out,
             "simulated results are not kept, the same seed brings them back; --out DIR keeps a bundle, --collector URL delivers them"
         )?;
     }
-    write_whereabouts(out, delivered, 0, Path::new(""), bundle)
+    Ok(())
 }
 
 fn write_device(out: &mut impl Write, device: &DeviceProfile) -> anyhow::Result<()> {

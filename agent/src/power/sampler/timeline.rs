@@ -99,19 +99,15 @@ impl Timeline {
         }
     }
 
-    /// Whether every sensor has a sample at or after `to`; `None` if one of them never will.
+    /// Whether every sensor that is still read has a sample at or after `to`; `None` if none is read any more.
     pub(super) fn is_bracketed(&self, to: Stamp) -> Option<bool> {
-        let mut is_bracketed = true;
-        for series in &self.series {
-            if series.reaches(to) {
-                continue;
-            }
-            if self.health.get(series.source)?.is_lost {
-                return None;
-            }
-            is_bracketed = false;
-        }
-        Some(is_bracketed)
+        let is_read = |series: &&Series| {
+            let health = self.health.get(series.source);
+            health.is_some_and(|health| !health.is_lost)
+        };
+        let mut read = self.series.iter().filter(is_read).peekable();
+        read.peek()?;
+        Some(read.all(|series| series.reaches(to)))
     }
 }
 
