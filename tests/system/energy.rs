@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
+use serde_json::Value;
+
 use crate::{bench, document};
 
 /// Prints what an AGX Orin's tegrastats would, at the interval that it is asked for: rails that sum to 11 W and never change.
@@ -55,6 +57,7 @@ fn rails_of_one_scope_are_added_up_and_energy_is_power_times_time() {
         let efficiency = power["tok_per_s_per_w"].as_f64().unwrap();
         let cost = power["j_per_output_token"].as_f64().unwrap();
         assert!((efficiency * cost - 1.0).abs() < 1e-12);
+        is_replayed(run);
     }
 }
 
@@ -63,7 +66,7 @@ fn rails_of_one_scope_are_added_up_and_energy_is_power_times_time() {
 fn drivers_files_are_found_without_being_named_and_a_rail_below_zero_counts() {
     let folder = tempfile::tempdir().unwrap();
     let root = agx_orin();
-    let bench = document(&bench(
+    let output = bench(
         folder.path(),
         &[
             "--host-root",
@@ -78,7 +81,13 @@ fn drivers_files_are_found_without_being_named_and_a_rail_below_zero_counts() {
             "q8_0",
             "--quick",
         ],
-    ));
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains(&format!("the host root `{root}` is a recording")),
+        "{said}"
+    );
+    let bench = document(&output);
     for run in bench["runs"].as_array().unwrap() {
         let power = &run["power"][0];
         assert_eq!(
@@ -89,6 +98,15 @@ fn drivers_files_are_found_without_being_named_and_a_rail_below_zero_counts() {
         let window = run["window_s"].as_f64().unwrap();
         let energy = power["energy_j"].as_f64().unwrap();
         assert!((energy - 7.50464 * window).abs() < 1e-6 * energy, "{power}");
+        is_replayed(run);
+    }
+}
+
+/// A recorded host is another device than the one that answers.
+#[track_caller]
+fn is_replayed(run: &Value) {
+    for what in ["requests", "power"] {
+        assert_eq!(run["provenance"][what], "replayed", "{run}");
     }
 }
 
@@ -110,6 +128,7 @@ fn without_a_sensor_energy_is_absent_with_the_reason_and_the_rest_is_there() {
     ));
     for run in bench["runs"].as_array().unwrap() {
         assert_eq!(run["power"].as_array().unwrap().len(), 0);
+        assert_eq!(run["provenance"]["requests"], "measured", "{run}");
         assert!(
             run["reasons"]["power"].as_str().unwrap().contains("none"),
             "{run}"

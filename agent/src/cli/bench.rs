@@ -1,6 +1,10 @@
 //! `bench`: measures a model on this device, shows what came out, keeps it for the collector.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -355,6 +359,13 @@ impl Here<'_> {
         let mut bar = progress::Bar::start();
         let why = bench.instruments.why.iter().cloned();
         why.for_each(|why| bar.show(Progress::Stage(why)));
+        let provenance = match self.args.simulate.is_asked() {
+            true => Provenance::Simulated,
+            false => bench.host_root.provenance(),
+        };
+        if provenance == Provenance::Replayed {
+            bar.show(Progress::Stage(recorded(&self.settings.host_root.value)));
+        }
         let runner = Runner {
             device: bench.device,
             clock: bench.clock,
@@ -365,7 +376,7 @@ impl Here<'_> {
             spool: self.spool.clone(),
             grown,
             quiet,
-            settings: runner_settings(self.args),
+            settings: runner_settings(self.args, provenance),
             stop,
         };
         let mut outcome = runner
@@ -400,7 +411,7 @@ fn plan(args: &BenchArgs) -> anyhow::Result<Plan> {
     Ok(Plan::make(&suite, &options)?)
 }
 
-fn runner_settings(args: &BenchArgs) -> RunnerSettings {
+fn runner_settings(args: &BenchArgs, provenance: Provenance) -> RunnerSettings {
     RunnerSettings {
         repeat: args.repeat,
         concurrency: args.concurrency.clone(),
@@ -409,11 +420,16 @@ fn runner_settings(args: &BenchArgs) -> RunnerSettings {
         sampling: Sampling::Greedy,
         idle: idle(args),
         is_quick: args.quick,
-        provenance: match args.simulate.is_asked() {
-            true => Provenance::Simulated,
-            false => Provenance::Measured,
-        },
+        provenance,
     }
+}
+
+/// This machine answers, and the device that is named is another one.
+fn recorded(root: &Path) -> String {
+    format!(
+        "the host root `{}` is a recording: everything of this bench is marked replayed, and none of it is on the default boards",
+        root.display()
+    )
 }
 
 fn idle(args: &BenchArgs) -> Duration {

@@ -8,9 +8,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, openat2},
+    fs::{FsWord, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, openat2},
     io::Errno,
 };
+use tokwatt_domain::power::Provenance;
 
 /// Where `/sys`, `/proc` and `/etc` are: `/` on a device, a fixture folder in a test.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,6 +66,16 @@ impl HostRoot {
         self.0 == Path::new("/")
     }
 
+    /// What figures deserve that are read below it: replayed, unless a kernel is behind it. A whole `/` that is mounted
+    /// somewhere, as in a container, is as live as the machine itself.
+    pub fn provenance(&self) -> Provenance {
+        let is_of_kernel = |(folder, magic)| self.file_system(folder).ok() == Some(magic);
+        match self.is_system() || KERNEL.into_iter().all(is_of_kernel) {
+            true => Provenance::Measured,
+            false => Provenance::Replayed,
+        }
+    }
+
     /// A path below the root.
     pub fn join(&self, path: &str) -> PathBuf {
         self.0.join(path.trim_start_matches('/'))
@@ -107,6 +118,13 @@ impl HostRoot {
             true => Ok(file),
             false => Err(Unlearnt::NotAFile(path.to_owned())),
         }
+    }
+
+    /// Which kind of file system a folder is on; a link is none, for it may lead out of the tree.
+    fn file_system(&self, folder: &str) -> Result<FsWord, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(self.join(folder), flags, Mode::empty())?;
+        Ok(fstatfs(folder)?.f_type)
     }
 
     fn read_bytes(&self, path: &str) -> Result<Vec<u8>, Unlearnt> {
@@ -152,6 +170,12 @@ impl Unlearnt {
         }
     }
 }
+
+/// The kernel's own folders, and the file systems that they are.
+const KERNEL: [(&str, FsWord); 2] = [("/sys", SYSFS_MAGIC), ("/proc", PROC_SUPER_MAGIC)];
+
+/// `sysfs`, by linux/magic.h.
+const SYSFS_MAGIC: FsWord = 0x6265_6572;
 
 /// Most that is read of a file. The longest honest one is `/proc/cpuinfo` of a large server, about 1.5 kB a core.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -205,6 +229,29 @@ mod tests {
         let link = folder.path().join("etc/nvpmodel.conf");
         std::os::unix::fs::symlink("/etc/nvpmodel/orin.conf", link).unwrap();
         check(folder.path(), "/etc/nvpmodel.conf", "modes");
+    }
+
+    #[test]
+    fn only_what_a_kernel_is_behind_is_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = HostRoot::at(folder.path());
+        let is_replayed = || root.provenance() == Provenance::Replayed;
+        assert!(is_replayed());
+        for name in ["sys", "proc"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        assert!(is_replayed());
+        // Links to the kernel's folders beside recorded files.
+        for name in ["sys", "proc"] {
+            fs::remove_dir(root.join(name)).unwrap();
+            std::os::unix::fs::symlink(Path::new("/").join(name), root.join(name)).unwrap();
+        }
+        assert!(is_replayed());
+        assert_eq!(HostRoot::system().provenance(), Provenance::Measured);
+        // As a container sees its host's `/`: under another name, with the kernel's own folders.
+        let elsewhere = HostRoot::at(Path::new("/proc/self/root/"));
+        assert!(!elsewhere.is_system());
+        assert_eq!(elsewhere.provenance(), Provenance::Measured);
     }
 
     #[test]

@@ -51,17 +51,17 @@ impl Ina {
         let sums = rails::sums(kind, is_unique);
         let sums = sums.map_err(|reason| explain(&reason, &channels, &refusals))?;
         warn_of_doubts(kind, &channels, &refusals);
-        Ok(Self::of(channels, &sums))
+        Ok(Self::of(channels, &sums, root.provenance()))
     }
 
-    fn of(mut channels: Vec<Channel>, sums: &[Sum]) -> Self {
+    fn of(mut channels: Vec<Channel>, sums: &[Sum], provenance: Provenance) -> Self {
         let is_summed = |channel: &Channel| sums.iter().any(|sum| has(sum, &channel.label));
         channels.retain(is_summed);
         let places: Vec<Vec<usize>> = sums.iter().map(|sum| places(sum, &channels)).collect();
         let summed = sums.iter().zip(&places);
         Self {
             sensors: summed
-                .map(|(sum, places)| sensor(sum, places, &channels))
+                .map(|(sum, places)| sensor(sum, places, &channels, provenance))
                 .collect(),
             places,
             channels,
@@ -103,7 +103,7 @@ fn places(sum: &Sum, channels: &[Channel]) -> Vec<usize> {
     places.collect()
 }
 
-fn sensor(sum: &Sum, places: &[usize], channels: &[Channel]) -> Sensor {
+fn sensor(sum: &Sum, places: &[usize], channels: &[Channel], provenance: Provenance) -> Sensor {
     let conversions = places.iter().map(|&place| channels[place].conversion);
     let conversion = conversions.reduce(Conversion::slower).unwrap_or_default();
     Sensor {
@@ -113,7 +113,7 @@ fn sensor(sum: &Sum, places: &[usize], channels: &[Channel]) -> Sensor {
         reading: Reading::Power,
         refresh: conversion.interval,
         averaging: conversion.averaging(),
-        provenance: Provenance::Measured,
+        provenance,
         asked_interval: None,
         clock: None,
     }

@@ -40,7 +40,7 @@ impl NvmlSource {
         }
         let feature = choose(&library.gpus).ok_or_else(|| Absent(all_refusals(&library.gpus)))?;
         Ok(Self {
-            sensors: [sensor(&library.gpus, kind, feature)],
+            sensors: [sensor(&library.gpus, kind, feature, root.provenance())],
             library,
             feature,
             taken: Vec::new(),
@@ -141,7 +141,7 @@ fn all_refusals(gpus: &[Gpu]) -> String {
     gpus.iter().map(of_one).collect::<Vec<_>>().join("; ")
 }
 
-fn sensor(gpus: &[Gpu], kind: DeviceKind, feature: Feature) -> Sensor {
+fn sensor(gpus: &[Gpu], kind: DeviceKind, feature: Feature, provenance: Provenance) -> Sensor {
     let names: Vec<String> = telling(gpus, feature).map(Gpu::label).collect();
     Sensor {
         source: "nvml".to_owned(),
@@ -150,7 +150,7 @@ fn sensor(gpus: &[Gpu], kind: DeviceKind, feature: Feature) -> Sensor {
         reading: reading(feature),
         refresh: None,
         averaging: averaging(feature),
-        provenance: Provenance::Measured,
+        provenance,
         asked_interval: None,
         clock: None,
     }

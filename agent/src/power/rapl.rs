@@ -55,7 +55,7 @@ impl Rapl {
         }
         Ok(Self {
             root: root.clone(),
-            sensors: [sensor(&packages)],
+            sensors: [sensor(&packages, root.provenance())],
             packages,
         })
     }
@@ -118,7 +118,7 @@ impl Counter {
     }
 }
 
-fn sensor(packages: &[Package]) -> Sensor {
+fn sensor(packages: &[Package], provenance: Provenance) -> Sensor {
     let rail = |package: &Package| Rail {
         name: package.name.clone(),
         quantum: Watts(0.0),
@@ -132,7 +132,7 @@ fn sensor(packages: &[Package]) -> Sensor {
         },
         refresh: Some(REFRESH),
         averaging: Duration::ZERO,
-        provenance: Provenance::Measured,
+        provenance,
         asked_interval: None,
         clock: None,
     }
@@ -220,6 +220,7 @@ mod tests {
             .map(|rail| &*rail.name)
             .collect();
         assert_eq!(names, ["package-0", "package-1"]);
+        assert_eq!(rapl.sensors()[0].provenance, Provenance::Replayed);
         write(folder.path(), "intel-rapl:0", &[("energy_uj", "50")]);
         write(folder.path(), "intel-rapl:1", &[("energy_uj", "12")]);
         let mut taken = Vec::new();

@@ -307,6 +307,7 @@ fn open(instrument: Instrument, around: &Surroundings<'_>) -> Result<Box<dyn Pow
         Instrument::Tegrastats => Box::new(Tegrastats::open(
             settings(around),
             around.kind,
+            around.root.provenance(),
             around.clock,
         )?),
         Instrument::Nvml => Box::new(NvmlSource::open(around.root, around.kind)?),

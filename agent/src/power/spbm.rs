@@ -38,7 +38,7 @@ impl Spbm {
             match hwmon::open(root, path) {
                 Ok(register) => {
                     registers.push(register);
-                    sensors.push(sensor(label, scope));
+                    sensors.push(sensor(label, scope, root.provenance()));
                 }
                 Err(Absent(reason)) => refusals.push(reason),
             }
@@ -102,7 +102,7 @@ fn scope(label: &str) -> Option<Scope> {
     }
 }
 
-fn sensor(label: String, scope: Scope) -> Sensor {
+fn sensor(label: String, scope: Scope, provenance: Provenance) -> Sensor {
     Sensor {
         source: "spbm".to_owned(),
         scope,
@@ -113,7 +113,7 @@ fn sensor(label: String, scope: Scope) -> Sensor {
         reading: Reading::Power,
         refresh: None,
         averaging: Duration::ZERO,
-        provenance: Provenance::Measured,
+        provenance,
         asked_interval: None,
         clock: None,
     }

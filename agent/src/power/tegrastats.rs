@@ -57,11 +57,17 @@ struct Retry {
 }
 
 impl Tegrastats {
-    /// Starts the tool and reads its first line, which says what rails the board has.
+    /// Starts the tool and reads its first line, which says what rails the board has. Beside a recorded host the tool is
+    /// another's too, and its figures are of that host's `provenance`.
     ///
     /// # Errors
     /// It does not start, says nothing readable in time, or its rails make no total on a device of this kind.
-    pub fn open(settings: Settings, kind: DeviceKind, clock: &dyn Clock) -> Result<Self, Absent> {
+    pub fn open(
+        settings: Settings,
+        kind: DeviceKind,
+        provenance: Provenance,
+        clock: &dyn Clock,
+    ) -> Result<Self, Absent> {
         let mut child = Child::start(&settings, false).map_err(|error| {
             Absent(format!(
                 "cannot start the guard of `{}`: {error}",
@@ -75,7 +81,7 @@ impl Tegrastats {
         Ok(Self {
             sensors: sums
                 .into_iter()
-                .map(|sum| sensor(sum, Provenance::Measured, Some(settings.interval)))
+                .map(|sum| sensor(sum, provenance, Some(settings.interval)))
                 .collect(),
             settings,
             child: Some(child),

@@ -8,7 +8,7 @@ use tokwatt_agent::{
 };
 use tokwatt_domain::{
     device::DeviceKind,
-    power::{Reading, Scope},
+    power::{Provenance, Reading, Scope},
     units::Joules,
 };
 
@@ -45,6 +45,8 @@ fn check(
     let sensor = &nvml.sensors()[0];
     assert_eq!((sensor.scope, sensor.reading), (scope, reading));
     assert_eq!(sensor.averaging, averaging);
+    // The library lies in a made-up host.
+    assert_eq!(sensor.provenance, Provenance::Replayed);
     assert_eq!(nvml.why().unwrap(), why);
 }
 

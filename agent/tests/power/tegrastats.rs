@@ -9,7 +9,11 @@ use tokwatt_agent::{
         tegrastats::{Settings, Tegrastats},
     },
 };
-use tokwatt_domain::{device::DeviceKind, power::Scope, time::Stamp};
+use tokwatt_domain::{
+    device::DeviceKind,
+    power::{Provenance, Scope},
+    time::Stamp,
+};
 
 use crate::{eventually::eventually, guard::guard};
 
@@ -48,12 +52,14 @@ impl Tool {
 
     fn open(&self, kind: DeviceKind) -> Result<Tegrastats, String> {
         let clock = SystemClock::start();
-        Tegrastats::open(self.settings(), kind, &clock).map_err(|absent| absent.to_string())
+        let tool = Tegrastats::open(self.settings(), kind, Provenance::Measured, &clock);
+        tool.map_err(|absent| absent.to_string())
     }
 
     fn sampler(&self, kind: DeviceKind) -> (Sampler, Arc<dyn Clock>) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let source = Tegrastats::open(self.settings(), kind, &*clock).unwrap();
+        let source =
+            Tegrastats::open(self.settings(), kind, Provenance::Measured, &*clock).unwrap();
         let sampler =
             Sampler::start(vec![Box::new(source)], Cadence::default(), clock.clone()).unwrap();
         (sampler, clock)

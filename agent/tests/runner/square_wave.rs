@@ -11,7 +11,7 @@ use tokwatt_agent::{
 };
 use tokwatt_domain::{
     device::DeviceKind,
-    power::PowerTrace,
+    power::{PowerTrace, Provenance},
     time::{Stamp, Window},
 };
 
@@ -95,7 +95,8 @@ async fn a_square_wave_costs_per_token_what_its_closed_form_says() {
         interval: Duration::from_millis(100),
         guard: Guard::at(Path::new(env!("CARGO_BIN_EXE_tokwatt-agent"))),
     };
-    let tool = Tegrastats::open(settings, DeviceKind::AgxOrin, &*clock).unwrap();
+    let tool =
+        Tegrastats::open(settings, DeviceKind::AgxOrin, Provenance::Measured, &*clock).unwrap();
     let sampler = Sampler::start(vec![Box::new(tool)], Cadence::default(), clock).unwrap();
     bench.runner.sampler = Some(Arc::new(sampler));
     // Requests of 0.9 to 1.2 s for a segment of a minute and a little more.
