@@ -41,7 +41,7 @@ impl Rapl {
     /// Finds the packages and reads each once.
     ///
     /// # Errors
-    /// There is none, or one of them may not be read.
+    /// There is none, or one of them may not be read or shows what it cannot.
     pub fn open(root: &HostRoot) -> Result<Self, Absent> {
         let packages = root
             .list(POWERCAP)
@@ -76,7 +76,8 @@ impl PowerSource for Rapl {
         for package in &mut self.packages {
             let reading = microjoules(&self.root, &package.energy_path);
             let reading = reading.map_err(|error| ReadError::Transient(error.to_string()))?;
-            values.push(package.counter.advance(reading));
+            let energy = package.counter.advance(reading);
+            values.push(energy.ok_or_else(|| package.impossible(reading))?);
         }
         let sample = PowerSample { at, values };
         into.push(Taken { sensor: 0, sample });
@@ -96,25 +97,45 @@ impl Package {
         let energy_path = format!("{folder}/energy_uj");
         let last = microjoules(root, &energy_path).map_err(explain)?;
         let range = microjoules(root, &format!("{folder}/max_energy_range_uj")).map_err(explain)?;
+        let Some(counter) = Counter::start(range, last) else {
+            let reason = format!("`{energy_path}` holds {last} of a range of {range} µJ");
+            return Err(Absent(reason));
+        };
         Ok(Some(Self {
             name,
             energy_path,
-            counter: Counter {
-                range,
-                last,
-                total: 0,
-            },
+            counter,
         }))
+    }
+
+    fn impossible(&self, reading: i64) -> ReadError {
+        let (path, range) = (&self.energy_path, self.counter.range);
+        ReadError::Transient(format!("`{path}` holds {reading} of a range of {range} µJ"))
     }
 }
 
 impl Counter {
-    fn advance(&mut self, reading: i64) -> i64 {
+    /// `None`: no counter of that range stands at `last`.
+    fn start(range: i64, last: i64) -> Option<Self> {
+        let is_possible = range > 0 && (0..=range).contains(&last);
+        is_possible.then_some(Self {
+            range,
+            last,
+            total: 0,
+        })
+    }
+
+    /// Energy since the start; `None`, and nothing is changed, for a number that the counter cannot show.
+    fn advance(&mut self, reading: i64) -> Option<i64> {
+        if !(0..=self.range).contains(&reading) {
+            return None;
+        }
         let is_wrapped = reading < self.last;
+        // Both are within 0 and the range: the difference is too, once the wrap is undone.
         let step = reading - self.last + if is_wrapped { self.range } else { 0 };
+        self.total = self.total.checked_add(step)?;
         self.last = reading;
-        self.total = self.total.saturating_add(step.max(0));
-        self.total
+        Some(self.total)
     }
 }
 
@@ -248,6 +269,37 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_a_counter_cannot_show_is_a_failed_reading_and_changes_nothing() {
+        let folder = two_packages();
+        let mut rapl = Rapl::open(&HostRoot::at(folder.path())).unwrap();
+        let mut show = |energy: &str| {
+            write(folder.path(), "intel-rapl:1", &[("energy_uj", energy)]);
+            let mut taken = Vec::new();
+            let outcome = rapl.read(&SystemClock::start(), &mut taken);
+            outcome.map(|()| taken[0].sample.values[1])
+        };
+        for damaged in ["-1", "1001", "-9223372036854775808", "9223372036854775807"] {
+            let error = show(damaged).unwrap_err();
+            assert!(matches!(error, ReadError::Transient(_)), "{error}");
+            let want = format!("intel-rapl:1/energy_uj` holds {damaged} of a range of 1000 µJ");
+            assert!(error.to_string().contains(&want), "{error}");
+        }
+        assert_eq!(show("12").unwrap(), 2);
+    }
+
+    #[test]
+    fn a_counter_outside_its_range_is_none() {
+        for (range, energy) in [("0", "0"), ("-5", "1"), ("1000", "1001"), ("1000", "-1")] {
+            let folder = two_packages();
+            let files = [("max_energy_range_uj", range), ("energy_uj", energy)];
+            write(folder.path(), "intel-rapl:1", &files);
+            let reason = Rapl::open(&HostRoot::at(folder.path())).err().unwrap();
+            let want = format!("holds {energy} of a range of {range} µJ");
+            assert!(reason.to_string().contains(&want), "{reason}");
+        }
+    }
+
+    #[test]
     fn a_refusal_says_why_and_what_to_do() {
         let message = explain(Unlearnt::Denied("/sys/x/energy_uj".to_owned())).to_string();
         assert!(
@@ -271,11 +323,23 @@ mod tests {
     proptest! {
         #[test]
         fn steps_add_up_however_often_the_counter_wraps(steps in proptest::collection::vec(0..1000i64, 1..50)) {
-            let mut counter = Counter { range: 1000, last: 0, total: 0 };
+            let mut counter = Counter::start(1000, 0).unwrap();
             let mut energy = 0;
             for step in steps {
                 energy += step;
-                prop_assert_eq!(counter.advance(energy % 1000), energy);
+                prop_assert_eq!(counter.advance(energy % 1000), Some(energy));
+            }
+        }
+
+        #[test]
+        fn whatever_a_damaged_counter_shows_its_energy_never_falls(range: i64, first: i64, readings: Vec<i64>) {
+            let Some(mut counter) = Counter::start(range, first) else { return Ok(()) };
+            let mut energy = 0;
+            for reading in readings {
+                if let Some(advanced) = counter.advance(reading) {
+                    prop_assert!(energy <= advanced);
+                    energy = advanced;
+                }
             }
         }
     }
