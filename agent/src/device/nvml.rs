@@ -4,7 +4,12 @@
 //! user, and cannot be told from a version: each is asked when the library is opened, a refusal is kept with its reason, and
 //! what was refused is not asked again.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use nvml_wrapper::{
     Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor,
@@ -69,6 +74,11 @@ pub enum NoLibrary {
     /// A recorded host without one.
     #[error("the host root is a recording, which has no library to ask")]
     Recording,
+    /// Whoever may write to it would be root by it.
+    #[error(
+        "`{0}` is not loaded as root, for others may change it or a folder above it: chown root and chmod go-w them"
+    )]
+    Untrusted(String),
     /// Nowhere.
     #[error("no NVIDIA driver library (`{0}`)")]
     Missing(String),
@@ -91,7 +101,7 @@ impl Library {
     /// # Errors
     /// There is none, or it does not start.
     pub fn open(root: &HostRoot) -> Result<Self, NoLibrary> {
-        let nvml = load(&places(root))?;
+        let nvml = load(&places(root)?)?;
         let count = nvml.device_count().map_err(NoLibrary::DoesNotStart)?;
         Ok(Self {
             versions: Versions::ask(&nvml),
@@ -194,14 +204,37 @@ impl From<ProcessInfo> for Process {
     }
 }
 
-/// The machine's libraries by name, for the loader to find; of a recorded host those that lie in its tree.
-fn places(root: &HostRoot) -> Vec<PathBuf> {
+/// The machine's libraries by name, for the loader to find; of another root those that lie in its tree, and to root only
+/// those that nobody else can change: a library does what it likes as whoever loads it.
+fn places(root: &HostRoot) -> Result<Vec<PathBuf>, NoLibrary> {
     if root.is_system() {
-        return LIBRARIES.map(PathBuf::from).to_vec();
+        return Ok(LIBRARIES.map(PathBuf::from).to_vec());
     }
     let places = LIBRARIES.iter().filter(|place| place.starts_with('/'));
     let places = places.map(|place| root.join(place));
-    places.filter(|place| place.is_file()).collect()
+    // Without links: what is judged is what is loaded.
+    let places = places.filter_map(|place| place.canonicalize().ok());
+    let places = places.filter(|place| place.is_file());
+    if !rustix::process::geteuid().is_root() {
+        return Ok(places.collect());
+    }
+    let (trusted, others): (Vec<_>, Vec<_>) = places.partition(|place| is_roots_alone(place));
+    match others.first() {
+        Some(place) if trusted.is_empty() => Err(NoLibrary::Untrusted(place.display().to_string())),
+        _ => Ok(trusted),
+    }
+}
+
+/// Whether only root can write to it or put something else in its place.
+fn is_roots_alone(file: &Path) -> bool {
+    file.ancestors().all(|part| {
+        fs::symlink_metadata(part).is_ok_and(|part| {
+            let mode = part.mode();
+            // As `/tmp` has it: anyone may add to the folder, and only its owner may take a file away.
+            let is_sticky = part.is_dir() && mode & STICKY != 0;
+            part.uid() == 0 && (mode & WRITABLE_BY_OTHERS == 0 || is_sticky)
+        })
+    })
 }
 
 fn load(places: &[PathBuf]) -> Result<Nvml, NoLibrary> {
@@ -229,6 +262,12 @@ fn text(told: Result<String, NvmlError>) -> Answer<String> {
         words => Ok(words.to_owned()),
     }
 }
+
+/// Of a file's mode: group and others may write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Of a folder's mode: a file in it belongs to its owner.
+const STICKY: u32 = 0o1000;
 
 /// Where the library may be: the loader's choice, then Jetson's places, then WSL's.
 const LIBRARIES: [&str; 5] = [

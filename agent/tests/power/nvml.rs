@@ -1,6 +1,6 @@
 //! Power by NVML: which figure is read, in which unit, and what becomes of it when GPU or driver go away.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use tokwatt_agent::{
     clock::SystemClock,
@@ -48,6 +48,27 @@ fn check(
     // The library lies in a made-up host.
     assert_eq!(sensor.provenance, Provenance::Replayed);
     assert_eq!(nvml.why().unwrap(), why);
+}
+
+/// A test that is not root's has nothing to refuse.
+#[test]
+fn root_loads_no_library_that_others_may_change() {
+    let is_root = rustix::process::geteuid().is_root();
+    for part in [LIBRARY, "usr/lib"] {
+        for mode in [0o775, 0o757] {
+            let host = Host::new(CARD);
+            let part = host.root.join(part);
+            fs::set_permissions(part, fs::Permissions::from_mode(mode)).unwrap();
+            let opened = NvmlSource::open(&host.root, DeviceKind::Generic);
+            assert_eq!(opened.is_err(), is_root);
+            if let Err(absent) = opened {
+                let reason = absent.to_string();
+                assert!(reason.contains("is not loaded as root"), "{reason}");
+                assert!(reason.contains(LIBRARY), "{reason}");
+                assert!(host.calls().is_empty());
+            }
+        }
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn without_library(device: &DeviceProfile, reason: &NoLibrary) -> Check {
     let found = reason.to_string();
     match reason {
         NoLibrary::Recording => Check::unknown(NAME, found, None),
+        NoLibrary::Untrusted(_) => Check::mend(NAME, found, TRUST),
         NoLibrary::DoesNotStart(error) => Check::mend(NAME, found, remedy(error)),
         NoLibrary::Missing(_) if reads_its_monitors(device.kind) => {
             Check::ok(NAME, format!("{found}: ordinary here, {MONITORS}"))
@@ -188,6 +189,9 @@ const POWERS: [Feature; 4] = [
 const MONITORS: &str = "power is read from the board's monitors (ina) or tegrastats";
 
 const INSTALL: &str = "install the driver's libnvidia-ml; in a container start with --gpus all and NVIDIA_DRIVER_CAPABILITIES=compute,utility";
+
+const TRUST: &str =
+    "chown root and chmod go-w the library and the folders above it, or run as another user";
 
 const PASS_IT_ON: &str = "nvidia-smi -L should list it; in a container start with --gpus all";
 
