@@ -8,13 +8,17 @@ use std::{
     fs::File,
     io::{self, Read, Seek, Write},
     iter,
-    path::PathBuf,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use rustix::fs::{Access, MemfdFlags, access, memfd_create};
+use rustix::{
+    fs::{Access, MemfdFlags, access, memfd_create},
+    process::geteuid,
+};
 
 use super::{HostRoot, Unlearnt, jetson::PowerMode};
 
@@ -27,7 +31,7 @@ pub struct Nvpmodel(PathBuf);
 pub enum NvpmodelError {
     /// This machine has no such program.
     #[error(
-        "no program `nvpmodel` in PATH or {SBIN}: only a Jetson has power modes, and there the package nvidia-l4t-nvpmodel brings it"
+        "no program `nvpmodel` in PATH or {SBIN}, and root takes none that others may write: only a Jetson has power modes, and there the package nvidia-l4t-nvpmodel brings it"
     )]
     NotFound,
     /// It cannot be run, or does not end.
@@ -150,12 +154,46 @@ impl Nvpmodel {
     }
 }
 
-/// A program of NVIDIA's: in PATH, or where those for root are, which an ordinary user's PATH lacks.
+/// A program of NVIDIA's: in PATH, or where those for root are, which an ordinary user's PATH lacks. Root gets none that
+/// somebody else could have put there.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(iter::once(SBIN.into()));
+    find_in(folders, name, geteuid().is_root())
+}
+
+/// A relative folder, which an empty entry of PATH is too, means another one wherever the agent is started.
+fn find_in(
+    folders: impl Iterator<Item = PathBuf>,
+    name: &str,
+    is_for_root: bool,
+) -> Option<PathBuf> {
+    let folders = folders.filter(|folder| folder.is_absolute());
     let mut programs = folders.map(|folder| folder.join(name));
-    programs.find(|program| program.is_file() && access(program, Access::EXEC_OK).is_ok())
+    programs.find(|program| {
+        program.is_file()
+            && access(program, Access::EXEC_OK).is_ok()
+            && (!is_for_root || only_root_changes(program))
+    })
+}
+
+/// The program, where it is, and where a link leads.
+fn only_root_changes(program: &Path) -> bool {
+    let Ok(target) = program.canonicalize() else {
+        return false;
+    };
+    let places = [program.parent(), Some(&*target), target.parent()];
+    places.into_iter().flatten().all(|place| {
+        place
+            .metadata()
+            .is_ok_and(|found| only_root_writes(found.uid(), found.gid(), found.mode()))
+    })
+}
+
+/// Root's own group is no other.
+fn only_root_writes(uid: u32, gid: u32, mode: u32) -> bool {
+    let is_group_kept_out = gid == 0 || mode & 0o020 == 0;
+    uid == 0 && is_group_kept_out && mode & 0o002 == 0
 }
 
 /// `MAXN (0), MODE_30W (2)`.
@@ -264,7 +302,72 @@ const LINES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt,
+    };
+
     use super::*;
+
+    #[test]
+    fn a_relative_folder_of_path_never_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = executable(folder.path());
+        let here = env::current_dir().unwrap();
+        let mut relative = PathBuf::from_iter(here.components().skip(1).map(|_| ".."));
+        relative.push(folder.path().strip_prefix("/").unwrap());
+        assert!(relative.join("nvpmodel").is_file());
+        let find = |folders: &[&Path]| {
+            let folders = folders.iter().map(|folder| folder.to_path_buf());
+            find_in(folders, "nvpmodel", false)
+        };
+        assert_eq!(find(&[Path::new(""), &relative]), None);
+        assert_eq!(find(&[&relative, folder.path()]), Some(program));
+    }
+
+    #[test]
+    fn root_takes_no_program_that_others_could_have_put_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = executable(folder.path());
+        let find = |is_for_root| {
+            let folders = iter::once(folder.path().to_owned());
+            find_in(folders, "nvpmodel", is_for_root)
+        };
+        let for_root = geteuid().is_root().then(|| program.clone());
+        assert_eq!(find(true), for_root);
+        for place in [folder.path(), &program] {
+            fs::set_permissions(place, Permissions::from_mode(0o757)).unwrap();
+            assert_eq!(find(true), None);
+            assert_eq!(find(false), Some(program.clone()));
+            fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(find(true), for_root);
+        }
+    }
+
+    #[test]
+    fn what_root_runs_is_roots_and_nobody_else_may_write_it() {
+        for (uid, gid, mode, want) in [
+            (0, 0, 0o755, true),
+            (0, 1000, 0o755, true),
+            (0, 0, 0o775, true),
+            (0, 1000, 0o775, false),
+            (0, 0, 0o757, false),
+            (1000, 0, 0o755, false),
+        ] {
+            assert_eq!(
+                only_root_writes(uid, gid, mode),
+                want,
+                "{uid} {gid} {mode:o}"
+            );
+        }
+    }
+
+    fn executable(folder: &Path) -> PathBuf {
+        let program = folder.join("nvpmodel");
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        program
+    }
 
     #[test]
     fn a_mode_is_found_by_number_not_by_place() {
