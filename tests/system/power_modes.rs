@@ -1,6 +1,7 @@
 //! `bench --power-modes`: every cell in every mode, and the machine as it was before, however the agent ends.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader, Read},
     os::unix::{fs::symlink, process::CommandExt},
@@ -49,14 +50,19 @@ impl Machine {
         fs::read_to_string(self.at("var/lib/nvpmodel/status")).unwrap()
     }
 
-    /// A short bench without power, as whoever runs the test.
-    fn bench(&self, arguments: &[&str]) -> Command {
+    /// With its own `nvpmodel` first.
+    fn path(&self) -> OsString {
         let path = std::env::var_os("PATH").unwrap();
         let folders = std::env::split_paths(&path);
         let folders = std::iter::once(self.at("usr/sbin")).chain(folders);
+        std::env::join_paths(folders).unwrap()
+    }
+
+    /// A short bench without power, as whoever runs the test.
+    fn bench(&self, arguments: &[&str]) -> Command {
         let mut command = agent(&self.at("data"));
         command
-            .env("PATH", std::env::join_paths(folders).unwrap())
+            .env("PATH", self.path())
             .args(["bench", "--host-root"])
             .arg(self.0.path())
             .args(["--power", "none", "--repeat", "1", "--format", "json"])
@@ -342,4 +348,21 @@ fn nothing_is_switched_that_nobody_agreed_to_or_that_is_not_there() {
         !machine.at("usr/sbin/asked").exists(),
         "nothing was switched"
     );
+}
+
+#[test]
+fn a_table_of_another_machine_switches_nothing_here() {
+    let (recorded, here) = (Machine::new(), Machine::new());
+    fs::write(here.at("var/lib/nvpmodel/status"), "pmode:0001\n").unwrap();
+    let Some(mut bench) = recorded.sudo_bench(&["--power-modes", "0", "--yes"]) else {
+        return;
+    };
+    refuses(
+        bench.env("PATH", here.path()),
+        &["--power-modes", "MODE_15W (1)", "MODE_30W (2)"],
+    );
+    for machine in [&recorded, &here] {
+        assert!(!machine.at("usr/sbin/asked").exists());
+    }
+    assert_eq!(here.state(), "pmode:0001\n");
 }

@@ -16,7 +16,7 @@ use crate::{
     device::{
         HostRoot,
         jetson::PowerMode,
-        nvpmodel::{Nvpmodel, list, table},
+        nvpmodel::{Nvpmodel, in_force, list, table},
     },
     power_mode::{Switch, Target, choose},
     runner::Group,
@@ -47,6 +47,7 @@ pub(super) fn multiply(
     let modes = table(root).context(FLAG)?;
     let modes = choose(&args.power_modes, &modes).context(FLAG)?;
     let original = nvpmodel.query().context(FLAG)?;
+    check_table(in_force(root).as_ref(), &original).context(FLAG)?;
     let more = u32::try_from((modes.len() - 1) * groups.len())?;
     let plan = Plan {
         original: &original,
@@ -90,6 +91,17 @@ fn check_root(is_root: bool) -> anyhow::Result<()> {
     ensure!(
         is_root,
         "only root may switch the power mode: sudo tokwatt-agent bench {FLAG} …"
+    );
+    Ok(())
+}
+
+/// The table is the host root's, and that may be a recording of another machine, whose numbers mean other modes.
+fn check_table(by_host_root: Option<&PowerMode>, original: &PowerMode) -> anyhow::Result<()> {
+    let said = by_host_root.map_or_else(|| "no mode".to_owned(), PowerMode::to_string);
+    ensure!(
+        by_host_root == Some(original),
+        "by nvpmodel {original} is in force, by the files of the host root {said}: they are of two machines, or somebody \
+         just switched it; nothing was done"
     );
     Ok(())
 }
