@@ -171,7 +171,8 @@ struct Tally<'a> {
 }
 
 impl Runner {
-    /// Runs every cell of the plan with every group. Each run is in the spool when it is reported.
+    /// Runs every cell of the plan with every group. Each run is in the spool when it is reported. If groups have power modes,
+    /// [`Self::put_mode_back`] comes next.
     pub async fn bench(
         &self,
         plan: &Plan,
@@ -184,9 +185,6 @@ impl Runner {
         outcome.error = result.await.err();
         let sampler = self.sampler.as_ref();
         outcome.instruments = sampler.map_or_else(Vec::new, |sampler| sampler.health());
-        if groups.iter().all(|group| group.power_mode.is_none()) {
-            outcome.warn(self.stray_mode().await);
-        }
         outcome.is_cancelled = self.stop.is_cancelled();
         outcome
     }
@@ -212,7 +210,7 @@ impl Runner {
                 .await?;
             group.backend.unload().await.map_err(RunnerError::Setup)?;
         }
-        self.leave_modes(groups).await
+        Ok(())
     }
 
     async fn run_group(
@@ -241,21 +239,21 @@ impl Runner {
                 for planned in &plan.cells {
                     let mut header =
                         self.header(plan, planned, group, &loaded, repetition, concurrency);
+                    let cell = header.cell.label();
+                    let label = format!("{}{cell} #{repetition}", mode::prefix(group));
                     tally.tell(Progress::Run {
                         number: outcome.reports.len() + 1,
                         total,
-                        label: format!(
-                            "{}{} #{repetition}",
-                            mode::prefix(group),
-                            header.cell.label()
-                        ),
+                        label: label.clone(),
                     });
-                    let stray = self.note_mode(group, &mut header).await;
-                    outcome.warn(stray);
+                    let begun_in = self.note_mode(group, &mut header, outcome).await;
                     let run = self.run_cell(planned, group, &loaded, header, tally);
                     let Some(trace) = run.await? else {
                         return Ok(());
                     };
+                    if let Some(mode) = begun_in {
+                        outcome.warn(self.stray_since(&mode, &label).await);
+                    }
                     self.finish(trace, outcome).await?;
                 }
             }

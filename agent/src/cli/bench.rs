@@ -22,7 +22,6 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock, VirtualClock},
     device::HostRoot,
-    power_mode::Switch,
     runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerSettings},
     settings::{Given, Settings},
     simulate::Simulated,
@@ -266,8 +265,6 @@ struct Bench {
     clock: Arc<dyn Clock>,
     instruments: Instruments,
     groups: Vec<Group>,
-    /// What the groups' power modes are switched with.
-    switch: Option<Arc<Switch>>,
 }
 
 impl Here<'_> {
@@ -281,11 +278,10 @@ impl Here<'_> {
             "none" => Duration::ZERO,
             _ => idle(self.args),
         };
-        let (groups, switch) = modes::multiply(groups, self.args, &device, &root, baseline)?;
+        let groups = modes::multiply(groups, self.args, &device, &root, baseline)?;
         let bench = Bench {
             instruments: instruments::start(self.settings, &device, &root, &clock)?,
             groups,
-            switch,
             device,
             host_root: root,
             clock,
@@ -321,7 +317,6 @@ impl Here<'_> {
             let bench = Bench {
                 instruments: instruments::made_up(self.settings, simulated, &clock, &tasks)?,
                 groups: groups::simulated(self.args, simulated, &clock)?,
-                switch: None,
                 device: device.clone(),
                 host_root: simulated.root(),
                 clock,
@@ -383,9 +378,7 @@ impl Here<'_> {
             .bench(&self.plan, &bench.groups, &mut |step| bar.show(step))
             .await;
         bar.end();
-        outcome
-            .warnings
-            .extend(modes::put_back(bench.switch.as_deref()));
+        runner.put_mode_back(&bench.groups, &mut outcome).await;
         outcome
     }
 }

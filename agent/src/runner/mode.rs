@@ -1,10 +1,11 @@
-//! The power mode of a group's runs: put in force before them, and looked at before each, because others can switch it too.
+//! The power mode of a group's runs: put in force before them, looked at before and after each, because others can switch it
+//! too, and put back after all.
 
 use tokwatt_domain::{device::DeviceProfile, run::RunHeader};
 use tokwatt_proto::record::Record;
 
-use super::{Group, Progress, Runner, RunnerError, Tally};
-use crate::device::{self, jetson::PowerMode, nvpmodel};
+use super::{Group, Outcome, Progress, Runner, RunnerError, Tally};
+use crate::device::{self, HostRoot, jetson::PowerMode, nvpmodel};
 
 impl Runner {
     /// Puts the group's power mode in force, if it names one, and describes the device as it then is. The inner error is why
@@ -17,73 +18,103 @@ impl Runner {
         let Some(target) = group.power_mode.clone() else {
             return Ok(Ok(()));
         };
-        let gauges = self.gauges.clone();
+        let (gauges, root, before) = (
+            self.gauges.clone(),
+            self.host_root.clone(),
+            self.device.clone(),
+        );
         let switched = tokio::task::spawn_blocking(move || {
             let mode = target.switch.to(&target.mode)?;
             gauges.find_again();
-            Ok(mode)
+            let device = device_in(&mode, &root, &before);
+            Ok((mode, device))
         })
         .await;
-        let mode = match switched.expect("switching does not panic") {
-            Ok(mode) => mode,
+        let (mode, device) = match switched.expect("switching does not panic") {
+            Ok(switched) => switched,
             Err(reason) => return Ok(Err(reason)),
         };
-        let device = self.device_in(&mode);
         tally.tell(Progress::Stage(in_words(&mode, &device)));
         self.keep(vec![Record::Device(device)]).await?;
         Ok(Ok(()))
     }
 
-    /// The last word on the device is how it was before, and will be again.
-    pub(super) async fn leave_modes(&self, groups: &[Group]) -> Result<(), RunnerError> {
-        if groups.iter().any(|group| group.power_mode.is_some()) {
-            self.keep(vec![Record::Device(self.device.clone())]).await?;
+    /// Puts the mode of before the bench back, if groups had one of their own. The last word on the device is how it then is,
+    /// whatever became of the bench and of the putting back.
+    pub async fn put_mode_back(&self, groups: &[Group], outcome: &mut Outcome) {
+        let Some(target) = groups.iter().find_map(|group| group.power_mode.as_ref()) else {
+            return;
+        };
+        let switch = target.switch.clone();
+        let (root, before) = (self.host_root.clone(), self.device.clone());
+        let left = tokio::task::spawn_blocking(move || {
+            let problem = switch.put_back().err();
+            let mode = nvpmodel::in_force(&root);
+            let device = mode.map(|mode| device_in(&mode, &root, &before));
+            (problem, device.unwrap_or(before))
+        });
+        let (problem, device) = left.await.expect("putting back does not panic");
+        outcome.warn(problem);
+        if let Err(error) = self.keep(vec![Record::Device(device)]).await {
+            // What ended the bench is the better reason.
+            outcome.error.get_or_insert(error.into());
         }
-        Ok(())
     }
 
-    /// Writes into a run's header in which mode it runs. If that is not the one that it should run in, the run says so, and
-    /// what is returned is to be told.
-    pub(super) async fn note_mode(&self, group: &Group, header: &mut RunHeader) -> Option<String> {
+    /// Writes into a run's header in which mode it begins, and returns it. If that is not the one that it should run in, the
+    /// run says so, and so does the outcome.
+    pub(super) async fn note_mode(
+        &self,
+        group: &Group,
+        header: &mut RunHeader,
+        outcome: &mut Outcome,
+    ) -> Option<PowerMode> {
         let wanted = match &group.power_mode {
             Some(target) => target.mode.clone(),
             None => mode_of(&self.device)?,
         };
-        let (mode, stray) = self.stray_from(&wanted).await?;
-        header.cell.configuration.power_mode = Some(mode.mode);
-        let reasons = &mut header.reasons;
-        reasons.insert("power_mode".to_owned(), stray.clone());
-        Some(stray)
-    }
-
-    /// What is to be told if the mode is no longer that of the start.
-    pub(super) async fn stray_mode(&self) -> Option<String> {
-        let (_, stray) = self.stray_from(&mode_of(&self.device)?).await?;
-        Some(stray)
-    }
-
-    /// The mode in force if it is another one than `wanted`, and that in words.
-    async fn stray_from(&self, wanted: &PowerMode) -> Option<(PowerMode, String)> {
-        let root = self.host_root.clone();
-        let mode = tokio::task::spawn_blocking(move || nvpmodel::in_force(&root));
-        let mode = mode.await.expect("looking does not panic")?;
+        let Some(mode) = self.other_than(&wanted).await else {
+            return Some(wanted);
+        };
         let stray = format!(
             "power mode {mode} is in force, not {wanted}: somebody switched it during the bench"
         );
-        (mode.id != wanted.id).then_some((mode, stray))
+        header.cell.configuration.power_mode = Some(mode.mode.clone());
+        let reasons = &mut header.reasons;
+        reasons.insert("power_mode".to_owned(), stray.clone());
+        outcome.warn(Some(stray));
+        Some(mode)
     }
 
-    fn device_in(&self, mode: &PowerMode) -> DeviceProfile {
-        let mut device = device::look_again(&self.host_root, &self.device);
-        for (fact, value) in [
-            ("power_mode", mode.mode.clone()),
-            ("power_mode_id", mode.id.to_string()),
-        ] {
-            device.reasons.remove(fact);
-            device.facts.insert(fact.to_owned(), value);
-        }
-        device
+    /// What is to be told of a run that ended in another mode than it began in. Its header is in the spool by then.
+    pub(super) async fn stray_since(&self, begun_in: &PowerMode, label: &str) -> Option<String> {
+        let mode = self.other_than(begun_in).await?;
+        Some(format!(
+            "{label}: begun in power mode {begun_in}, and {mode} is in force at its end: somebody switched it meanwhile, and the \
+             run's figures belong to two modes"
+        ))
     }
+
+    /// The mode in force if it is another one.
+    async fn other_than(&self, wanted: &PowerMode) -> Option<PowerMode> {
+        let root = self.host_root.clone();
+        let mode = tokio::task::spawn_blocking(move || nvpmodel::in_force(&root));
+        let mode = mode.await.expect("looking does not panic")?;
+        (mode.id != wanted.id).then_some(mode)
+    }
+}
+
+/// A device described before, as it is in this mode.
+fn device_in(mode: &PowerMode, root: &HostRoot, before: &DeviceProfile) -> DeviceProfile {
+    let mut device = device::look_again(root, before);
+    for (fact, value) in [
+        ("power_mode", mode.mode.clone()),
+        ("power_mode_id", mode.id.to_string()),
+    ] {
+        device.reasons.remove(fact);
+        device.facts.insert(fact.to_owned(), value);
+    }
+    device
 }
 
 /// The mode that a description names.

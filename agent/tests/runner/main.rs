@@ -26,6 +26,7 @@ use tokwatt_agent::{
     device::{
         HostRoot,
         gauges::Gauges,
+        jetson::PowerMode,
         nvpmodel::{Nvpmodel, table},
     },
     power::{
@@ -130,6 +131,16 @@ impl Bench {
     async fn run(&self, n_items: usize, groups: &[Group]) -> Outcome {
         let plan = plan(n_items);
         self.runner.bench(&plan, groups, &mut |_| {}).await
+    }
+
+    /// In which power modes the device was described.
+    fn described(&self) -> Vec<String> {
+        let described = records(&self.runner.spool).into_iter();
+        let described = described.filter_map(|record| match record {
+            Record::Device(device) => Some(device.facts["power_mode_id"].clone()),
+            _ => None,
+        });
+        described.collect()
     }
 
     fn asked(&self, kind: char) -> Vec<String> {
@@ -624,6 +635,18 @@ impl Jetson {
         HostRoot::at(self.0.path())
     }
 
+    fn modes(&self) -> Vec<PowerMode> {
+        table(&self.root()).unwrap()
+    }
+
+    /// Puts the mode that is in force now back at the end.
+    fn keeper(&self) -> Switch {
+        let nvpmodel = Nvpmodel::at(self.program());
+        let agent = Path::new(env!("CARGO_BIN_EXE_tokwatt-agent"));
+        let original = nvpmodel.query().unwrap();
+        Switch::start(agent, nvpmodel, original).unwrap()
+    }
+
     /// A bench on it.
     fn bench(&self) -> Bench {
         let mut bench = Bench::new();
@@ -666,11 +689,15 @@ async fn somebody_who_switches_the_power_mode_meanwhile_is_noticed_and_the_runs_
             .unwrap()
             .contains("MAXN (0) is in force, not 30W (2)")
     );
-    assert_eq!(outcome.warnings, [reason(2).unwrap().clone()], "told once");
+    let [second, third] = &outcome.warnings[..] else {
+        panic!("{:?}", outcome.warnings);
+    };
+    assert!(second.contains(" #2: begun in power mode 30W (2), and MAXN (0)"));
+    assert_eq!(third, reason(2).unwrap());
 }
 
 #[tokio::test]
-async fn a_power_mode_that_changes_during_the_last_run_is_told() {
+async fn a_run_in_which_the_power_mode_changes_is_named_though_it_is_the_last_one() {
     let jetson = Arc::new(Jetson::new());
     let bench = jetson.bench();
     let somebody = jetson.clone();
@@ -683,7 +710,79 @@ async fn a_power_mode_that_changes_during_the_last_run_is_told() {
         })
         .await;
     assert_eq!(modes(&outcome), [Some("30W")]);
-    assert_eq!(outcome.warnings.len(), 1);
+    check_two_modes(&outcome, "30W (2)");
+}
+
+#[tokio::test]
+async fn a_mode_that_changes_in_the_last_run_of_its_group_is_told_too() {
+    let jetson = Arc::new(Jetson::new());
+    let bench = jetson.bench();
+    let somebody = jetson.clone();
+    let group = bench.group(
+        |_| Ok(()),
+        move |prompt| {
+            if prompt == "q0" {
+                somebody.switch(0);
+            }
+            Reply::Answer
+        },
+    );
+    let group = Group {
+        power_mode: Some(Target {
+            mode: jetson.modes().remove(2),
+            switch: Arc::new(jetson.keeper()),
+        }),
+        ..group
+    };
+    let outcome = bench.run(1, &[group]).await;
+    check_two_modes(&outcome, "30W (2)");
+    assert!(outcome.warnings[0].starts_with("30W "), "its mode is named");
+}
+
+/// One warning, which names the only run.
+#[track_caller]
+fn check_two_modes(outcome: &Outcome, begun_in: &str) {
+    let [warning] = &outcome.warnings[..] else {
+        panic!("{:?}", outcome.warnings);
+    };
+    let label = outcome.traces[0].header.cell.label();
+    for words in [
+        &format!("{label} #1: begun in power mode {begun_in}"),
+        "MAXN (0) is in force at its end",
+        "two modes",
+    ] {
+        assert!(warning.contains(words), "{warning}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_word_on_a_device_whose_bench_failed_is_the_mode_that_is_back() {
+    let jetson = Jetson::new();
+    let bench = jetson.bench();
+    let setup = |_| {
+        Err(BackendError::Setup {
+            message: "it cannot be set up".to_owned(),
+        })
+    };
+    let group = Group {
+        power_mode: Some(Target {
+            mode: jetson.modes().remove(0),
+            switch: Arc::new(jetson.keeper()),
+        }),
+        ..bench.group(setup, |_| Reply::Answer)
+    };
+    let groups = [group];
+    let mut outcome = bench.run(1, &groups).await;
+    assert!(matches!(outcome.error, Some(RunnerError::Setup(_))));
+    assert_eq!(bench.described(), ["2", "0"]);
+    fs::write(jetson.program().with_file_name("refuse"), "").unwrap();
+    bench.runner.put_mode_back(&groups, &mut outcome).await;
+    assert!(outcome.warnings[0].contains("ATTENTION"));
+    assert_eq!(
+        bench.described(),
+        ["2", "0", "0"],
+        "what is in force, not what should be"
+    );
 }
 
 #[tokio::test]
@@ -692,21 +791,17 @@ async fn each_power_mode_has_its_own_runs_baselines_and_description() {
     let mut bench = jetson.bench();
     bench.runner.settings.idle = Duration::from_millis(1);
     bench.runner.sampler = Some(steady(&bench));
-    let nvpmodel = Nvpmodel::at(jetson.program());
-    let agent = Path::new(env!("CARGO_BIN_EXE_tokwatt-agent"));
-    let original = nvpmodel.query().unwrap();
-    let switch = Arc::new(Switch::start(agent, nvpmodel, original).unwrap());
-    let groups = table(&jetson.root())
-        .unwrap()
-        .into_iter()
-        .map(|mode| Group {
-            power_mode: Some(Target {
-                mode,
-                switch: switch.clone(),
-            }),
-            ..bench.group(|_| Ok(()), |_| Reply::Answer)
-        });
-    let outcome = bench.run(2, &groups.collect::<Vec<_>>()).await;
+    let switch = Arc::new(jetson.keeper());
+    let groups = jetson.modes().into_iter().map(|mode| Group {
+        power_mode: Some(Target {
+            mode,
+            switch: switch.clone(),
+        }),
+        ..bench.group(|_| Ok(()), |_| Reply::Answer)
+    });
+    let groups: Vec<Group> = groups.collect();
+    let mut outcome = bench.run(2, &groups).await;
+    bench.runner.put_mode_back(&groups, &mut outcome).await;
     assert_eq!(
         modes(&outcome),
         [Some("MAXN"), Some("15W_REBOOT"), Some("30W")]
@@ -724,16 +819,9 @@ async fn each_power_mode_has_its_own_runs_baselines_and_description() {
         "its own baselines"
     );
     assert_eq!(outcome.warnings, [""; 0]);
-    let described: Vec<String> = records(&bench.runner.spool)
-        .into_iter()
-        .filter_map(|record| match record {
-            Record::Device(device) => Some(device.facts["power_mode_id"].clone()),
-            _ => None,
-        })
-        .collect();
     assert_eq!(
-        described,
+        bench.described(),
         ["2", "0", "2", "2"],
-        "as it was, in each mode, as it will be"
+        "as it was, in each mode, as it is again"
     );
 }

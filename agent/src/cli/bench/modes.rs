@@ -31,16 +31,16 @@ struct Plan<'a> {
     are_clocks_held: bool,
 }
 
-/// The groups in each mode, the modes outermost, and what switches between them. Nothing is switched yet.
+/// The groups in each mode, the modes outermost. Nothing is switched yet.
 pub(super) fn multiply(
     groups: Vec<Group>,
     args: &BenchArgs,
     device: &DeviceProfile,
     root: &HostRoot,
     baseline: Duration,
-) -> anyhow::Result<(Vec<Group>, Option<Arc<Switch>>)> {
+) -> anyhow::Result<Vec<Group>> {
     if args.power_modes.is_empty() {
-        return Ok((groups, None));
+        return Ok(groups);
     }
     let nvpmodel = Nvpmodel::find().context(FLAG)?;
     check_root(geteuid().is_root()).context(FLAG)?;
@@ -78,13 +78,7 @@ pub(super) fn multiply(
             ..group
         })
     };
-    let groups = modes.iter().flat_map(in_mode).collect();
-    Ok((groups, Some(switch)))
-}
-
-/// Puts the original mode back, if there is one to put back; what a person must know if that failed.
-pub(super) fn put_back(switch: Option<&Switch>) -> Option<String> {
-    switch?.put_back().err()
+    Ok(modes.iter().flat_map(in_mode).collect())
 }
 
 fn check_root(is_root: bool) -> anyhow::Result<()> {
