@@ -53,7 +53,7 @@ struct General {
     /// Folder for spool, caches and unpacked models
     #[arg(long, global = true, env = "TOKWATT_DATA", value_name = "DIR", help_heading = EVERYWHERE)]
     data: Option<PathBuf>,
-    /// Where /sys, /proc and /etc are read from
+    /// Where /sys, /proc and /etc are read from; of a recorded tree everything is marked replayed
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     host_root: Option<PathBuf>,
 }
