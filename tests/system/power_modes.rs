@@ -178,8 +178,11 @@ fn every_cell_runs_in_every_mode_and_modes_are_rows_of_a_board() {
     assert!(said.contains(AGAIN), "{said}");
     assert_eq!(machine.state(), "pmode:0002\n");
 
+    // A made-up machine is on no default board.
     let question = [
         "rank",
+        "--provenance",
+        "replayed",
         "--metric",
         "output_tps",
         "--by",
