@@ -211,3 +211,55 @@ fn ctrl_c_ends_a_bench_with_what_was_measured_and_a_run_marked_cancelled() {
     let flags = runs[0]["flags"].as_array().unwrap();
     assert!(flags.contains(&"cancelled".into()), "{}", runs[0]);
 }
+
+/// In this device's outbox they would be delivered under its name, and set aside there.
+#[test]
+fn results_of_a_recorded_device_wait_apart_and_are_delivered_under_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("agent");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/host/agx-orin");
+    let bench = agent(&data)
+        .args([
+            "bench",
+            "--limit",
+            "1",
+            "--repeat",
+            "1",
+            "--power",
+            "none",
+            "--host-root",
+        ])
+        .arg(&root)
+        .output()
+        .unwrap();
+    let bench = text(&bench);
+    assert_eq!(waiting(&data), 0);
+
+    let (_, how) = bench
+        .split_once("deliver them with: tokwatt-agent --data '")
+        .unwrap();
+    let (apart, _) = how.split_once('\'').unwrap();
+    assert!(
+        how.contains(&format!(
+            "--host-root '{}' run --collector URL",
+            root.display()
+        )),
+        "{how}"
+    );
+    let collector = CollectorProcess::start(&folder.path().join("collector")).unwrap();
+    let run = agent(Path::new(apart))
+        .args([
+            "run",
+            "--until-empty",
+            "--collector",
+            collector.url(),
+            "--host-root",
+        ])
+        .arg(&root)
+        .output()
+        .unwrap();
+    text(&run);
+    let devices = text(&collector.ask(&["devices", "list"]).unwrap());
+    assert!(devices.contains("agx-orin-"), "{devices}");
+    assert_eq!(runs(&collector).len(), 5);
+}

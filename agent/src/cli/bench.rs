@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock, VirtualClock},
-    device::HostRoot,
+    device::{HostRoot, probe},
     runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerSettings},
     settings::{Given, Settings},
     simulate::Simulated,
@@ -160,13 +160,10 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         bundle::check(out)?;
     }
     let now = SystemClock::start().wall();
-    // The spool is this device's outbox, and a machine that does not exist has no business in it.
-    let aside = simulated
-        .as_ref()
-        .map(|_| tempfile::tempdir())
-        .transpose()?;
-    let folder = aside.as_ref().map_or(&*settings.data.value, TempDir::path);
-    let spool = Spool::open(folder, now, settings.spool_bytes_max.value)?;
+    let aside = simulated.as_ref().map(|_| tempfile::tempdir());
+    let aside = aside.transpose()?;
+    let folder = outbox(&settings, aside.as_ref());
+    let spool = Spool::open(&folder, now, settings.spool_bytes_max.value)?;
     let here = Here {
         args: &args,
         settings: &settings,
@@ -202,6 +199,7 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     }
     show(
         &args,
+        &settings,
         &device,
         &outcome,
         &document,
@@ -417,6 +415,35 @@ fn runner_settings(args: &BenchArgs, provenance: Provenance) -> RunnerSettings {
     }
 }
 
+/// Where results wait. A spool is one device's outbox: what is there is delivered under one name, and the collector sets aside what
+/// is another's. So a recorded device has one of its own, and one that does not exist none that lasts.
+fn outbox(settings: &Settings, aside: Option<&TempDir>) -> PathBuf {
+    let data = &settings.data.value;
+    let root = HostRoot::at(&settings.host_root.value);
+    match (aside, root.provenance()) {
+        (Some(aside), _) => aside.path().to_owned(),
+        (None, Provenance::Measured) => data.clone(),
+        (None, _) => data.join("recorded").join(probe(&root, data).id.as_str()),
+    }
+}
+
+/// How to deliver what waits.
+fn delivery(settings: &Settings, spool: &Spool) -> String {
+    let root = &settings.host_root.value;
+    let run = "run --collector URL --until-empty";
+    match HostRoot::at(root).provenance() {
+        Provenance::Measured => format!("tokwatt-agent {run}"),
+        _ => {
+            let folder = spool.path().parent().unwrap_or(Path::new("."));
+            format!(
+                "tokwatt-agent --data '{}' --host-root '{}' {run}",
+                folder.display(),
+                root.display()
+            )
+        }
+    }
+}
+
 /// This machine answers, and the device that is named is another one.
 fn recorded(root: &Path) -> String {
     format!(
@@ -431,6 +458,7 @@ fn idle(args: &BenchArgs) -> Duration {
 
 fn show(
     args: &BenchArgs,
+    settings: &Settings,
     device: &DeviceProfile,
     outcome: &Outcome,
     document: &document::Document<'_>,
@@ -455,7 +483,13 @@ fn show(
         return summary::write_simulated_whereabouts(&mut out, delivered, waiting, bundle);
     }
     let kept = spool.status()?.waiting_records;
-    summary::write_whereabouts(&mut out, delivered, kept, spool.path(), args.out.as_deref())
+    let how = delivery(settings, spool);
+    let waiting = summary::Waiting {
+        records: kept,
+        spool: spool.path(),
+        how: &how,
+    };
+    summary::write_whereabouts(&mut out, delivered, &waiting, args.out.as_deref())
 }
 
 fn exit(outcome: &Outcome) -> Exit {

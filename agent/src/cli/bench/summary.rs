@@ -20,6 +20,14 @@ use crate::{power::sampler::Health, runner::Outcome};
 /// The repetitions of one cell.
 struct Repetitions<'a>(Vec<&'a RunReport>);
 
+/// What waits for the collector.
+pub(super) struct Waiting<'a> {
+    pub(super) records: u64,
+    pub(super) spool: &'a Path,
+    /// The command that delivers it.
+    pub(super) how: &'a str,
+}
+
 pub(super) fn write(
     out: &mut impl Write,
     device: &DeviceProfile,
@@ -59,8 +67,25 @@ pub(super) fn write(
 pub(super) fn write_whereabouts(
     out: &mut impl Write,
     delivered: Option<&str>,
-    waiting: u64,
-    spool: &Path,
+    waiting: &Waiting<'_>,
+    bundle: Option<&Path>,
+) -> anyhow::Result<()> {
+    write_taken(out, delivered, bundle)?;
+    if waiting.records > 0 {
+        writeln!(
+            out,
+            "{} records wait safely in {}; deliver them with: {}",
+            waiting.records,
+            waiting.spool.display(),
+            waiting.how
+        )?;
+    }
+    Ok(())
+}
+
+fn write_taken(
+    out: &mut impl Write,
+    delivered: Option<&str>,
     bundle: Option<&Path>,
 ) -> anyhow::Result<()> {
     if let Some(bundle) = bundle {
@@ -68,13 +93,6 @@ pub(super) fn write_whereabouts(
     }
     if let Some(delivered) = delivered {
         writeln!(out, "{delivered}")?;
-    }
-    if waiting > 0 {
-        writeln!(
-            out,
-            "{waiting} records wait safely in {}; deliver them with: tokwatt-agent run --collector URL --until-empty",
-            spool.display()
-        )?;
     }
     Ok(())
 }
@@ -86,7 +104,7 @@ pub(super) fn write_simulated_whereabouts(
     waiting: u64,
     bundle: Option<&Path>,
 ) -> anyhow::Result<()> {
-    write_whereabouts(out, delivered, 0, Path::new(""), bundle)?;
+    write_taken(out, delivered, bundle)?;
     if waiting > 0 && bundle.is_none() {
         writeln!(
             out,
