@@ -198,14 +198,12 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         bundle::write(out, &document, &outcome.traces)?;
     }
     show(
-        &args,
-        &settings,
+        &here,
         &device,
         &outcome,
         &document,
         truth,
         delivered.as_deref(),
-        &here.spool,
     )?;
     let mut exit = exit(&outcome);
     // A device's results wait for the collector, a made-up machine's do not.
@@ -457,15 +455,19 @@ fn idle(args: &BenchArgs) -> Duration {
 }
 
 fn show(
-    args: &BenchArgs,
-    settings: &Settings,
+    here: &Here<'_>,
     device: &DeviceProfile,
     outcome: &Outcome,
     document: &document::Document<'_>,
     truth: Option<&[truth::Energies]>,
     delivered: Option<&str>,
-    spool: &Spool,
 ) -> anyhow::Result<()> {
+    let Here {
+        args,
+        settings,
+        spool,
+        ..
+    } = here;
     let mut out = std::io::stdout().lock();
     if args.format == Format::Json {
         return document.write(&mut out);
