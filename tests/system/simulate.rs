@@ -34,6 +34,11 @@ fn an_hour_of_a_made_up_machine_is_measured_to_one_percent_and_marked() {
                 run["reasons"]["quality"],
                 "a simulated engine does not look at pictures"
             );
+            let flags = run["flags"].as_array().unwrap();
+            assert!(
+                flags.iter().all(|flag| flag["id"] != "throttled"),
+                "it is cool: {run}"
+            );
             for power in run["power"].as_array().unwrap() {
                 let scope = power["scope"].as_str().unwrap();
                 let truth = run["true_energy_j"][scope].as_f64().unwrap();

@@ -73,7 +73,7 @@ fn falls(trace: &RunTrace) -> impl Iterator<Item = String> {
     })
 }
 
-/// A clock's values within the segment's window, without those at which the GPU was known to be mostly idle.
+/// A clock's values inside the segment's window, without those at which the GPU was known to be mostly idle.
 fn under_load<'a>(
     segment: &'a Segment,
     clock: &'a GaugeTrace,
@@ -83,7 +83,8 @@ fn under_load<'a>(
     clock
         .samples
         .iter()
-        .filter(move |(at, _)| (window.from..=window.to).contains(at))
+        // The looks around a window belong to an idle GPU.
+        .filter(move |(at, _)| window.from < *at && *at < window.to)
         .filter(move |(at, _)| {
             let mut known = uses.iter().filter_map(|gauge| nearest(gauge, *at));
             let first = known.next();
@@ -269,7 +270,7 @@ mod tests {
             &run(&[(
                 GaugeKind::Clock,
                 "gpu",
-                0,
+                1,
                 &[300 * MHZ, 1300 * MHZ, 900 * MHZ, 900 * MHZ, 900 * MHZ],
             )]),
             &[(
@@ -278,6 +279,19 @@ mod tests {
                 "clock `gpu` fell from 1300 to 900 MHz under load",
             )],
         );
+    }
+
+    #[test]
+    fn the_looks_at_a_windows_edges_are_not_under_load() {
+        let mut trace = run(&[(GaugeKind::Clock, "gpu", 8, &[1300, 1300, 315])]);
+        trace.segments[0].gauges[0]
+            .samples
+            .insert(0, (Stamp(7_000_000_000), 1300));
+        let later = run(&[(GaugeKind::Clock, "gpu", 0, &[315])]);
+        trace
+            .segments
+            .extend([later.segments.clone(), later.segments].concat());
+        check(&trace, &[]);
     }
 
     #[test]
@@ -312,8 +326,8 @@ mod tests {
 
     #[test]
     fn a_clock_may_fall_from_one_segment_to_the_next() {
-        let mut trace = run(&[(GaugeKind::Clock, "gpu", 0, &[1300 * MHZ; 3])]);
-        let later = run(&[(GaugeKind::Clock, "gpu", 0, &[650 * MHZ; 3])]);
+        let mut trace = run(&[(GaugeKind::Clock, "gpu", 1, &[1300 * MHZ; 3])]);
+        let later = run(&[(GaugeKind::Clock, "gpu", 1, &[650 * MHZ; 3])]);
         trace.segments.extend(later.segments);
         check(
             &trace,
