@@ -12,8 +12,10 @@ use tokwatt_domain::{
     ids::Digest,
     run::{ChunkKind, EngineTimes, FailureClass, TokenCounts},
     time::Stamp,
-    workload::Sampling,
+    workload::{CachePolicy, Sampling},
 };
+
+use crate::workload::turn::Turn;
 
 /// The engine that we bring, in a worker process of its own.
 pub mod embedded;
@@ -38,14 +40,22 @@ pub trait Backend: Send + Sync {
 /// One question about at most one picture.
 #[derive(Clone, Debug)]
 pub struct Question {
+    /// What was said before it; empty where it begins the conversation.
+    pub history: Vec<Turn>,
     /// What is asked.
     pub prompt: String,
     /// The picture's file, PNG or JPEG.
     pub picture: Option<Arc<[u8]>>,
     /// Most tokens of the answer.
     pub max_tokens: u32,
+    /// Whether the answer is to have all of them: an engine that can then does not end it by itself.
+    pub is_fixed_length: bool,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Whether the engine may reuse what it computed for an earlier question.
+    pub cache: CachePolicy,
+    /// Whether the answer is to come in pieces, as they are made.
+    pub is_streaming: bool,
 }
 
 /// What answers.
@@ -109,6 +119,22 @@ pub struct Finish {
     pub image_encode: Option<Duration>,
     /// The engine's own times.
     pub engine_times: Option<EngineTimes>,
+}
+
+impl Question {
+    /// A question that begins a conversation, streamed, with nothing reused and the likeliest tokens.
+    pub fn new(prompt: String, picture: Option<Arc<[u8]>>, max_tokens: u32) -> Self {
+        Self {
+            history: Vec::new(),
+            prompt,
+            picture,
+            max_tokens,
+            is_fixed_length: false,
+            sampling: Sampling::Greedy,
+            cache: CachePolicy::Cold,
+            is_streaming: true,
+        }
+    }
 }
 
 /// Why an engine did not answer.

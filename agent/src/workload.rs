@@ -21,6 +21,9 @@ pub mod scene;
 /// Direct questions: where one object is relative to another.
 pub mod relation;
 
+/// What was said before a question.
+pub mod turn;
+
 /// A named, versioned list of tasks over pictures, read from TOML.
 pub mod suite;
 

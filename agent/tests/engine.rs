@@ -20,10 +20,7 @@ use tokwatt_agent::{
     },
     clock::SystemClock,
 };
-use tokwatt_domain::{
-    run::{CountSource, FailureClass},
-    workload::Sampling,
-};
+use tokwatt_domain::run::{CountSource, FailureClass};
 
 const CAPTION: &str = "Describe this image in one sentence.";
 
@@ -63,12 +60,7 @@ fn embedded(name: &str) -> PathBuf {
 fn question() -> Question {
     let picture =
         fs::read(embedded("tests/pictures/scene_00.png")).expect("a picture of these tests");
-    Question {
-        prompt: CAPTION.to_owned(),
-        picture: Some(picture.into()),
-        max_tokens: 96,
-        sampling: Sampling::Greedy,
-    }
+    Question::new(CAPTION.to_owned(), Some(picture.into()), 96)
 }
 
 async fn arrivals(

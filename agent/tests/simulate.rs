@@ -113,6 +113,7 @@ fn plan(n_items: usize) -> Plan {
     let item = |name: String| Item {
         prompt: "What is in this picture, in one sentence?".to_owned(),
         name,
+        history: Vec::new(),
         picture: Some([0].into()),
         truth: None,
     };
@@ -123,6 +124,7 @@ fn plan(n_items: usize) -> Plan {
             task: "caption_brief".to_owned(),
             image_px: Some(512),
             max_tokens: 64,
+            is_fixed_length: false,
             scoring: Scoring::Caption,
             items: (0..n_items).map(|n| item(format!("q{n}"))).collect(),
             warm_up: (0..2).map(|n| item(format!("w{n}"))).collect(),
@@ -378,12 +380,7 @@ async fn a_model_that_does_not_fit_is_out_of_memory() {
 }
 
 fn question() -> Question {
-    Question {
-        prompt: "What is in this picture?".to_owned(),
-        picture: Some([0].into()),
-        max_tokens: 64,
-        sampling: Sampling::Greedy,
-    }
+    Question::new("What is in this picture?".to_owned(), Some([0].into()), 64)
 }
 
 const PERIOD: Duration = Duration::from_millis(100);

@@ -102,10 +102,14 @@ impl Drive<'_> {
 
     async fn ask(&self, item: &Item, index: usize) -> Observed {
         let question = Question {
+            history: item.history.clone(),
             prompt: item.prompt.clone(),
             picture: item.picture.clone(),
             max_tokens: self.identity.max_tokens,
+            is_fixed_length: self.cell.is_fixed_length,
             sampling: self.identity.sampling,
+            cache: self.identity.cache_policy,
+            is_streaming: self.identity.is_streaming,
         };
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         observe(

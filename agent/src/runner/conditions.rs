@@ -9,7 +9,6 @@ use tokwatt_domain::{
     run::{IdleBaseline, IdleState, LoadKind, LoadTime},
     time::{Stamp, Window},
     units::Watts,
-    workload::Sampling,
 };
 
 use super::{Group, Loaded, Progress, Runner, Tally, memory, watch::patiently};
@@ -198,11 +197,10 @@ async fn prompt_tokens(
 }
 
 fn short_question(item: &Item, with_picture: bool) -> Question {
+    let picture = item.picture.clone().filter(|_| with_picture);
     Question {
-        prompt: item.prompt.clone(),
-        picture: item.picture.clone().filter(|_| with_picture),
-        max_tokens: 1,
-        sampling: Sampling::Greedy,
+        history: item.history.clone(),
+        ..Question::new(item.prompt.clone(), picture, 1)
     }
 }
 

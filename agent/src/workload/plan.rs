@@ -13,6 +13,7 @@ use super::{
     picture::{Side, SideOutOfRange},
     scene::Scene,
     suite::{Seed, SeedOutOfRange, Suite, Task},
+    turn::Turn,
 };
 
 /// Everything that will be asked.
@@ -37,6 +38,8 @@ pub struct PlannedCell {
     pub image_px: Option<u32>,
     /// Most tokens of an answer.
     pub max_tokens: u32,
+    /// Whether answers are to have all of them.
+    pub is_fixed_length: bool,
     /// How answers are read.
     pub scoring: Scoring,
     /// What is measured, in order.
@@ -50,6 +53,8 @@ pub struct PlannedCell {
 pub struct Item {
     /// The picture's name: `scene-SEED`, or its file's.
     pub name: String,
+    /// What was said before; empty where the question begins the conversation.
+    pub history: Vec<Turn>,
     /// What is asked.
     pub prompt: String,
     /// The picture's file, PNG or JPEG; shared by all questions about it.
@@ -252,6 +257,7 @@ fn cell(
         task: task.name.clone(),
         image_px,
         max_tokens: task.max_tokens.get(),
+        is_fixed_length: false,
         scoring: task.scoring,
         items: items(task, measured),
         warm_up: items(task, warm_up),
@@ -278,6 +284,7 @@ fn item(task: &Task, subject: &Subject, number: usize) -> Option<Item> {
     };
     Some(Item {
         name: subject.name.clone(),
+        history: Vec::new(),
         prompt,
         picture: Some(subject.file.clone()),
         truth,

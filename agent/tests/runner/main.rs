@@ -155,6 +155,7 @@ fn plan(n_items: usize) -> Plan {
     let item = |name: String| Item {
         prompt: name.clone(),
         name,
+        history: Vec::new(),
         picture: None,
         truth: None,
     };
@@ -165,6 +166,7 @@ fn plan(n_items: usize) -> Plan {
             task: "caption_brief".to_owned(),
             image_px: None,
             max_tokens: 64,
+            is_fixed_length: false,
             scoring: Scoring::Caption,
             items: (0..n_items).map(|n| item(format!("q{n}"))).collect(),
             warm_up: (0..2).map(|n| item(format!("w{n}"))).collect(),
