@@ -66,3 +66,13 @@ bench-engine *arguments:
 bench-sampler *arguments:
     cargo build --release --locked --workspace --bins --examples
     python3 tests/bench/sampler.py {{ arguments }}
+
+# How truly clients time a server with an exact schedule: ours beside AIPerf, guidellm and vLLM's. See tests/bench/client.py
+bench-client *arguments:
+    cargo build --release --locked --workspace --bins --examples
+    python3 tests/bench/client.py {{ arguments }}
+
+# One model through the embedded engine, llama.cpp's server, transformers and vLLM: one table. See tests/bench/servers.py
+servers *arguments:
+    cargo build --release --locked --workspace --bins
+    python3 tests/bench/servers.py {{ arguments }}
