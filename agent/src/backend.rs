@@ -20,6 +20,9 @@ use crate::workload::turn::Turn;
 /// The engine that we bring, in a worker process of its own.
 pub mod embedded;
 
+/// HTTP/1.1 to one server, stamped at the socket.
+pub mod http;
+
 /// An engine that answers questions about pictures.
 #[async_trait]
 pub trait Backend: Send + Sync {
@@ -30,7 +33,8 @@ pub trait Backend: Send + Sync {
     async fn unload(&self) -> Result<(), BackendError>;
 
     /// Asks. The first arrival is [`Event::Sent`], the last one [`Event::Done`] or an error; dropping the stream
-    /// abandons the request.
+    /// abandons the request. [`Event::Sent`] comes again, and replaces the first, where a server had closed the
+    /// connection before it was asked on it.
     fn ask(&self, question: Question) -> BoxStream<'static, Result<Arrival, BackendError>>;
 
     /// The process whose tree holds the model, where it is one of ours.
