@@ -23,6 +23,9 @@ pub mod embedded;
 /// HTTP/1.1 to one server, stamped at the socket.
 pub mod http;
 
+/// Any server of the OpenAI interface.
+pub mod openai;
+
 /// An engine that answers questions about pictures.
 #[async_trait]
 pub trait Backend: Send + Sync {

@@ -124,6 +124,12 @@ impl Plan {
         }
     }
 
+    /// Whether anything of it is about a picture.
+    pub fn has_pictures(&self) -> bool {
+        let items = self.cells.iter().flat_map(|cell| &cell.items);
+        items.into_iter().any(|item| item.picture.is_some())
+    }
+
     fn over_scenes(suite: &Suite, options: &PlanOptions) -> Result<Self, PlanError> {
         let mut suite = suite.clone();
         if let Some(seed) = options.seed {

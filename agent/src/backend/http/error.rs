@@ -12,7 +12,7 @@ use crate::backend::BackendError;
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// Nobody listens there.
-    #[error("nobody answers at {url}: is the server running, and is that its address?")]
+    #[error("nobody answers at {url} (is the server running, and is that its address?)")]
     Refused {
         /// Where.
         url: BaseUrl,
@@ -21,7 +21,7 @@ pub enum HttpError {
         source: io::Error,
     },
     /// The machine is not to be reached.
-    #[error("cannot connect to {url}: is that the server's address, and is there a way to it?")]
+    #[error("cannot connect to {url} (is that the server's address, and is there a way to it?)")]
     Unreachable {
         /// Where.
         url: BaseUrl,
@@ -31,7 +31,7 @@ pub enum HttpError {
     },
     /// No TLS, or with somebody else.
     #[error(
-        "{url} is not who it says it is, or does not speak TLS; if its certificate is its own, name the authority's with --ca-file FILE"
+        "{url} is not who it says it is, or does not speak TLS (if an authority of your own vouches for it, name its certificate with --ca-file FILE)"
     )]
     Insecure {
         /// Where.
@@ -51,7 +51,7 @@ pub enum HttpError {
     },
     /// It is spoken to in HTTP and answers in something else.
     #[error(
-        "{url} answers in something else than HTTP/1.1: is that the address of an inference server?"
+        "{url} answers in something else than HTTP/1.1 (is that the address of an inference server?)"
     )]
     Garbled {
         /// Where.
