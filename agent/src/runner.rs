@@ -80,6 +80,8 @@ pub struct RunnerSettings {
     pub max_tokens: Option<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Whether answers come in pieces.
+    pub is_streaming: bool,
     /// How long idle power is watched.
     pub idle: Duration,
     /// Whether idle baselines were shortened.
@@ -494,7 +496,7 @@ impl Runner {
             sampling: self.settings.sampling,
             load: Load::Closed(concurrency),
             cache_policy: CachePolicy::Cold,
-            is_streaming: true,
+            is_streaming: self.settings.is_streaming,
         }
     }
 

@@ -23,6 +23,12 @@ pub struct Settings {
     pub spool_bytes_max: Setting<u64>,
     /// The program that has the embedded engine; absent: this one.
     pub engine_worker: Setting<Option<PathBuf>>,
+    /// The server that answers, for backends that are one.
+    pub backend_url: Setting<Option<String>>,
+    /// File with the key that it wants to be shown.
+    pub api_key_file: Setting<Option<PathBuf>>,
+    /// Certificates of the authority that vouches for it; absent: the system's.
+    pub ca_file: Setting<Option<PathBuf>>,
     /// The tegrastats program.
     pub tegrastats: Setting<PathBuf>,
     /// Which power sources.
@@ -60,6 +66,12 @@ pub struct Given {
     pub data: Option<PathBuf>,
     /// `--collector` or `TOKWATT_COLLECTOR`.
     pub collector: Option<String>,
+    /// `--url`.
+    pub backend_url: Option<String>,
+    /// `--api-key-file`.
+    pub api_key_file: Option<PathBuf>,
+    /// `--ca-file`.
+    pub ca_file: Option<PathBuf>,
     /// `--tegrastats`.
     pub tegrastats: Option<PathBuf>,
     /// `--power`.
@@ -110,6 +122,7 @@ struct File {
     collector: CollectorSection,
     spool: SpoolSection,
     engine: EngineSection,
+    backend: BackendSection,
     power: PowerSection,
 }
 
@@ -133,6 +146,14 @@ struct EngineSection {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct BackendSection {
+    url: Option<String>,
+    api_key_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct PowerSection {
     sources: Option<String>,
     interval_ms: Option<u64>,
@@ -152,6 +173,9 @@ impl Settings {
             collector: optional(given.collector, file.collector.url),
             spool_bytes_max: pick(None, file.spool.bytes_max, 1 << 30),
             engine_worker: optional(None, file.engine.worker),
+            backend_url: optional(given.backend_url, file.backend.url),
+            api_key_file: optional(given.api_key_file, file.backend.api_key_file),
+            ca_file: optional(given.ca_file, file.backend.ca_file),
             tegrastats: pick(given.tegrastats, file.power.tegrastats, "tegrastats".into()),
             power: pick(given.power, file.power.sources, "auto".to_owned()),
             power_interval: pick(given.power_interval, interval, Duration::from_millis(100)),
@@ -174,6 +198,10 @@ impl Settings {
     pub fn table(&self) -> Vec<(&'static str, String, Origin)> {
         let path = |setting: &Setting<PathBuf>| setting.value.display().to_string();
         let unset = || "(not set)".to_owned();
+        let maybe = |setting: &Setting<Option<PathBuf>>| {
+            let path = setting.value.as_ref();
+            path.map_or_else(unset, |path| path.display().to_string())
+        };
         vec![
             ("data", path(&self.data), self.data.origin),
             ("host_root", path(&self.host_root), self.host_root.origin),
@@ -189,12 +217,20 @@ impl Settings {
             ),
             (
                 "engine.worker",
-                self.engine_worker
-                    .value
-                    .as_ref()
-                    .map_or_else(unset, |path| path.display().to_string()),
+                maybe(&self.engine_worker),
                 self.engine_worker.origin,
             ),
+            (
+                "backend.url",
+                self.backend_url.value.clone().unwrap_or_else(unset),
+                self.backend_url.origin,
+            ),
+            (
+                "backend.api_key_file",
+                maybe(&self.api_key_file),
+                self.api_key_file.origin,
+            ),
+            ("backend.ca_file", maybe(&self.ca_file), self.ca_file.origin),
             ("power.sources", self.power.value.clone(), self.power.origin),
             (
                 "power.interval_ms",

@@ -102,6 +102,7 @@ fn settings() -> RunnerSettings {
         timeout: Duration::from_secs(60),
         max_tokens: None,
         sampling: Sampling::Greedy,
+        is_streaming: true,
         // A minute of idle power is as much work as a minute of answers.
         idle: Duration::from_secs(10),
         is_quick: true,

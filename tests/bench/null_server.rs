@@ -67,7 +67,8 @@ fn serve(connection: &TcpStream, schedule: &Schedule) -> io::Result<()> {
         match request.line.as_str() {
             line if line.starts_with("GET /health ") => whole(connection, 200, &json!({})),
             line if line.starts_with("GET /v1/models ") => {
-                let models = json!({"object": "list", "data": [{"id": "metronome", "object": "model"}]});
+                let models =
+                    json!({"object": "list", "data": [{"id": "metronome", "object": "model"}]});
                 whole(connection, 200, &models)
             }
             line if line.starts_with("POST /v1/chat/completions ") => {

@@ -39,6 +39,7 @@ mod groups;
 mod instruments;
 mod modes;
 mod progress;
+mod server;
 mod summary;
 mod truth;
 
@@ -50,13 +51,27 @@ pub(super) struct BenchArgs {
     /// Who answers
     #[arg(long, value_enum, default_value_t = BackendKind::Embedded)]
     backend: BackendKind,
-    /// Weights, a GGUF file; without it the tiny reference model that is built in. With --simulate a size, such as made-up-2b
+    /// Address of the server that answers, with --backend openai: http://HOST:PORT; `backend.url` of the configuration without it
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// File with the server's API key; else the environment's TOKWATT_API_KEY. It is shown to that server only, and kept nowhere
     #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Certificate in PEM form of the authority that vouches for an https server; the system's authorities without it
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Ask for answers in one piece: of their times only the latency is left
+    #[arg(long)]
+    no_stream: bool,
+    /// Weights, a GGUF file; without it the tiny reference model that is built in. Of a server the name it serves a model by;
+    /// without it the only one. With --simulate a size, such as made-up-2b
+    #[arg(long, value_name = "FILE|NAME")]
     model: Option<PathBuf>,
     /// The picture projector of --model
     #[arg(long, value_name = "FILE")]
     mmproj: Option<PathBuf>,
-    /// Precisions to run, one after the other: NAME-{precision}.gguf beside the model
+    /// Precisions to run, one after the other: NAME-{precision}.gguf beside the model. Of a server one, and what it is called:
+    /// a label
     #[arg(long, value_delimiter = ',', value_name = "P,…")]
     precision: Vec<String>,
     /// Requests in flight, one closed loop after the other
@@ -134,6 +149,18 @@ fn some_time(text: &str) -> Result<Duration, String> {
 enum BackendKind {
     /// The engine inside this binary
     Embedded,
+    /// A server of the OpenAI interface: vLLM, llama.cpp, SGLang, TensorRT-LLM and others
+    Openai,
+}
+
+impl BackendKind {
+    /// As it is written on the command line and stored with a run.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Openai => "openai",
+        }
+    }
 }
 
 /// Delivery in the background, while the bench runs.
@@ -224,6 +251,45 @@ impl BenchArgs {
             !is_simulated || self.power_modes.is_empty(),
             "--power-modes: a simulated machine has one mode only"
         );
+        match self.backend {
+            BackendKind::Embedded => self.check_embedded(is_simulated),
+            BackendKind::Openai => self.check_server(is_simulated),
+        }
+    }
+
+    /// A server has its own files, threads and precision.
+    fn check_server(&self, is_simulated: bool) -> anyhow::Result<()> {
+        let backend = self.backend.name();
+        ensure!(
+            !is_simulated,
+            "--backend {backend}: a simulated machine has an engine of its own"
+        );
+        ensure!(
+            self.mmproj.is_none(),
+            "--mmproj: a server is started with its projector; --backend {backend} does not start it"
+        );
+        ensure!(
+            self.threads.is_none(),
+            "--threads: a server is started with its threads; --backend {backend} does not start it"
+        );
+        ensure!(
+            self.precision.len() <= 1,
+            "--precision: a server has one, and --backend {backend} only calls it by that name"
+        );
+        Ok(())
+    }
+
+    fn check_embedded(&self, is_simulated: bool) -> anyhow::Result<()> {
+        let of_servers = [
+            ("--url", self.url.is_some()),
+            ("--api-key-file", self.api_key_file.is_some()),
+            ("--ca-file", self.ca_file.is_some()),
+        ];
+        if let Some((flag, _)) = of_servers.iter().find(|(_, is_given)| *is_given) {
+            bail!(
+                "{flag} is about a server, and the embedded engine is none: add --backend openai"
+            );
+        }
         match (&self.model, &self.mmproj) {
             (Some(_), None) if !is_simulated => {
                 bail!("--model: the picture projector is missing; name it with --mmproj FILE")
@@ -269,7 +335,7 @@ impl Here<'_> {
         let root = HostRoot::at(&self.settings.host_root.value);
         let device = super::named(&root, self.settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let groups = groups::groups(self.args, self.settings, &clock);
+        let groups = groups::groups(self.args, self.settings, &self.plan, &clock)?;
         let baseline = match self.settings.power.value.as_str() {
             "none" => Duration::ZERO,
             _ => idle(self.args),
@@ -382,6 +448,9 @@ impl Here<'_> {
 fn given(args: &BenchArgs) -> Given {
     Given {
         collector: args.collector.clone(),
+        backend_url: args.url.clone(),
+        api_key_file: args.api_key_file.clone(),
+        ca_file: args.ca_file.clone(),
         tegrastats: args.tegrastats.clone(),
         power: args.power.clone(),
         power_interval: args.power_interval,
@@ -407,6 +476,7 @@ fn runner_settings(args: &BenchArgs, provenance: Provenance) -> RunnerSettings {
         timeout: args.timeout,
         max_tokens: args.max_tokens,
         sampling: Sampling::Greedy,
+        is_streaming: !args.no_stream,
         idle: idle(args),
         is_quick: args.quick,
         provenance,

@@ -87,6 +87,7 @@ impl Bench {
                 timeout: Duration::from_secs(60),
                 max_tokens: None,
                 sampling: Sampling::Greedy,
+                is_streaming: true,
                 idle: Duration::ZERO,
                 is_quick: true,
                 provenance: Provenance::Simulated,

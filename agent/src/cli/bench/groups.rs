@@ -2,37 +2,92 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use super::BenchArgs;
+use anyhow::Context;
+
+use super::{BackendKind, BenchArgs, server};
 use crate::{
     backend::{
-        ModelCard,
+        Backend, ModelCard,
         embedded::{CONTEXT_DEFAULT, EmbeddedBackend, EmbeddedSettings, Weights},
+        openai::{OpenAiBackend, OpenAiSettings, Patience},
     },
     clock::Clock,
     runner::Group,
     settings::Settings,
     simulate::{Model, NoModel, Simulated},
+    workload::plan::Plan,
 };
 
-/// What `--model` and `--precision` ask for; nothing is loaded yet.
-pub(super) fn groups(args: &BenchArgs, settings: &Settings, clock: &Arc<dyn Clock>) -> Vec<Group> {
+/// What `--backend`, `--model` and `--precision` ask for; nothing is loaded yet.
+///
+/// # Errors
+/// The server is not named, or cannot be spoken to as it is.
+pub(super) fn groups(
+    args: &BenchArgs,
+    settings: &Settings,
+    plan: &Plan,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<Group>> {
+    match args.backend {
+        BackendKind::Embedded => Ok(embedded(args, settings, clock)),
+        BackendKind::Openai => Ok(vec![openai(args, settings, plan, clock)?]),
+    }
+}
+
+/// A server that is there already.
+fn openai(
+    args: &BenchArgs,
+    settings: &Settings,
+    plan: &Plan,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Group> {
+    let model = args.model.as_ref();
+    let model = model.map(|name| name.to_string_lossy().into_owned());
+    let precision = args.precision.first().cloned();
+    let asked = OpenAiSettings {
+        endpoint: server::endpoint(args, settings)?,
+        model: model.clone(),
+        precision: precision.clone(),
+        has_pictures: plan.has_pictures(),
+        is_streaming: !args.no_stream,
+        patience: Patience::SOMEBODY_ELSES,
+    };
+    let backend = OpenAiBackend::new(asked, clock.clone()).context("--url")?;
+    Ok(group(
+        args.backend,
+        unnamed(
+            args.backend,
+            model.unwrap_or_else(|| "unknown".to_owned()),
+            precision,
+        ),
+        Arc::new(backend),
+    ))
+}
+
+fn group(kind: BackendKind, expected: ModelCard, backend: Arc<dyn Backend>) -> Group {
+    Group {
+        backend_name: kind.name().to_owned(),
+        expected,
+        power_mode: None,
+        backend,
+    }
+}
+
+fn embedded(args: &BenchArgs, settings: &Settings, clock: &Arc<dyn Clock>) -> Vec<Group> {
     weights(args)
         .into_iter()
-        .map(|weights| Group {
-            backend_name: "embedded".to_owned(),
-            expected: expected(&weights),
-            power_mode: None,
-            backend: Arc::new(EmbeddedBackend::new(
-                EmbeddedSettings {
-                    worker: settings.engine_worker.value.clone(),
-                    weights,
-                    data: settings.data.value.clone(),
-                    threads: args.threads,
-                    context: CONTEXT_DEFAULT,
-                    gpu_layers: gpu_layers(),
-                },
-                clock.clone(),
-            )),
+        .map(|weights| {
+            let expected = expected(&weights);
+            let engine = EmbeddedSettings {
+                worker: settings.engine_worker.value.clone(),
+                weights,
+                data: settings.data.value.clone(),
+                threads: args.threads,
+                context: CONTEXT_DEFAULT,
+                gpu_layers: gpu_layers(),
+            };
+            let backend = EmbeddedBackend::new(engine, clock.clone());
+            group(args.backend, expected, Arc::new(backend))
         })
         .collect()
 }
@@ -100,8 +155,12 @@ fn expected(weights: &Weights) -> ModelCard {
             (stem.to_string_lossy().into_owned(), precision.clone())
         }
     };
+    unnamed(BackendKind::Embedded, model, precision)
+}
+
+fn unnamed(kind: BackendKind, model: String, precision: Option<String>) -> ModelCard {
     ModelCard {
-        engine: "embedded".to_owned(),
+        engine: kind.name().to_owned(),
         engine_flags: BTreeMap::new(),
         model,
         precision: precision.unwrap_or_else(|| "unknown".to_owned()),

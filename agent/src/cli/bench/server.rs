@@ -1,0 +1,60 @@
+//! A server that is there already: where it is, and how to be let in.
+
+use anyhow::{Context, bail, ensure};
+
+use super::BenchArgs;
+use crate::{
+    backend::http::{ApiKey, BaseUrl, Endpoint},
+    settings::{Origin, Settings},
+};
+
+/// What `--url`, `--api-key-file`, `--ca-file` and the configuration say.
+///
+/// A key of the configuration is for the server of the configuration: with another `--url` it stays at home.
+///
+/// # Errors
+/// One of them is missing or cannot be used.
+pub(super) fn endpoint(args: &BenchArgs, settings: &Settings) -> anyhow::Result<Endpoint> {
+    let Some(url) = &settings.backend_url.value else {
+        bail!(
+            "--backend {}: which server? Name it with --url http://HOST:PORT, or as `backend.url` in agent.toml",
+            args.backend.name()
+        );
+    };
+    let url: BaseUrl = url.parse().context("--url")?;
+    let ca_file = settings.ca_file.value.clone();
+    ensure!(
+        url.is_tls() || ca_file.is_none() || settings.ca_file.origin == Origin::File,
+        "--ca-file: {url} is spoken to without TLS; give it as https://…"
+    );
+    Ok(Endpoint {
+        key: key(settings)?,
+        url,
+        ca_file,
+    })
+}
+
+fn key(settings: &Settings) -> anyhow::Result<Option<ApiKey>> {
+    let file = &settings.api_key_file;
+    let by_variable = || {
+        let value = std::env::var(KEY_VARIABLE).ok();
+        let value = value.filter(|value| !value.trim().is_empty());
+        value.map(|value| ApiKey::from_variable(KEY_VARIABLE, &value))
+    };
+    let key = match (&file.value, file.origin) {
+        (Some(path), Origin::Given) => Some(ApiKey::read(path).context("--api-key-file")?),
+        (file, _) => match by_variable() {
+            Some(key) => Some(key?),
+            None if settings.backend_url.origin == Origin::File => file
+                .as_deref()
+                .map(ApiKey::read)
+                .transpose()
+                .context("backend.api_key_file")?,
+            None => None,
+        },
+    };
+    Ok(key)
+}
+
+/// The environment is seen by this user alone; a flag would be seen by everybody.
+const KEY_VARIABLE: &str = "TOKWATT_API_KEY";
