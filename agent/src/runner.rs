@@ -27,7 +27,10 @@ use crate::{
     power::sampler::{Health, Sampler},
     power_mode::Target,
     spool::{Spool, SpoolError},
-    workload::plan::{Plan, PlannedCell},
+    workload::{
+        album::Album,
+        plan::{Item, ItemPicture, Plan, PlannedCell},
+    },
 };
 
 mod closed_loop;
@@ -199,6 +202,7 @@ impl Runner {
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
         self.keep(vec![Record::Device(self.device.clone())]).await?;
+        let album = Arc::new(Album::new(PICTURES_BYTES_MAX));
         for group in groups {
             if self.stop.is_cancelled() {
                 break;
@@ -208,7 +212,7 @@ impl Runner {
                     .await?;
                 continue;
             }
-            self.run_group(plan, group, groups.len(), tally, outcome)
+            self.run_group(plan, group, groups.len(), &album, tally, outcome)
                 .await?;
             group.backend.unload().await.map_err(RunnerError::Setup)?;
         }
@@ -220,6 +224,7 @@ impl Runner {
         plan: &Plan,
         group: &Group,
         n_groups: usize,
+        album: &Arc<Album>,
         tally: &mut Tally<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
@@ -249,7 +254,7 @@ impl Runner {
                         label: label.clone(),
                     });
                     let begun_in = self.note_mode(group, &mut header, outcome).await;
-                    let run = self.run_cell(planned, group, &loaded, header, tally);
+                    let run = self.run_cell(planned, group, &loaded, album, header, tally);
                     let Some(trace) = run.await? else {
                         return Ok(());
                     };
@@ -270,6 +275,7 @@ impl Runner {
         planned: &PlannedCell,
         group: &Group,
         loaded: &Loaded,
+        album: &Arc<Album>,
         mut header: RunHeader,
         tally: &mut Tally<'_>,
     ) -> Result<Option<RunTrace>, RunnerError> {
@@ -300,7 +306,8 @@ impl Runner {
         let mut segments: Vec<Segment> = Vec::new();
         let mut asked = 0;
         while asked < planned.items.len() && end == RunEnd::Complete {
-            let (segment, ended) = self.segment(&drive, loaded, asked).await;
+            let files = next_files(album, &planned.items[asked..]).await;
+            let (segment, ended) = self.segment(&drive, loaded, asked, &files).await;
             asked += segment.requests.len();
             tally.add(segment.requests.len() as u64);
             if !segment.requests.is_empty() {
@@ -356,6 +363,7 @@ impl Runner {
         drive: &closed_loop::Drive<'_>,
         loaded: &Loaded,
         asked: usize,
+        files: &[Option<Arc<[u8]>>],
     ) -> (Segment, closed_loop::End) {
         let watch = watch::Watch {
             memory: loaded.memory.clone(),
@@ -367,7 +375,7 @@ impl Runner {
         let (driven, watched) = watch
             .during(async {
                 self.bracket().await;
-                drive.segment(asked).await
+                drive.segment(asked, files).await
             })
             .await;
         // The sample after the window counts, too.
@@ -585,6 +593,16 @@ fn configuration(device: &DeviceProfile, group: &Group, card: &ModelCard) -> Con
     }
 }
 
+/// The files of a segment's pictures, drawn before it begins: inside a window nothing of ours takes a processor's time.
+async fn next_files(album: &Arc<Album>, items: &[Item]) -> Vec<Option<Arc<[u8]>>> {
+    let items = items.iter().take(closed_loop::SEGMENT_REQUESTS_MAX);
+    let pictures: Vec<Option<ItemPicture>> = items.map(|item| item.picture.clone()).collect();
+    let album = album.clone();
+    tokio::task::spawn_blocking(move || album.files(&pictures))
+        .await
+        .expect("drawing does not panic")
+}
+
 /// 128 random bits: two agents never make the same.
 fn random_run_id() -> RunId {
     let mut bytes = [0; 16];
@@ -594,3 +612,6 @@ fn random_run_id() -> RunId {
 
 /// An engine that dies of its warm-up once may have had bad luck.
 const WARM_UP_TRIES: u32 = 2;
+
+/// Memory for drawn pictures: some 2,000 of 1,024 px, 30,000 of the reference model's size. A segment has no more than fit.
+const PICTURES_BYTES_MAX: usize = 256 << 20;

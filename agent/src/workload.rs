@@ -1,7 +1,7 @@
 //! What is asked: suites of tasks, and pictures whose truth is known because they are drawn here.
 //!
-//! A suite file names tasks, prompts and scenes; a plan draws the pictures and lays out the questions in the order in which
-//! they are asked. Nothing here knows who answers or how long it takes.
+//! A suite file names tasks, prompts and scenes; a plan lays out the questions in the order in which they are asked, and the
+//! pictures are drawn shortly before. Nothing here knows who answers or how long it takes.
 
 /// Chance that is the same on every machine.
 mod chance;
@@ -32,6 +32,9 @@ pub mod folder;
 
 /// A suite laid out: which questions about which pictures, in which order.
 pub mod plan;
+
+/// Pictures drawn ahead of their questions.
+pub mod album;
 
 /// Scenes as files, for people to look at.
 pub mod gallery;

@@ -19,7 +19,7 @@ use tokwatt_agent::{
     runner::{Group, QuietGate, Runner, RunnerSettings},
     simulate::{Model, Simulated},
     spool::Spool,
-    workload::plan::{Item, Plan, PlannedCell},
+    workload::plan::{Item, ItemPicture, Plan, PlannedCell},
 };
 use tokwatt_domain::{
     ids::Digest,
@@ -115,7 +115,7 @@ fn plan(n_items: usize) -> Plan {
         prompt: "What is in this picture, in one sentence?".to_owned(),
         name,
         history: Vec::new(),
-        picture: Some([0].into()),
+        picture: Some(ItemPicture::File([0].into())),
         truth: None,
     };
     Plan {

@@ -1,6 +1,6 @@
 //! The closed loop: so many requests in flight, the next one sent when one ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::observe::{Observed, observe};
 use crate::{
     backend::{Backend, Question},
     clock::Clock,
-    workload::plan::{Item, PlannedCell},
+    workload::plan::{Item, ItemPicture, PlannedCell},
 };
 
 /// Asks a cell's questions.
@@ -66,7 +66,8 @@ impl Drive<'_> {
         loop {
             while in_flight.len() < self.concurrency() && self.may_go_on() && result.is_ok() {
                 let Some(item) = items.next() else { break };
-                in_flight.push(self.ask(item, 0));
+                let file = item.picture.as_ref().map(ItemPicture::file);
+                in_flight.push(self.ask(item, file, 0));
             }
             match in_flight.next().await {
                 Some(observed) if observed.is_engine_lost => {
@@ -78,18 +79,18 @@ impl Drive<'_> {
         }
     }
 
-    /// Asks from item `first` on until the segment is full, then waits for what is in flight.
-    pub(super) async fn segment(&self, first: usize) -> Driven {
+    /// Asks from item `first` on, of whose pictures and those after it these are the files, until the segment is full; then
+    /// waits for what is in flight.
+    pub(super) async fn segment(&self, first: usize, files: &[Option<Arc<[u8]>>]) -> Driven {
         let mut stretch = Stretch::new(self.clock.now());
-        let mut next = first;
+        let mut questions = (first..).zip(&self.cell.items[first..]).zip(files);
         let mut in_flight = FuturesUnordered::new();
         loop {
-            while in_flight.len() < self.concurrency() && self.may_send(&stretch, next - first) {
-                let Some(item) = self.cell.items.get(next) else {
+            while in_flight.len() < self.concurrency() && self.may_send(&stretch) {
+                let Some(((index, item), file)) = questions.next() else {
                     break;
                 };
-                in_flight.push(self.ask(item, next));
-                next += 1;
+                in_flight.push(self.ask(item, file.clone(), index));
             }
             match in_flight.next().await {
                 Some(observed) => stretch.add(observed),
@@ -100,11 +101,11 @@ impl Drive<'_> {
         stretch.into_driven(end, self.clock.now())
     }
 
-    async fn ask(&self, item: &Item, index: usize) -> Observed {
+    async fn ask(&self, item: &Item, file: Option<Arc<[u8]>>, index: usize) -> Observed {
         let question = Question {
             history: item.history.clone(),
             prompt: item.prompt.clone(),
-            picture: item.picture.clone(),
+            picture: file,
             max_tokens: self.identity.max_tokens,
             is_fixed_length: self.cell.is_fixed_length,
             sampling: self.identity.sampling,
@@ -124,12 +125,9 @@ impl Drive<'_> {
         .await
     }
 
-    fn may_send(&self, stretch: &Stretch, asked: usize) -> bool {
+    fn may_send(&self, stretch: &Stretch) -> bool {
         let lasted = self.clock.now().since(stretch.started);
-        self.may_go_on()
-            && !stretch.is_engine_lost
-            && asked < SEGMENT_REQUESTS_MAX
-            && (asked == 0 || lasted < SEGMENT_LENGTH_MAX)
+        self.may_go_on() && !stretch.is_engine_lost && lasted < SEGMENT_LENGTH_MAX
     }
 
     fn may_go_on(&self) -> bool {
@@ -197,7 +195,7 @@ fn last_words(outcome: Outcome) -> String {
 }
 
 /// Most requests of a segment: a killed agent loses at most this much work.
-const SEGMENT_REQUESTS_MAX: usize = 500;
+pub(super) const SEGMENT_REQUESTS_MAX: usize = 500;
 
 /// No request of a segment is sent later than this after its first.
 const SEGMENT_LENGTH_MAX: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use tokwatt_domain::{
 use super::{Group, Loaded, Progress, Runner, Tally, memory, watch::patiently};
 use crate::{
     backend::{Backend, BackendError, Event, Question},
-    workload::plan::{Item, Plan},
+    workload::plan::{Item, ItemPicture, Plan},
 };
 
 impl Runner {
@@ -197,7 +197,8 @@ async fn prompt_tokens(
 }
 
 fn short_question(item: &Item, with_picture: bool) -> Question {
-    let picture = item.picture.clone().filter(|_| with_picture);
+    let picture = item.picture.as_ref().filter(|_| with_picture);
+    let picture = picture.map(ItemPicture::file);
     Question {
         history: item.history.clone(),
         ..Question::new(item.prompt.clone(), picture, 1)

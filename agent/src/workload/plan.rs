@@ -57,10 +57,24 @@ pub struct Item {
     pub history: Vec<Turn>,
     /// What is asked.
     pub prompt: String,
-    /// The picture's file, PNG or JPEG; shared by all questions about it.
-    pub picture: Option<Arc<[u8]>>,
+    /// The picture, if it is about one.
+    pub picture: Option<ItemPicture>,
     /// What is known about it; absent for own pictures without a label.
     pub truth: Option<Truth>,
+}
+
+/// A picture that is asked about, before it is a file: 200,000 drawn ones would fill any memory.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum ItemPicture {
+    /// A scene, drawn when its question is near.
+    Scene {
+        /// Where it comes from.
+        seed: u64,
+        /// How large it is drawn.
+        side: Side,
+    },
+    /// A file as it was found, PNG or JPEG.
+    File(Arc<[u8]>),
 }
 
 /// What may be different from what the suite says.
@@ -108,7 +122,7 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Draws or reads the pictures and lays out the questions.
+    /// Chooses or reads the pictures and lays out the questions.
     ///
     /// # Errors
     /// An option is out of range, options contradict each other, or own pictures cannot be used.
@@ -145,13 +159,13 @@ impl Plan {
         let warm_up = choose(&suite, seed.warm_up(), suite.warm_up);
         let mut cells = Vec::new();
         for side in sides(&suite, options)? {
-            let draw = |scenes: &[Scene]| {
+            let of_scenes = |scenes: &[Scene]| -> Vec<Subject> {
                 scenes
                     .iter()
-                    .map(|scene| Subject::drawn(scene, side))
+                    .map(|scene| Subject::scene(scene, side))
                     .collect()
             };
-            let (measured, warm_up): (Vec<_>, Vec<_>) = (draw(&measured), draw(&warm_up));
+            let (measured, warm_up) = (of_scenes(&measured), of_scenes(&warm_up));
             let image_px = Some(side.px());
             cells.extend(
                 suite
@@ -192,18 +206,29 @@ impl Plan {
     }
 }
 
-/// A picture that is asked about.
+impl ItemPicture {
+    /// Its file, PNG or JPEG; a scene is drawn for it, which takes milliseconds.
+    pub fn file(&self) -> Arc<[u8]> {
+        match self {
+            Self::Scene { seed, side } => Scene::of_seed(*seed).draw(*side).to_png().into(),
+            Self::File(file) => file.clone(),
+        }
+    }
+}
+
+/// What is asked about.
 struct Subject {
     name: String,
-    file: Arc<[u8]>,
+    picture: ItemPicture,
     truth: Option<SceneTruth>,
 }
 
 impl Subject {
-    fn drawn(scene: &Scene, side: Side) -> Self {
+    fn scene(scene: &Scene, side: Side) -> Self {
+        let seed = scene.seed();
         Self {
-            name: format!("scene-{}", scene.seed()),
-            file: scene.draw(side).to_png().into(),
+            name: format!("scene-{seed}"),
+            picture: ItemPicture::Scene { seed, side },
             truth: Some(scene.truth().clone()),
         }
     }
@@ -211,7 +236,7 @@ impl Subject {
     fn own(picture: OwnPicture) -> Self {
         Self {
             name: picture.file,
-            file: picture.bytes,
+            picture: ItemPicture::File(picture.bytes),
             truth: picture.truth,
         }
     }
@@ -249,7 +274,7 @@ fn like_these(suite: &Suite, pictures: &[OwnPicture]) -> Vec<Subject> {
     let side = Side::new(px).expect("clamped");
     choose(suite, suite.pictures.seed.warm_up(), suite.warm_up)
         .iter()
-        .map(|scene| Subject::drawn(scene, side))
+        .map(|scene| Subject::scene(scene, side))
         .collect()
 }
 
@@ -292,7 +317,7 @@ fn item(task: &Task, subject: &Subject, number: usize) -> Option<Item> {
         name: subject.name.clone(),
         history: Vec::new(),
         prompt,
-        picture: Some(subject.file.clone()),
+        picture: Some(subject.picture.clone()),
         truth,
     })
 }
@@ -374,7 +399,7 @@ mod tests {
     fn warm_up_pictures_are_never_measured() {
         for suite in Suite::built_in() {
             let plan = plan(suite, &PlanOptions::default());
-            let pictures = |items: &[Item]| -> BTreeSet<Arc<[u8]>> {
+            let pictures = |items: &[Item]| -> BTreeSet<ItemPicture> {
                 items
                     .iter()
                     .filter_map(|item| item.picture.clone())
@@ -393,7 +418,7 @@ mod tests {
         let plan = plan("edge-vision", &limited(3));
         let [first, second] =
             [0, 1].map(|cell: usize| plan.cells[cell].items[2].picture.clone().unwrap());
-        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(first, second);
     }
 
     #[test]
@@ -440,8 +465,49 @@ mod tests {
                 (Some(96), "above_below")
             ]
         );
-        let png = plan.cells[0].items[0].picture.clone().unwrap();
-        assert_eq!(imagesize::blob_size(&png).unwrap().width, 128);
+        assert_eq!(width(&plan.cells[0].items[0]), 128);
+    }
+
+    fn width(item: &Item) -> usize {
+        let file = item.picture.as_ref().unwrap().file();
+        imagesize::blob_size(&file).unwrap().width
+    }
+
+    #[test]
+    fn a_sweep_of_sizes_asks_about_the_same_scenes_each_drawn_at_its_size() {
+        let sizes = PlanOptions {
+            sizes: Some(vec![256, 512, 1024]),
+            ..limited(4)
+        };
+        let plan = plan("edge-vision", &sizes);
+        let of_size = |px| {
+            let mut cells = plan
+                .cells
+                .iter()
+                .filter(move |cell| cell.image_px == Some(px));
+            cells.next().unwrap()
+        };
+        let [small, middle, large] = [256, 512, 1024].map(of_size);
+        for other in [middle, large] {
+            assert_eq!(names(&small.items), names(&other.items));
+            let truths = |cell: &PlannedCell| -> Vec<Option<Truth>> {
+                cell.items.iter().map(|item| item.truth.clone()).collect()
+            };
+            assert_eq!(truths(small), truths(other));
+        }
+        let widths = [small, middle, large].map(|cell| width(&cell.items[3]));
+        assert_eq!(widths, [256, 512, 1024]);
+    }
+
+    #[test]
+    fn a_picture_of_ones_own_is_asked_about_as_it_is() {
+        let folder = gallery(1);
+        let plan = plan("edge-vision", &own(&folder));
+        let file = std::fs::read(folder.path().join("scene_0000.png")).unwrap();
+        assert_eq!(
+            *plan.cells[0].items[0].picture.as_ref().unwrap().file(),
+            file
+        );
     }
 
     #[test]
