@@ -453,8 +453,10 @@ impl Runner {
     ) -> RunHeader {
         let mut reasons = self.power_reasons.clone();
         reasons.extend(loaded.settled.clone());
+        let has_pictures = planned.has_pictures();
         let image_tokens = loaded.image_tokens.get(&planned.image_px).copied();
-        if image_tokens.is_none() {
+        let image_tokens = image_tokens.filter(|_| has_pictures);
+        if image_tokens.is_none() && has_pictures {
             reasons.insert(
                 "image_tokens".to_owned(),
                 "the engine did not say how many tokens a picture takes".to_owned(),
@@ -477,6 +479,7 @@ impl Runner {
             repetition,
             started: self.clock.wall(),
             scoring: (!is_simulated).then_some(planned.scoring),
+            has_pictures,
             requests_provenance: self.settings.provenance,
             is_quick: self.settings.is_quick,
             idle: loaded.idle.clone(),

@@ -74,7 +74,9 @@ fn agent_and_collector_never_import_each_other() {
 #[test]
 fn the_domain_depends_on_nothing_that_could_do_io() {
     let mut beyond = manifests::dependencies("proto/domain");
-    beyond.retain(|name| !["libm", "serde", "thiserror"].contains(&name.as_str()));
+    // Answers that are JSON are texts in memory.
+    let pure = ["libm", "serde", "serde_json", "thiserror"];
+    beyond.retain(|name| !pure.contains(&name.as_str()));
     none("the domain computes", beyond.into_iter().collect());
     none("the domain computes", edges::outside_world("proto/domain"));
 }

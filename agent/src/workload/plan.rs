@@ -216,6 +216,13 @@ impl ItemPicture {
     }
 }
 
+impl PlannedCell {
+    /// Whether each of its questions is about a picture.
+    pub fn has_pictures(&self) -> bool {
+        self.items.iter().any(|item| item.picture.is_some())
+    }
+}
+
 /// What is asked about.
 struct Subject {
     name: String,

@@ -123,7 +123,7 @@ mod tests {
             .question("{a} or {b}?", truth, number)
             .map(|(prompt, answer)| match answer {
                 Truth::Answer { expected, .. } => (prompt, expected),
-                Truth::Scene(_) => panic!("a direct question has one answer"),
+                other => panic!("a direct question has one answer, not {other:?}"),
             });
         let want = want.map(|(prompt, answer)| (prompt.to_owned(), answer.to_owned()));
         assert_eq!(got, want);

@@ -196,7 +196,7 @@ impl Suite {
     pub fn digest(&self) -> Digest {
         let canonical = Canonical {
             drawing: DRAWING_VERSION,
-            scoring: quality::fingerprint(),
+            scoring: quality::fingerprint(self.tasks.iter().map(|task| task.scoring)),
             name: &self.name,
             version: self.version,
             warm_up: self.warm_up,

@@ -88,6 +88,9 @@ pub struct RunHeader {
     pub started: WallTime,
     /// How answers are scored.
     pub scoring: Option<Scoring>,
+    /// Whether each question is about a picture; every one was before there were others.
+    #[serde(default = "always")]
+    pub has_pictures: bool,
     /// How the requests' figures came to be.
     pub requests_provenance: Provenance,
     /// Whether idle baselines were shortened: such runs' energy is shown and not ranked.
@@ -439,4 +442,8 @@ impl GaugeKind {
             Self::WallOffset => "wall_offset",
         }
     }
+}
+
+fn always() -> bool {
+    true
 }

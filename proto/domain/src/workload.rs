@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// A JSON document, and the form it is to have.
+pub mod json;
+
+use json::{Json, Schema};
+
 /// How answers of a task are scored. Part of the suite, so that a digest names it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,10 +25,20 @@ pub enum Scoring {
     SceneContext,
     /// One word or phrase, compared with the truth's.
     Direct,
+    /// A number; of several, the last one.
+    Number,
+    /// A text in which the key facts are named. That they are said in the right relation is not looked at.
+    Facts,
+    /// A program in a fenced block that has the stated identifiers. It is not run.
+    CodeFacts,
+    /// A JSON document that matches its schema, with the right values in it.
+    Json,
+    /// Answers are not scored.
+    None,
 }
 
-/// What is known about a picture, or about the one question asked of it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// What is known about a picture, or about the one question that is asked.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Truth {
     /// Everything that was drawn.
@@ -35,7 +50,29 @@ pub enum Truth {
         /// What the question let choose from, the right one included.
         choices: Vec<String>,
     },
+    /// The number that was asked for.
+    Number {
+        /// The right one.
+        value: f64,
+        /// How far an answer may be off, 0 or more.
+        tolerance: f64,
+    },
+    /// What a right answer names.
+    Facts(Vec<KeyFact>),
+    /// The document that was asked for.
+    Json {
+        /// Which form it has.
+        schema: Schema,
+        /// The right one.
+        answer: Json,
+    },
 }
+
+/// A fact, as the phrases each of which names it. Case does not matter, nor whether an umlaut is written out; a `*` at an end of a word stands
+/// for any letters.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct KeyFact(pub Vec<String>);
 
 /// Everything that was drawn.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

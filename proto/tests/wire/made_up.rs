@@ -23,7 +23,10 @@ use tokwatt_domain::{
     },
     time::{Stamp, WallTime, Window},
     units::{Joules, Watts},
-    workload::{CachePolicy, Load, Sampling, SceneObject, SceneTruth, Scoring, Truth},
+    workload::{
+        CachePolicy, KeyFact, Load, Sampling, SceneObject, SceneTruth, Scoring, Truth,
+        json::{Json, Kind, Schema},
+    },
 };
 use tokwatt_proto::Record;
 
@@ -158,6 +161,7 @@ pub(crate) fn header() -> RunHeader {
         repetition: 1,
         started: WallTime(1_700_000_000_000_000),
         scoring: Some(Scoring::Caption),
+        has_pictures: true,
         requests_provenance: Provenance::Measured,
         is_quick: false,
         idle: vec![],
@@ -492,7 +496,37 @@ fn truth() -> impl Strategy<Value = Truth> {
     });
     let answer =
         (".*", vec(".*", 0..3)).prop_map(|(expected, choices)| Truth::Answer { expected, choices });
-    prop_oneof![scene, answer]
+    let number = (any::<i32>(), any::<u32>()).prop_map(|(value, tolerance)| Truth::Number {
+        value: f64::from(value) / 7.0,
+        tolerance: f64::from(tolerance) / 3.0,
+    });
+    let facts = vec(vec(".*", 0..3).prop_map(KeyFact), 0..3).prop_map(Truth::Facts);
+    prop_oneof![scene, answer, number, facts, any_document()]
+}
+
+fn any_document() -> impl Strategy<Value = Truth> {
+    let values = (any::<Option<bool>>(), any::<i32>(), ".*");
+    (values, vec(".*", 0..3), any::<u16>()).prop_map(|((flag, number, text), keys, limit)| {
+        let list = Json::List(vec![
+            flag.map_or(Json::Null, Json::Bool),
+            Json::Number(f64::from(number) / 3.0),
+            Json::Text(text),
+        ]);
+        let properties = keys.iter().map(|key| (key.clone(), Schema::default()));
+        Truth::Json {
+            answer: Json::Object(keys.iter().map(|key| (key.clone(), list.clone())).collect()),
+            schema: Schema {
+                r#type: Some(Kind::Object),
+                properties: properties.collect(),
+                required: keys,
+                additional_properties: flag,
+                items: Some(Box::default()),
+                r#enum: vec![list],
+                minimum: Some(f64::from(limit) / 3.0),
+                maximum: None,
+            },
+        }
+    })
 }
 
 fn any_power() -> impl Strategy<Value = PowerTrace> {

@@ -519,4 +519,8 @@ const LEADING: &[&str] = &[
     "spatial_true",
     "scene_true_facts",
     "direct_exact",
+    "number_right",
+    "facts_named",
+    "code_facts_named",
+    "json_values",
 ];

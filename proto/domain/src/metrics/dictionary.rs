@@ -327,6 +327,11 @@ static DEFINITIONS: &[Definition] = &[
     number("scene_true_facts", "share", Higher),
     number("scene_wrong_facts", "share", Lower),
     number("direct_exact", "share", Higher),
+    number("number_right", "share", Higher),
+    number("facts_named", "share", Higher),
+    number("code_facts_named", "share", Higher),
+    number("json_schema", "share", Higher),
+    number("json_values", "share", Higher),
 ];
 
 #[cfg(test)]

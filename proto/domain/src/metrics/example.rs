@@ -116,6 +116,7 @@ pub(crate) fn header() -> RunHeader {
         repetition: 1,
         started: WallTime(1_769_731_200_000_000),
         scoring: None,
+        has_pictures: true,
         requests_provenance: Provenance::Measured,
         is_quick: false,
         idle: Vec::new(),

@@ -10,7 +10,7 @@ use crate::{
         memory::memory,
         quality::output_chars,
         spread,
-        totals::{Totals, number, requests, successes},
+        totals::{NO_PICTURE, Totals, number, requests, successes},
     },
     run::{LoadKind, MemoryScope, RequestTrace, RunTrace},
 };
@@ -88,6 +88,9 @@ fn per_request(trace: &RunTrace, totals: &Totals, id: &str) -> Result<MetricValu
     if is_over_tokens && successes(trace).next().is_some() {
         totals.get("completion_tokens")?;
     }
+    if id == "image_encode_time" && !trace.header.has_pictures {
+        return Err(NO_PICTURE.to_owned());
+    }
     let values: Vec<f64> = successes(trace)
         .flat_map(|request| values(request, id))
         .collect();
@@ -123,6 +126,7 @@ fn values(request: &RequestTrace, id: &str) -> Vec<f64> {
 fn per_run(trace: &RunTrace, id: &str) -> Option<Result<f64, String>> {
     let (base, variant) = id.split_once('.').unwrap_or((id, ""));
     match base {
+        "image_tokens" if !trace.header.has_pictures => Some(Err(NO_PICTURE.to_owned())),
         "image_tokens" => {
             let tokens = trace.header.image_tokens.map(f64::from);
             Some(tokens.ok_or_else(|| "not measured for this model and size".to_owned()))

@@ -1,10 +1,18 @@
-//! How much of what an answer says is true, where the truth is known: drawn scenes, and own pictures with labels.
+//! How much of what an answer says is true, where the truth is known: drawn scenes and charts, own pictures with labels, and questions whose
+//! answer a suite states.
 //!
-//! Failed and unreadable answers score 0. Means are over pictures: several questions about one picture count as one. Every score
+//! Failed and unreadable answers score 0. Means are over pictures: several questions about one picture count as one, and so does a
+//! question without a picture that is asked several times. Every score
 //! stands beside what a constant answer (`ID.constant`) and one that knows only the grammar (`ID.grammar`) get.
 
 /// Words and what they mean.
 mod lexicon;
+
+/// Numbers as people write them.
+mod number;
+
+/// Phrases that name a fact.
+mod naming;
 
 /// From words to statements.
 mod reading;
@@ -18,7 +26,7 @@ mod canonical;
 /// Answers that did not look.
 mod baseline;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use canonical::canonical_answer;
 
@@ -61,7 +69,7 @@ pub fn score(scoring: Scoring, answer: &str, truth: &Truth) -> Option<Score> {
     let lexicon = Lexicon::of(scene(truth).into_iter());
     let facts = Facts::of(truth, &lexicon);
     match read(scoring, answer, &lexicon) {
-        Some(reading) => facts.compare(&reading),
+        Some(reading) => facts.compare(scoring, &reading),
         None => canonical_answer(scoring, truth).map(|_| Score::nothing(scoring)),
     }
 }
@@ -71,6 +79,9 @@ pub fn quality(trace: &RunTrace) -> Quality {
     let Some(scoring) = trace.header.scoring else {
         return Quality::absent("quality", "the suite states no scoring");
     };
+    if scoring == Scoring::None {
+        return Quality::absent("quality", "answers of this task are not scored");
+    }
     let truths = totals::requests(trace).filter_map(|request| request.truth.as_ref());
     let lexicon = Lexicon::of(truths.filter_map(scene));
     let cases = cases(scoring, trace, &lexicon);
@@ -81,7 +92,7 @@ pub fn quality(trace: &RunTrace) -> Quality {
     if cases.is_empty() {
         quality.reasons.insert(
             "quality".to_owned(),
-            "no picture has known truth".to_owned(),
+            "the truth about no question is known".to_owned(),
         );
         return quality;
     }
@@ -90,9 +101,28 @@ pub fn quality(trace: &RunTrace) -> Quality {
     quality
 }
 
-/// What fixes the scores besides truths and prompts: a text that changes with the parser or its words, for a suite's digest.
-pub fn fingerprint() -> String {
-    format!("tokwatt.quality/1\n{}", lexicon::table_text())
+/// What fixes the scores of tasks that are scored like this, besides truths and prompts: a text that changes with the parser or its words,
+/// for a suite's digest. A way of scoring that a suite does not use leaves its digest alone.
+pub fn fingerprint(scorings: impl Iterator<Item = Scoring>) -> String {
+    let parts: BTreeSet<String> = scorings.filter_map(part_of_fingerprint).collect();
+    parts.into_iter().collect::<Vec<_>>().join("\n")
+}
+
+fn part_of_fingerprint(scoring: Scoring) -> Option<String> {
+    let tables = lexicon::table_text;
+    match scoring {
+        Scoring::Caption
+        | Scoring::Counts
+        | Scoring::Attributes
+        | Scoring::Spatial
+        | Scoring::SceneContext
+        | Scoring::Direct => Some(format!("tokwatt.quality/1\n{}", tables())),
+        Scoring::Number => Some(format!("tokwatt.quality.number/1\n{}", tables())),
+        Scoring::Facts => Some("tokwatt.quality.facts/1".to_owned()),
+        Scoring::CodeFacts => Some("tokwatt.quality.code_facts/1".to_owned()),
+        Scoring::Json => Some("tokwatt.quality.json/1".to_owned()),
+        Scoring::None => None,
+    }
 }
 
 /// Unicode scalar values of an answer.
@@ -141,7 +171,7 @@ impl Quality {
     fn add_scores(&mut self, scoring: Scoring, cases: &[Case<'_>], lexicon: &Lexicon) {
         let ids = ids(scoring);
         for id in ids {
-            let value = |case: &Case<'_>| case.facts.value(case.reading.as_ref(), id);
+            let value = |case: &Case<'_>| case.facts.value(scoring, case.reading.as_ref(), id);
             self.scores
                 .insert((*id).to_owned(), mean_by_picture(cases, value));
         }
@@ -182,6 +212,11 @@ fn ids(scoring: Scoring) -> &'static [&'static str] {
         Scoring::Spatial => &["spatial_true"],
         Scoring::SceneContext => &["scene_true_facts", "scene_wrong_facts"],
         Scoring::Direct => &["direct_exact"],
+        Scoring::Number => &["number_right"],
+        Scoring::Facts => &["facts_named"],
+        Scoring::CodeFacts => &["code_facts_named"],
+        Scoring::Json => &["json_values", "json_schema"],
+        Scoring::None => &[],
     }
 }
 
@@ -236,7 +271,7 @@ fn correct_answers(scoring: Scoring, trace: &RunTrace, cases: &[Case<'_>]) -> Op
     }
     let scores = cases
         .iter()
-        .filter_map(|case| case.facts.compare(case.reading.as_ref()?));
+        .filter_map(|case| case.facts.compare(scoring, case.reading.as_ref()?));
     let correct = scores.filter(|score| score.is_correct == Some(true));
     u32::try_from(correct.count()).ok()
 }
@@ -251,7 +286,7 @@ fn bad_outputs(scoring: Scoring, trace: &RunTrace, lexicon: &Lexicon) -> u32 {
 fn scene(truth: &Truth) -> Option<&SceneTruth> {
     match truth {
         Truth::Scene(scene) => Some(scene),
-        Truth::Answer { .. } => None,
+        Truth::Answer { .. } | Truth::Number { .. } | Truth::Facts(_) | Truth::Json { .. } => None,
     }
 }
 

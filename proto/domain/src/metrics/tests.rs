@@ -760,3 +760,16 @@ fn a_sensor_that_describes_itself_in_no_numbers_spoils_nothing() {
     let report = measure(&trace);
     assert!(report.power[0].error_bound_j.is_some_and(f64::is_finite));
 }
+
+#[test]
+fn a_task_without_pictures_has_no_figure_about_them() {
+    let mut trace = example::run(vec![timed(0, 0, (100, 500), 50, 9)]);
+    trace.header.has_pictures = false;
+    let report = measure(&trace);
+    for id in ["image_tokens", "image_encode_time", "images_per_s"] {
+        assert_eq!(report.metrics[id], None, "{id}");
+        let reason = &report.reasons[id];
+        assert!(reason.contains("is about a picture"), "{id}: {reason}");
+    }
+    assert!(report.metrics["requests_per_s"].is_some());
+}

@@ -17,7 +17,7 @@ pub struct Totals {
     ///
     /// - of all requests: `runs` (1, so that means per run add up), `requests`, `window_s`, `window_min`, `drain_s` (from the
     ///   first end after a segment's last send to the end of its window);
-    /// - of successes: `successes`, `truncated`, `images` (every request asks about one picture), `latency_s`,
+    /// - of successes: `successes`, `truncated`, `images` (where each request asks about one picture), `latency_s`,
     ///   `completion_tokens`, `prompt_tokens`, `total_tokens`;
     /// - of successes that have the time below the line of their ratio: `ttft_s` and `uncached_prompt_tokens` Σ(P − C);
     ///   `decode_s` Σ(L − ttft) and `decode_tokens` Σ(N − k₁); `server_decode_s`, `server_decode_tokens`, `server_prefill_s`,
@@ -40,7 +40,10 @@ pub fn totals(trace: &RunTrace) -> Totals {
         .count();
     totals.set_count("requests", requests.len());
     totals.set_count("successes", successes.len());
-    totals.set_count("images", successes.len());
+    match trace.header.has_pictures {
+        true => totals.set_count("images", successes.len()),
+        false => totals.miss("images", NO_PICTURE),
+    }
     totals.set_count("truncated", truncated);
     totals.set_time(
         "latency_s",
@@ -51,6 +54,9 @@ pub fn totals(trace: &RunTrace) -> Totals {
     totals.add_tokens(trace, &successes);
     totals
 }
+
+/// Why figures about pictures are absent.
+pub(crate) const NO_PICTURE: &str = "no question of this task is about a picture";
 
 /// Requests of all segments.
 pub(crate) fn requests(trace: &RunTrace) -> impl Iterator<Item = &RequestTrace> {

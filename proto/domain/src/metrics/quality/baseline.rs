@@ -28,7 +28,7 @@ pub(super) fn constant(
         .iter()
         .filter_map(|answer| read(scoring, answer, lexicon));
     let worth = |reading: &Reading, id| {
-        let mean = mean_by_picture(cases, |case| case.facts.value(Some(reading), id));
+        let mean = mean_by_picture(cases, |case| case.facts.value(scoring, Some(reading), id));
         mean.unwrap_or(0.0)
     };
     let Some(first) = ids.first() else {
@@ -62,7 +62,10 @@ pub(super) fn grammar(
         .map(|position| read(scoring, &blind_answer(scoring, cases, position)?, lexicon))
         .collect();
     let mean = |id| {
-        let value = |case: &Case<'_>| case.facts.value(readings[case.position].as_ref(), id);
+        let value = |case: &Case<'_>| {
+            case.facts
+                .value(scoring, readings[case.position].as_ref(), id)
+        };
         mean_by_picture(cases, value)
     };
     ids.iter().map(|id| Some((*id, mean(id)?))).collect()
@@ -97,8 +100,8 @@ fn left_to_right(scene: &SceneTruth) -> String {
 
 impl Facts {
     /// One score of what was read; 0 for what could not be read.
-    pub(super) fn value(&self, reading: Option<&Reading>, id: &str) -> f64 {
-        let score = reading.and_then(|reading| self.compare(reading));
+    pub(super) fn value(&self, scoring: Scoring, reading: Option<&Reading>, id: &str) -> f64 {
+        let score = reading.and_then(|reading| self.compare(scoring, reading));
         let value = score.and_then(|score| score.value(id));
         value.unwrap_or(0.0)
     }

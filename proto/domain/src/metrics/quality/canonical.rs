@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::third;
-use crate::workload::{SceneObject, SceneTruth, Scoring, Truth};
+use crate::workload::{KeyFact, SceneObject, SceneTruth, Scoring, Truth};
 
 /// The right answer in its plainest form; `None` if the truth is of another kind than the scoring.
 ///
@@ -11,14 +11,29 @@ use crate::workload::{SceneObject, SceneTruth, Scoring, Truth};
 pub fn canonical_answer(scoring: Scoring, truth: &Truth) -> Option<String> {
     match (scoring, truth) {
         (Scoring::Direct, Truth::Answer { expected, .. }) => Some(expected.clone()),
-        (Scoring::Direct, Truth::Scene(_)) | (_, Truth::Answer { .. }) => None,
+        (Scoring::Number, Truth::Number { value, .. }) => Some(value.to_string()),
+        (Scoring::Facts, Truth::Facts(facts)) => Some(naming(facts)),
+        (Scoring::CodeFacts, Truth::Facts(facts)) => Some(format!("```\n{}\n```", naming(facts))),
+        (Scoring::Json, Truth::Json { answer, .. }) => Some(answer.to_string()),
         (Scoring::Caption, Truth::Scene(scene)) => Some(caption(scene)),
         (Scoring::SceneContext, Truth::Scene(scene)) => Some(setting(scene)),
-        (_, Truth::Scene(scene)) if scene.objects.is_empty() => Some("none".to_owned()),
+        (Scoring::Counts | Scoring::Attributes | Scoring::Spatial, Truth::Scene(scene))
+            if scene.objects.is_empty() =>
+        {
+            Some("none".to_owned())
+        }
         (Scoring::Counts, Truth::Scene(scene)) => Some(counts(scene)),
         (Scoring::Attributes, Truth::Scene(scene)) => Some(attributes(scene)),
         (Scoring::Spatial, Truth::Scene(scene)) => Some(spatial(scene)),
+        _ => None,
     }
+}
+
+/// The first name of each fact.
+fn naming(facts: &[KeyFact]) -> String {
+    let names = facts.iter().filter_map(|fact| fact.0.first());
+    let names: Vec<String> = names.map(|name| name.replace('*', "")).collect();
+    names.join(", ")
 }
 
 /// How a thing is called in a sentence: `red ball`.

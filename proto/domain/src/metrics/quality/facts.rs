@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Score,
     lexicon::{Lexicon, Relation},
+    naming::{self, Names},
     reading::{Caption, Group, Position, Reading, Setting, Statement, Thing},
 };
-use crate::workload::{SceneObject, SceneTruth, Truth};
+use crate::workload::{
+    SceneObject, SceneTruth, Scoring, Truth,
+    json::{Json, Schema},
+};
 
 /// A truth in the lexicon's words.
 #[derive(Clone, Debug)]
@@ -16,6 +20,15 @@ pub(super) enum Facts {
     Answer {
         expected: Vec<String>,
         choices: Vec<Vec<String>>,
+    },
+    Number {
+        value: f64,
+        tolerance: f64,
+    },
+    Named(Vec<Names>),
+    Json {
+        schema: Schema,
+        answer: Json,
     },
 }
 
@@ -46,11 +59,20 @@ impl Facts {
                 expected: words(expected),
                 choices: choices.iter().map(words).collect(),
             },
+            Truth::Number { value, tolerance } => Self::Number {
+                value: *value,
+                tolerance: *tolerance,
+            },
+            Truth::Facts(facts) => Self::Named(facts.iter().map(Names::of).collect()),
+            Truth::Json { schema, answer } => Self::Json {
+                schema: schema.clone(),
+                answer: answer.clone(),
+            },
         }
     }
 
     /// Scores what was read; `None` if this truth is of another kind than the answer.
-    pub(super) fn compare(&self, reading: &Reading) -> Option<Score> {
+    pub(super) fn compare(&self, scoring: Scoring, reading: &Reading) -> Option<Score> {
         match (self, reading) {
             (Self::Scene(scene), Reading::Caption(caption)) => Some(scene.compare_caption(caption)),
             (Self::Scene(scene), Reading::Counts(counts)) => Some(scene.compare_counts(counts)),
@@ -59,6 +81,16 @@ impl Facts {
             (Self::Scene(scene), Reading::SceneContext(said)) => Some(scene.compare_setting(said)),
             (Self::Answer { expected, choices }, Reading::Direct(words)) => {
                 Some(compare_words(expected, choices, words))
+            }
+            (Self::Number { value, tolerance }, Reading::Number(said)) => {
+                let is_right = (said - value).abs() <= *tolerance;
+                Some(rightly("number_right", is_right))
+            }
+            (Self::Named(facts), Reading::Words(words)) => {
+                Some(compare_names(scoring, facts, words))
+            }
+            (Self::Json { schema, answer }, Reading::Json(said)) => {
+                Some(compare_documents(schema, answer, said))
             }
             _ => None,
         }
@@ -295,8 +327,78 @@ fn compare_words(expected: &[String], choices: &[Vec<String>], words: &[String])
     } else {
         named(choices, words) == BTreeSet::from([expected])
     };
+    rightly("direct_exact", is_right)
+}
+
+/// Share of the facts that are named.
+fn compare_names(scoring: Scoring, facts: &[Names], words: &[String]) -> Score {
+    let named = facts.iter().filter(|names| names.are_in(words)).count();
+    let id = match scoring {
+        Scoring::CodeFacts => "code_facts_named",
+        _ => "facts_named",
+    };
     Score {
-        values: vec![("direct_exact", f64::from(u8::from(is_right)))],
+        values: vec![(id, share(named, facts.len()))],
+        is_correct: Some(named == facts.len()),
+    }
+}
+
+/// Whether the document has the form that was asked for, and the share of the right one's values that it has.
+fn compare_documents(schema: &Schema, answer: &Json, said: &Json) -> Score {
+    let has_form = schema.matches(said);
+    let (right, all) = agreement(answer, Some(said));
+    Score {
+        values: vec![
+            ("json_values", share(right, all)),
+            ("json_schema", f64::from(u8::from(has_form))),
+        ],
+        is_correct: Some(has_form && right == all),
+    }
+}
+
+/// How many of a document's values another one has in the same place, and how many there are. What a list has too much is wrong.
+fn agreement(answer: &Json, said: Option<&Json>) -> (usize, usize) {
+    let add = |sum: (usize, usize), next: (usize, usize)| (sum.0 + next.0, sum.1 + next.1);
+    match (answer, said) {
+        (Json::Object(values), said) if !values.is_empty() => {
+            let of = |key| match said {
+                Some(Json::Object(said)) => said.get(key),
+                _ => None,
+            };
+            let parts = values.iter().map(|(key, value)| agreement(value, of(key)));
+            parts.fold((0, 0), add)
+        }
+        (Json::List(values), said) if !values.is_empty() => {
+            let said: &[Json] = match said {
+                Some(Json::List(said)) => said,
+                _ => &[],
+            };
+            let parts = values.iter().enumerate();
+            let parts = parts.map(|(index, value)| agreement(value, said.get(index)));
+            let too_many = said.len().saturating_sub(values.len());
+            parts.fold((0, too_many), add)
+        }
+        (answer, said) => (
+            usize::from(said.is_some_and(|said| agrees(answer, said))),
+            1,
+        ),
+    }
+}
+
+/// Numbers to the ninth digit, texts by their words.
+fn agrees(answer: &Json, said: &Json) -> bool {
+    match (answer, said) {
+        (Json::Number(answer), Json::Number(said)) => {
+            (answer - said).abs() <= 1e-9 * answer.abs().max(1.0)
+        }
+        (Json::Text(answer), Json::Text(said)) => naming::words(answer) == naming::words(said),
+        _ => answer == said,
+    }
+}
+
+fn rightly(id: &'static str, is_right: bool) -> Score {
+    Score {
+        values: vec![(id, f64::from(u8::from(is_right)))],
         is_correct: Some(is_right),
     }
 }

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lexicon::{Lexicon, Relation, Tag};
-use crate::workload::Scoring;
+use super::{
+    lexicon::{Lexicon, Relation, Tag},
+    naming::{self, fenced},
+    number::last_number,
+};
+use crate::workload::{Scoring, json::Json};
 
 /// What an answer says.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reading {
     Caption(Caption),
     /// Kind to how many.
@@ -16,6 +20,10 @@ pub(super) enum Reading {
     SceneContext(Setting),
     /// Words, without articles and punctuation.
     Direct(Vec<String>),
+    Number(f64),
+    /// Words among which facts are named.
+    Words(Vec<String>),
+    Json(Json),
 }
 
 /// Setting and groups of things that a sentence names.
@@ -67,30 +75,63 @@ pub(super) struct Position {
 
 /// Reads an answer; `None` if it does not have the form, empty lists apart.
 pub(super) fn read(scoring: Scoring, text: &str, lexicon: &Lexicon) -> Option<Reading> {
-    let tags = lexicon.read(text);
     match scoring {
-        Scoring::Caption => Some(Reading::Caption(caption(&tags))).filter(|_| !tags.is_empty()),
+        Scoring::Number => number(text, lexicon).map(Reading::Number),
+        Scoring::Facts => Some(naming::words(text))
+            .filter(|words| !words.is_empty())
+            .map(Reading::Words),
+        Scoring::CodeFacts => fenced(text).map(|code| Reading::Words(naming::words(&code))),
+        Scoring::Json => document(text).map(Reading::Json),
+        Scoring::None => None,
+        _ => read_in_words(scoring, &lexicon.read(text)),
+    }
+}
+
+/// Answers that are about scenes, or a word.
+fn read_in_words(scoring: Scoring, tags: &[Tag]) -> Option<Reading> {
+    match scoring {
+        Scoring::Caption => Some(Reading::Caption(caption(tags))).filter(|_| !tags.is_empty()),
         Scoring::Counts => {
-            let counts = counts(&tags);
-            (!counts.is_empty() || says_nothing(&tags)).then_some(Reading::Counts(counts))
+            let counts = counts(tags);
+            (!counts.is_empty() || says_nothing(tags)).then_some(Reading::Counts(counts))
         }
         Scoring::Attributes => {
-            let things = things(&tags);
-            (!things.is_empty() || says_nothing(&tags)).then_some(Reading::Attributes(things))
+            let things = things(tags);
+            (!things.is_empty() || says_nothing(tags)).then_some(Reading::Attributes(things))
         }
         Scoring::Spatial => {
-            let statements = statements(&tags);
-            (!statements.is_empty() || says_nothing(&tags)).then_some(Reading::Spatial(statements))
+            let statements = statements(tags);
+            (!statements.is_empty() || says_nothing(tags)).then_some(Reading::Spatial(statements))
         }
         Scoring::SceneContext => {
-            let setting = setting(&tags);
+            let setting = setting(tags);
             (!setting.is_empty()).then_some(Reading::SceneContext(setting))
         }
         Scoring::Direct => {
-            let words: Vec<String> = words(&tags).collect();
+            let words: Vec<String> = words(tags).collect();
             (!words.is_empty()).then_some(Reading::Direct(words))
         }
+        Scoring::Number | Scoring::Facts | Scoring::CodeFacts | Scoring::Json | Scoring::None => {
+            None
+        }
     }
+}
+
+/// In digits, else in words.
+fn number(text: &str, lexicon: &Lexicon) -> Option<f64> {
+    let in_words = || {
+        let tags = lexicon.read(text);
+        tags.iter().rev().find_map(|tag| match tag {
+            Tag::Number(number) => Some(f64::from(*number)),
+            _ => None,
+        })
+    };
+    last_number(text).or_else(in_words)
+}
+
+/// As a program reads it: the whole answer, or what stands in its fenced block. Nobody looks for a document among words.
+fn document(text: &str) -> Option<Json> {
+    Json::parse(text).or_else(|| Json::parse(&fenced(text)?))
 }
 
 /// The words of a short answer, one by one: `right of` answers a question about `right`.

@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     metrics::example,
     run::{FailureClass, Outcome},
-    workload::SceneObject,
+    workload::{
+        KeyFact, SceneObject,
+        json::{Json, Schema},
+    },
 };
 
 fn object(words: &str, x: u16, y: u16) -> SceneObject {
@@ -485,7 +488,10 @@ fn without_truth_there_is_length_and_no_quality() {
     trace.segments[0].requests[0].truth = None;
     let unlabelled = quality(&trace);
     assert!(unlabelled.scores.is_empty());
-    assert_eq!(unlabelled.reasons["quality"], "no picture has known truth");
+    assert_eq!(
+        unlabelled.reasons["quality"],
+        "the truth about no question is known"
+    );
     trace.header.scoring = None;
     assert_eq!(
         quality(&trace).reasons["quality"],
@@ -554,11 +560,164 @@ fn right_answers_that_take_turns_are_no_gift_to_a_blind_answer() {
 
 #[test]
 fn the_fingerprint_holds_the_words_and_the_version() {
-    let text = fingerprint();
+    let text = fingerprint(OF_SCENES.into_iter());
     assert!(
         text.starts_with("tokwatt.quality/1\n") && text.contains("cube=Kind(\"box\")"),
         "{text}"
     );
+}
+
+fn facts(names: &[&[&str]]) -> Truth {
+    let fact = |names: &&[&str]| KeyFact(names.iter().map(|&name| name.to_owned()).collect());
+    Truth::Facts(names.iter().map(fact).collect())
+}
+
+fn order() -> Truth {
+    let schema: Schema = serde_json::from_str(
+        r#"{"type": "object", "required": ["customer", "items"], "properties": {"customer": {"type": "string"}, "items": {"type": "array", "items": {"type": "integer"}}}}"#,
+    )
+    .unwrap();
+    let answer = Json::parse(r#"{"customer": "Müller GmbH", "items": [3, 5, 8]}"#).unwrap();
+    Truth::Json { schema, answer }
+}
+
+#[test]
+fn a_number_is_right_within_its_tolerance() {
+    let truth = Truth::Number {
+        value: 42.0,
+        tolerance: 2.0,
+    };
+    let check = |answer, want| check(Scoring::Number, &truth, answer, &[want]);
+    check("42", 1.0);
+    check("The revenue in month 3 was 44 thousand euros.", 1.0);
+    check("39.9", 0.0);
+    check("It was high.", 0.0);
+    let few = Truth::Number {
+        value: 3.0,
+        tolerance: 0.0,
+    };
+    check_correct(Scoring::Number, &few, "In three months.", true);
+    check_correct(
+        Scoring::Number,
+        &few,
+        "In three months, 4 to be exact.",
+        false,
+    );
+}
+
+#[test]
+fn facts_are_named_by_any_of_their_names() {
+    let truth = facts(&[&["TON", "*einschaltverzögerung*"], &["Startmerker"]]);
+    let check = |answer, want| check(Scoring::Facts, &truth, answer, &[want]);
+    check("Die Einschaltverzoegerung wartet.", 0.5);
+    check("TON, startmerker", 1.0);
+    check("Tonne", 0.0);
+    check("", 0.0);
+    check_correct(Scoring::Facts, &truth, "ton und STARTMERKER", true);
+    check_correct(Scoring::Facts, &truth, "ton", false);
+}
+
+#[test]
+fn a_program_is_looked_at_in_its_block_only() {
+    let truth = facts(&[&["is_prime"], &["return"]]);
+    let check = |answer, want| check(Scoring::CodeFacts, &truth, answer, &[want]);
+    check("```python\ndef is_prime(n):\n    return n > 1\n```", 1.0);
+    check("is_prime does return:\n```\npass\n```", 0.0);
+    check("def is_prime(n): return n > 1", 0.0);
+}
+
+#[test]
+fn a_document_counts_by_its_form_and_by_its_values() {
+    let truth = order();
+    let check = |answer, want: [f64; 2]| check(Scoring::Json, &truth, answer, &want);
+    check(
+        r#"{"customer": "mueller gmbh", "items": [3, 5, 8]}"#,
+        [1.0, 1.0],
+    );
+    check(
+        "Here it is:\n```json\n{\"customer\": \"Müller GmbH\", \"items\": [3, 5, 8]}\n```",
+        [1.0, 1.0],
+    );
+    check(
+        r#"{"customer": "Müller GmbH", "items": [3, 5]}"#,
+        [0.75, 1.0],
+    );
+    check(
+        r#"{"customer": "Müller GmbH", "items": [3, 5, 8, 9]}"#,
+        [0.8, 1.0],
+    );
+    check(r#"{"customer": "Müller GmbH"}"#, [0.25, 0.0]);
+    check(r#"{"customer": 1, "items": [3, 5, 8]}"#, [0.75, 0.0]);
+    check(
+        r#"It is {"customer": "Müller GmbH", "items": [3, 5, 8]}"#,
+        [0.0, 0.0],
+    );
+    check("[]", [0.0, 0.0]);
+}
+
+#[test]
+fn stated_answers_stand_beside_answers_that_did_not_look() {
+    let number = |value| Truth::Number {
+        value,
+        tolerance: 0.0,
+    };
+    let truths = [number(7.0), number(7.0), number(8.0), number(9.0)];
+    for (scoring, truths, want) in [
+        (Scoring::Number, truths, [0.5, 0.25]),
+        (
+            Scoring::Facts,
+            [
+                facts(&[&["a*"], &["b"]]),
+                facts(&[&["b"]]),
+                facts(&[&["b"], &["c"]]),
+                facts(&[&["d"]]),
+            ],
+            [0.625, 0.375],
+        ),
+    ] {
+        let answers = truths.map(|truth| (truth.clone(), canonical_answer(scoring, &truth)));
+        let answers: Vec<(Truth, &str)> = answers
+            .iter()
+            .map(|(truth, answer)| (truth.clone(), answer.as_deref().unwrap()))
+            .collect();
+        let quality = quality(&run(scoring, &answers));
+        let id = ids(scoring)[0];
+        let score = |suffix: &str| quality.scores[&format!("{id}{suffix}")].unwrap();
+        assert_eq!(score(""), 1.0);
+        assert_eq!([score(".constant"), score(".grammar")], want, "{id}");
+        assert_eq!(quality.correct_answers, Some(4));
+    }
+}
+
+#[test]
+fn a_task_that_is_not_scored_has_no_quality_and_says_so() {
+    let quality = quality(&run(Scoring::None, &[(room(), "box: 1")]));
+    assert!(quality.scores.is_empty());
+    assert_eq!(
+        quality.reasons["quality"],
+        "answers of this task are not scored"
+    );
+    assert_eq!((quality.correct_answers, quality.bad_outputs), (None, None));
+}
+
+#[test]
+fn a_truth_of_another_kind_scores_nothing() {
+    for scoring in [Scoring::Number, Scoring::CodeFacts, Scoring::None] {
+        assert_eq!(score(scoring, "3", &order()), None);
+    }
+    assert_eq!(score(Scoring::Counts, "ball: 3", &order()), None);
+}
+
+#[test]
+fn a_way_of_scoring_that_is_not_used_changes_no_fingerprint() {
+    let scenes = fingerprint(OF_SCENES.into_iter());
+    assert_eq!(scenes, fingerprint([Scoring::Direct].into_iter()));
+    assert_eq!(
+        fingerprint([Scoring::Json, Scoring::None, Scoring::Json].into_iter()),
+        "tokwatt.quality.json/1"
+    );
+    let both = fingerprint([Scoring::Facts, Scoring::Caption].into_iter());
+    assert_eq!(both, format!("tokwatt.quality.facts/1\n{scenes}"));
 }
 
 /// Scenes as the suite draws them: left to right.
@@ -608,7 +767,52 @@ const OF_SCENES: [Scoring; 5] = [
     Scoring::SceneContext,
 ];
 
+/// A truth for every scoring that is not about scenes.
+fn any_stated() -> impl Strategy<Value = (Scoring, Truth)> {
+    let word = || "[a-zäöüß_]{1,8}";
+    let name = (any::<bool>(), word(), any::<bool>()).prop_map(|(before, word, after)| {
+        let star = |is_open| if is_open { "*" } else { "" };
+        format!("{}{word}a{}", star(before), star(after))
+    });
+    let names = prop::collection::vec(prop::collection::vec(name, 1..3), 1..4);
+    let names = names.prop_map(|facts| Truth::Facts(facts.into_iter().map(KeyFact).collect()));
+    let number = (-100_000..100_000_i32).prop_map(|thousandths| Truth::Number {
+        value: f64::from(thousandths) / 1000.0,
+        tolerance: 0.0,
+    });
+    let json = (prop::collection::vec(any::<i32>(), 0..4), word()).prop_map(|(items, text)| {
+        let answer = format!(r#"{{"items": {items:?}, "text": "{text}", "none": null}}"#);
+        Truth::Json {
+            schema: Schema::default(),
+            answer: Json::parse(&answer).unwrap(),
+        }
+    });
+    prop_oneof![
+        names.clone().prop_map(|truth| (Scoring::Facts, truth)),
+        names.prop_map(|truth| (Scoring::CodeFacts, truth)),
+        number.prop_map(|truth| (Scoring::Number, truth)),
+        json.prop_map(|truth| (Scoring::Json, truth)),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn the_right_answer_to_a_stated_question_is_right((scoring, truth) in any_stated()) {
+        let answer = canonical_answer(scoring, &truth).unwrap();
+        let score = score(scoring, &answer, &truth).unwrap();
+        prop_assert!(score.values.iter().all(|(_, value)| *value == 1.0), "`{}`: {:?}", answer, score);
+        prop_assert_eq!(score.is_correct, Some(true));
+    }
+
+    #[test]
+    fn any_answer_to_a_stated_question_scores_between_0_and_1(
+        (scoring, truth) in any_stated(), answer in "\\PC{0,80}",
+    ) {
+        for (_, value) in score(scoring, &answer, &truth).unwrap().values {
+            prop_assert!((0.0..=1.0).contains(&value));
+        }
+    }
+
     #[test]
     fn the_right_answer_is_right(truth in any_scene()) {
         for scoring in OF_SCENES {
