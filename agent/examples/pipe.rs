@@ -75,8 +75,8 @@ fn ask(picture: &[u8]) -> Ask {
         picture: picture.to_vec(),
         prompt: "Describe this image in one sentence.".to_owned(),
         max_tokens: 96,
-        seeded: None,
         has_stamps: true,
+        ..Ask::default()
     }
 }
 

@@ -19,6 +19,7 @@ use tokwatt_agent::{
         embedded::{CONTEXT_DEFAULT, EmbeddedBackend, EmbeddedSettings, Weights},
     },
     clock::SystemClock,
+    workload::turn::{Speaker, Turn},
 };
 use tokwatt_domain::run::{CountSource, FailureClass};
 
@@ -71,8 +72,12 @@ async fn arrivals(
 }
 
 async fn answer(backend: &EmbeddedBackend) -> (String, Finish) {
+    answer_to(backend, question()).await
+}
+
+async fn answer_to(backend: &EmbeddedBackend, question: Question) -> (String, Finish) {
     let mut text = Vec::new();
-    for arrival in arrivals(backend, question()).await {
+    for arrival in arrivals(backend, question).await {
         match arrival.expect("an answer").event {
             Event::Sent => assert!(text.is_empty(), "sent comes first"),
             Event::Chunk { bytes, .. } => text.extend(bytes),
@@ -129,6 +134,49 @@ async fn a_question_is_answered_with_counts_and_times() {
     );
     assert!(!finish.is_truncated);
     assert!(finish.image_encode.unwrap() < finish.engine_times.unwrap().prefill);
+}
+
+#[tokio::test]
+async fn an_answer_of_fixed_length_has_every_token() {
+    let bench = shipped();
+    bench.backend.load().await.unwrap();
+    let fixed = Question {
+        max_tokens: 60,
+        is_fixed_length: true,
+        ..question()
+    };
+    let (_, finish) = answer_to(&bench.backend, fixed).await;
+    assert_eq!(finish.tokens.unwrap().completion, 60);
+    assert!(finish.is_truncated);
+}
+
+#[tokio::test]
+async fn a_question_is_asked_with_what_was_said_before_and_without_a_picture() {
+    let bench = shipped();
+    bench.backend.load().await.unwrap();
+    let turn = |speaker, text: &str| Turn {
+        speaker,
+        text: text.to_owned(),
+    };
+    let alone = Question {
+        picture: None,
+        ..question()
+    };
+    let later = Question {
+        history: vec![
+            turn(Speaker::System, "Answer in one sentence."),
+            turn(Speaker::User, "What is in this image?"),
+            turn(Speaker::Assistant, "A beach with two balls."),
+        ],
+        ..alone.clone()
+    };
+    let prompt = async |question| {
+        let (_, finish) = answer_to(&bench.backend, question).await;
+        assert_eq!(finish.image_encode, None);
+        finish.tokens.unwrap().prompt
+    };
+    let (alone, later) = (prompt(alone).await, prompt(later).await);
+    assert!(later > alone + 20, "{alone} tokens alone, {later} later");
 }
 
 #[tokio::test]

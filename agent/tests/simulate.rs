@@ -7,6 +7,7 @@
 
 use std::{fmt, sync::Arc, thread, time::Duration};
 
+use futures::StreamExt;
 use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_agent::{
@@ -19,7 +20,10 @@ use tokwatt_agent::{
     runner::{Group, QuietGate, Runner, RunnerSettings},
     simulate::{Model, Simulated},
     spool::Spool,
-    workload::plan::{Item, ItemPicture, Plan, PlannedCell},
+    workload::{
+        plan::{Item, ItemPicture, Plan, PlannedCell},
+        turn::{Speaker, Turn},
+    },
 };
 use tokwatt_domain::{
     ids::Digest,
@@ -352,10 +356,7 @@ async fn an_answer_that_is_given_up_leaves_the_machine_at_rest() {
     for n_events in [1, 2, 5] {
         let mut answer = engine.ask(question());
         for _ in 0..n_events {
-            let arrival = futures::StreamExt::next(&mut answer)
-                .await
-                .unwrap()
-                .unwrap();
+            let arrival = answer.next().await.unwrap().unwrap();
             assert!(!matches!(arrival.event, Event::Done(_)));
         }
         drop(answer);
@@ -364,6 +365,36 @@ async fn an_answer_that_is_given_up_leaves_the_machine_at_rest() {
         let after = watts(given_up, clock.now());
         assert!((after - idle).abs() < 0.1 * idle, "{after} W, {idle} W");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_has_the_length_that_is_fixed_and_a_prompt_what_was_said_before() {
+    let simulated = Simulated::make(&"orin".parse().unwrap()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
+    let engine = simulated.engine(Model::parse("made-up-2b", "f16").unwrap(), clock);
+    engine.load().await.unwrap();
+    let counts = async |question| {
+        let arrivals: Vec<_> = engine.ask(question).collect().await;
+        match &arrivals.last().unwrap().as_ref().unwrap().event {
+            Event::Done(finish) => finish.tokens.unwrap(),
+            other => panic!("an answer ends with its counts, not with {other:?}"),
+        }
+    };
+    let fixed = Question {
+        max_tokens: 150,
+        is_fixed_length: true,
+        ..question()
+    };
+    let later = Question {
+        history: vec![Turn {
+            speaker: Speaker::User,
+            text: "word ".repeat(80),
+        }],
+        ..fixed.clone()
+    };
+    let (fixed, later) = (counts(fixed).await, counts(later).await);
+    assert_eq!((fixed.completion, later.completion), (150, 150));
+    assert_eq!(later.prompt, fixed.prompt + 100);
 }
 
 #[tokio::test(start_paused = true)]

@@ -286,6 +286,7 @@ fn header(device: &str, run: RunId, repetition: u32) -> RunHeader {
         repetition,
         started: WallTime(1_790_000_000_000_000 + i64::from(repetition)),
         scoring: None,
+        has_pictures: true,
         requests_provenance: Provenance::Measured,
         is_quick: false,
         idle: Vec::new(),

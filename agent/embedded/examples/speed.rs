@@ -37,9 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn time(engine: &mut Engine, picture: &[u8], prompt: &str) -> Result<(), Box<dyn Error>> {
     let ask = Ask {
+        history: &[],
         picture: Some(picture),
         prompt,
         max_tokens: 96,
+        is_fixed_length: false,
         sampling: Sampling::Greedy,
     };
     let mut text = Vec::new();

@@ -17,6 +17,8 @@ pub struct Engine {
     llama: Llama,
     template: Template,
     description: Description,
+    /// The tokens that end an answer.
+    ends: Vec<usize>,
     /// A token's text, kept between tokens to save the allocation.
     spelled: Vec<u8>,
 }
@@ -58,14 +60,38 @@ pub struct Description {
 /// A question.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
+    /// What was said before it.
+    pub history: &'a [Turn<'a>],
     /// A PNG or JPEG file.
     pub picture: Option<&'a [u8]>,
     /// What is asked of it.
     pub prompt: &'a str,
     /// Most tokens of the answer.
     pub max_tokens: u32,
+    /// Whether the answer is to have all of them: the tokens that end one are then never chosen.
+    pub is_fixed_length: bool,
     /// How they are chosen.
     pub sampling: Sampling,
+}
+
+/// Something said in a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// Who said it.
+    pub speaker: Speaker,
+    /// What.
+    pub text: &'a str,
+}
+
+/// Who speaks in a conversation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Speaker {
+    /// Rules for the conversation, before it begins.
+    System,
+    /// Who asks.
+    User,
+    /// Who answers.
+    Assistant,
 }
 
 /// What an answer cost. Its tokens went to the caller one by one.
@@ -132,6 +158,7 @@ impl Engine {
         Ok(Self {
             template: Template::new(source.unwrap_or(CHATML), llama.bos(), llama.eos())?,
             description: describe(options, &model, &mmproj, &llama),
+            ends: llama.ends(),
             spelled: Vec::new(),
             llama,
         })
@@ -172,16 +199,21 @@ impl Engine {
     ///
     /// # Errors
     /// The model's chat template refuses it.
-    pub fn render(&self, prompt: &str, has_picture: bool) -> Result<String, EngineError> {
+    pub fn render(
+        &self,
+        history: &[Turn<'_>],
+        prompt: &str,
+        has_picture: bool,
+    ) -> Result<String, EngineError> {
         let marker = has_picture.then(llama::picture_marker).unwrap_or_default();
-        self.template.render(&format!("{marker}{prompt}"))
+        self.template.render(history, &format!("{marker}{prompt}"))
     }
 
     fn prepare(&self, ask: &Ask<'_>) -> Result<Prompt, EngineError> {
         if let Some(file) = ask.picture {
             picture::check(file)?;
         }
-        let rendered = self.render(ask.prompt, ask.picture.is_some())?;
+        let rendered = self.render(ask.history, ask.prompt, ask.picture.is_some())?;
         let add_special = !self.template.begins(&rendered);
         let prompt = self.llama.tokenize(&rendered, ask.picture, add_special)?;
         let n_tokens: u32 = prompt.pieces().map(|piece| piece.n_tokens).sum();
@@ -227,7 +259,8 @@ impl Engine {
         mut position: i32,
         mut on_token: impl FnMut(Token, &[u8]) -> ControlFlow<()>,
     ) -> Result<(Finish, u32), EngineError> {
-        let mut sampler = Sampler::new(ask.sampling);
+        let never: &[usize] = if ask.is_fixed_length { &self.ends } else { &[] };
+        let mut sampler = Sampler::new(ask.sampling, never);
         for n_tokens in 0..ask.max_tokens {
             let token = sampler.choose(self.llama.logits()?);
             let token = Token::try_from(token).expect("a vocabulary is smaller than 2³¹");

@@ -26,6 +26,6 @@ mod engine;
 mod error;
 
 pub use cpu::FEATURES;
-pub use engine::{Answer, Ask, Description, Engine, Finish, LoadOptions, Sampling};
+pub use engine::{Answer, Ask, Description, Engine, Finish, LoadOptions, Sampling, Speaker, Turn};
 pub use error::EngineError;
 pub use picture::{PIXELS_MAX, SIDE_MAX};

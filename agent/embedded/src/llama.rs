@@ -261,6 +261,12 @@ impl Llama {
         unsafe { sys::llama_vocab_is_eog(self.vocabulary(), token) }
     }
 
+    /// All tokens that end an answer.
+    pub(crate) fn ends(&self) -> Vec<usize> {
+        let is_end = |index: &usize| Token::try_from(*index).is_ok_and(|token| self.is_end(token));
+        (0..self.n_vocabulary).filter(is_end).collect()
+    }
+
     /// Replaces `bytes` by a token's text; nothing for a special token.
     pub(crate) fn spell(&self, token: Token, bytes: &mut Vec<u8>) {
         let mut room = bytes.capacity().max(PIECE_BYTES);

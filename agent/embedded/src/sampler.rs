@@ -15,7 +15,15 @@ pub enum Sampling {
 }
 
 /// Chooses one token after the other for one answer.
-pub(crate) enum Sampler {
+pub(crate) struct Sampler<'a> {
+    way: Way,
+    /// Tokens that are never chosen.
+    never: &'a [usize],
+    /// The others' logits, kept between tokens to save the allocation.
+    allowed: Vec<f32>,
+}
+
+enum Way {
     Greedy,
     Seeded {
         inverse_temperature: f64,
@@ -25,21 +33,40 @@ pub(crate) enum Sampler {
     },
 }
 
-impl Sampler {
-    pub(crate) fn new(sampling: Sampling) -> Self {
-        match sampling {
+impl<'a> Sampler<'a> {
+    pub(crate) fn new(sampling: Sampling, never: &'a [usize]) -> Self {
+        let way = match sampling {
             // At zero the likeliest has all the weight.
-            Sampling::Seeded { temperature, seed } if temperature > 0.0 => Self::Seeded {
+            Sampling::Seeded { temperature, seed } if temperature > 0.0 => Way::Seeded {
                 inverse_temperature: temperature.recip(),
                 state: u64::from(seed),
                 totals: Vec::new(),
             },
-            _ => Self::Greedy,
+            _ => Way::Greedy,
+        };
+        Self {
+            way,
+            never,
+            allowed: Vec::new(),
         }
     }
 
     /// The index of the next token.
     pub(crate) fn choose(&mut self, logits: &[f32]) -> usize {
+        if self.never.is_empty() {
+            return self.way.choose(logits);
+        }
+        self.allowed.clear();
+        self.allowed.extend_from_slice(logits);
+        for index in self.never {
+            self.allowed[*index] = f32::NEG_INFINITY;
+        }
+        self.way.choose(&self.allowed)
+    }
+}
+
+impl Way {
+    fn choose(&mut self, logits: &[f32]) -> usize {
         match self {
             Self::Greedy => likeliest(logits),
             Self::Seeded {
@@ -93,13 +120,13 @@ mod tests {
     use super::*;
 
     fn draw(temperature: f64, seed: u32, logits: &[f32], n: usize) -> Vec<usize> {
-        let mut sampler = Sampler::new(Sampling::Seeded { temperature, seed });
+        let mut sampler = Sampler::new(Sampling::Seeded { temperature, seed }, &[]);
         (0..n).map(|_| sampler.choose(logits)).collect()
     }
 
     #[test]
     fn greedy_takes_the_likeliest_and_of_equals_the_first() {
-        let mut sampler = Sampler::new(Sampling::Greedy);
+        let mut sampler = Sampler::new(Sampling::Greedy, &[]);
         assert_eq!(sampler.choose(&[0.0, 3.0, -1.0, 3.0]), 1);
         assert_eq!(sampler.choose(&[f32::NAN, f32::NAN]), 0);
     }
@@ -127,5 +154,18 @@ mod tests {
                 .all(|token| *token == 1)
         );
         assert_eq!(draw(0.0, 3, &[0.0, 1.0, 0.5], 1), [1]);
+    }
+
+    #[test]
+    fn what_is_never_to_be_chosen_is_not() {
+        let logits = [0.0, 9.0, 1.0];
+        assert_eq!(Sampler::new(Sampling::Greedy, &[1]).choose(&logits), 2);
+        let sampling = Sampling::Seeded {
+            temperature: 1.0,
+            seed: 5,
+        };
+        let mut sampler = Sampler::new(sampling, &[1]);
+        let drawn: Vec<usize> = (0..200).map(|_| sampler.choose(&logits)).collect();
+        assert!(!drawn.contains(&1) && drawn.contains(&0));
     }
 }

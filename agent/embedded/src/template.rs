@@ -1,13 +1,17 @@
 //! The model's own chat template: Jinja, as its makers wrote it, with what Python's templates take for granted.
 //!
-//! A question is one message of a user, its picture first, as llama.cpp's server forms it: the picture is a marker
+//! A question is the last message, a user's, its picture first, as llama.cpp's server forms it: the picture is a marker
 //! inside the text, which the multimodal library later replaces by whatever this model wants around its image tokens.
+//! What was said before are messages before it; a template that does not take them says so in its own words.
 //! `strftime_now` is left undefined on purpose: templates then print a date of their own, so that a prompt has the
 //! same tokens on every day.
 
 use minijinja::{Environment, Error, ErrorKind, Value, context, syntax::SyntaxConfig};
 
-use crate::EngineError;
+use crate::{
+    EngineError,
+    engine::{Speaker, Turn},
+};
 
 /// A model's chat template, compiled.
 pub(crate) struct Template {
@@ -40,16 +44,23 @@ impl Template {
     /// The whole prompt, up to where the answer begins.
     ///
     /// Most templates take a text as a message's content; some take only a list of parts.
-    pub(crate) fn render(&self, content: &str) -> Result<String, EngineError> {
-        let as_text = self.render_content(Value::from(content));
+    pub(crate) fn render(
+        &self,
+        history: &[Turn<'_>],
+        question: &str,
+    ) -> Result<String, EngineError> {
+        let is_all_in = |prompt: &str| {
+            let said = |turn: &Turn<'_>| prompt.contains(turn.text.trim());
+            prompt.contains(question) && history.iter().all(said)
+        };
+        let as_text = self.render_as(history, question, |text| Value::from(text));
         if let Ok(prompt) = &as_text
-            && prompt.contains(content)
+            && is_all_in(prompt)
         {
             return Ok(as_text?);
         }
-        let part = context! { type => "text", text => content };
-        let prompt = self.render_content(Value::from(vec![part]))?;
-        if !prompt.contains(content) {
+        let prompt = self.render_as(history, question, as_part)?;
+        if !is_all_in(&prompt) {
             return Err(EngineError::TemplateDrops);
         }
         Ok(prompt)
@@ -60,13 +71,36 @@ impl Template {
         !self.bos.is_empty() && prompt.starts_with(&self.bos)
     }
 
-    fn render_content(&self, content: Value) -> Result<String, Error> {
+    fn render_as(
+        &self,
+        history: &[Turn<'_>],
+        question: &str,
+        content: fn(&str) -> Value,
+    ) -> Result<String, Error> {
+        let question = Turn {
+            speaker: Speaker::User,
+            text: question,
+        };
+        let turns = history.iter().chain([&question]);
+        let message = |turn: &Turn<'_>| context! { role => role(turn.speaker), content => content(turn.text) };
         self.environment.get_template(NAME)?.render(context! {
-            messages => vec![context! { role => "user", content }],
+            messages => turns.map(message).collect::<Vec<Value>>(),
             add_generation_prompt => true,
             bos_token => &self.bos,
             eos_token => &self.eos,
         })
+    }
+}
+
+fn as_part(text: &str) -> Value {
+    Value::from(vec![context! { type => "text", text }])
+}
+
+fn role(speaker: Speaker) -> &'static str {
+    match speaker {
+        Speaker::System => "system",
+        Speaker::User => "user",
+        Speaker::Assistant => "assistant",
     }
 }
 
@@ -87,7 +121,7 @@ mod tests {
     #[track_caller]
     fn check(source: &str, want: &str) {
         let template = Template::new(source, "<s>".into(), "</s>".into()).unwrap();
-        assert_eq!(template.render("<__media__>How many?").unwrap(), want);
+        assert_eq!(template.render(&[], "<__media__>How many?").unwrap(), want);
     }
 
     #[test]
@@ -132,7 +166,7 @@ mod tests {
             String::new(),
             String::new(),
         );
-        let error = template.unwrap().render("x").unwrap_err();
+        let error = template.unwrap().render(&[], "x").unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string);
         assert!(source.unwrap_or_default().contains("no pictures"));
     }
@@ -141,7 +175,47 @@ mod tests {
     fn a_template_that_drops_the_question_is_an_error() {
         let template = Template::new("hello", String::new(), String::new()).unwrap();
         assert!(matches!(
-            template.render("x"),
+            template.render(&[], "x"),
+            Err(EngineError::TemplateDrops)
+        ));
+    }
+
+    const HISTORY: [Turn<'static>; 3] = [
+        Turn {
+            speaker: Speaker::System,
+            text: "Be brief.",
+        },
+        Turn {
+            speaker: Speaker::User,
+            text: "Pick a number.",
+        },
+        Turn {
+            speaker: Speaker::Assistant,
+            text: " 17.",
+        },
+    ];
+
+    #[test]
+    fn what_was_said_before_stands_before_the_question() {
+        let of_parts = "{% for m in messages %}[{{ m.role }}]{% for part in m['content'] %}\
+             {% if part['type'] == 'text' %}{{ part['text'] | trim }}{% endif %}{% endfor %}{% endfor %}";
+        let of_text = "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}{% endfor %}";
+        for source in [of_text, of_parts] {
+            let template = Template::new(source, String::new(), String::new()).unwrap();
+            assert_eq!(
+                template.render(&HISTORY, "Which?").unwrap(),
+                "[system]Be brief.[user]Pick a number.[assistant]17.[user]Which?"
+            );
+        }
+    }
+
+    #[test]
+    fn a_template_that_drops_what_was_said_before_is_an_error() {
+        let template =
+            Template::new("{{ messages[-1].content }}", String::new(), String::new()).unwrap();
+        assert!(template.render(&[], "Which?").is_ok());
+        assert!(matches!(
+            template.render(&HISTORY, "Which?"),
             Err(EngineError::TemplateDrops)
         ));
     }

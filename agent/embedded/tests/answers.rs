@@ -4,7 +4,9 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use tokwatt_embedded::{Answer, Ask, Engine, EngineError, Finish, LoadOptions, Sampling, shipped};
+use tokwatt_embedded::{
+    Answer, Ask, Engine, EngineError, Finish, LoadOptions, Sampling, Speaker, Turn, shipped,
+};
 
 fn engine(precision: &str) -> Engine {
     let folder = tempfile::tempdir().expect("a folder for this test");
@@ -36,9 +38,11 @@ fn ask(engine: &mut Engine, ask: &Ask<'_>) -> Result<(String, Answer), EngineErr
 
 fn greedy<'a>(picture: &'a [u8], prompt: &'a str) -> Ask<'a> {
     Ask {
+        history: &[],
         picture: Some(picture),
         prompt,
         max_tokens: 96,
+        is_fixed_length: false,
         sampling: Sampling::Greedy,
     }
 }
@@ -129,7 +133,7 @@ fn every_precision_answers_and_says_what_it_is() {
 
 #[test]
 fn the_prompt_is_the_models_own() {
-    let prompt = engine("q8_0").render("How many?", true).unwrap();
+    let prompt = engine("q8_0").render(&[], "How many?", true).unwrap();
     assert_eq!(
         prompt,
         "<|im_start|>User: <__media__>How many?<end_of_utterance>\nAssistant:"
@@ -176,6 +180,68 @@ fn the_limit_ends_an_answer() {
         (answer.finish, answer.completion_tokens),
         (Finish::Length, 3)
     );
+}
+
+#[test]
+fn an_answer_of_fixed_length_has_every_token() {
+    let mut engine = engine("q8_0");
+    let picture = picture("scene_00.png");
+    for max_tokens in [1, 40, 150] {
+        let fixed = Ask {
+            max_tokens,
+            is_fixed_length: true,
+            ..greedy(&picture, COUNTS)
+        };
+        let mut given = 0;
+        let answer = engine
+            .ask(&fixed, |_, _| {
+                given += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(
+            (answer.finish, answer.completion_tokens, given),
+            (Finish::Length, max_tokens, max_tokens)
+        );
+    }
+    let (_, free) = ask(&mut engine, &greedy(&picture, COUNTS)).unwrap();
+    assert_eq!((free.finish, free.completion_tokens), (Finish::Stop, 9));
+}
+
+#[test]
+fn what_was_said_before_is_read_before_the_question() {
+    let mut engine = engine("q8_0");
+    let picture = picture("scene_00.png");
+    let history = [
+        Turn {
+            speaker: Speaker::System,
+            text: "Answer in one sentence.",
+        },
+        Turn {
+            speaker: Speaker::User,
+            text: "What do you see?",
+        },
+        Turn {
+            speaker: Speaker::Assistant,
+            text: "A beach.",
+        },
+    ];
+    assert_eq!(
+        engine.render(&history, "How many?", true).unwrap(),
+        "<|im_start|>System: Answer in one sentence.<end_of_utterance>\n\
+         User: What do you see?<end_of_utterance>\n\
+         Assistant: A beach.<end_of_utterance>\n\
+         User: <__media__>How many?<end_of_utterance>\nAssistant:"
+    );
+    let alone = greedy(&picture, COUNTS);
+    let later = Ask {
+        history: &history,
+        ..alone
+    };
+    let (_, alone) = ask(&mut engine, &alone).unwrap();
+    let (_, later) = ask(&mut engine, &later).unwrap();
+    assert_eq!(later.image_tokens, alone.image_tokens);
+    assert!(later.prompt_tokens >= alone.prompt_tokens + 20, "{later:?}");
 }
 
 #[test]

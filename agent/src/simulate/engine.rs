@@ -259,14 +259,21 @@ impl Answer {
             let work = Duration::from_secs_f64(PICTURE_OPERATIONS / compute);
             encode = Some(self.work(Activity::Encode, work, &mut chance).await);
         }
-        let words = u32::try_from(self.question.prompt.len() / 4).unwrap_or(u32::MAX);
+        let said = self.question.history.iter().map(|turn| turn.text.len());
+        let letters = said.sum::<usize>() + self.question.prompt.len();
+        let words = u32::try_from(letters / 4).unwrap_or(u32::MAX);
         let prompt_tokens = words.saturating_add(picture.unwrap_or(0));
         let operations = 2.0 * self.model.parameters * f64::from(prompt_tokens);
         let work = Duration::from_secs_f64(operations / compute);
         self.work(Activity::Prefill, work, &mut chance).await;
         let shortest = SHORTEST_ANSWER.min(self.question.max_tokens);
         let longest = (5 * SHORTEST_ANSWER).min(self.question.max_tokens);
-        let tokens = shortest + chance.next_u32() % (longest - shortest + 1);
+        // Drawn in any case: the answers after this one stay what they are.
+        let drawn = shortest + chance.next_u32() % (longest - shortest + 1);
+        let tokens = match self.question.is_fixed_length {
+            true => self.question.max_tokens,
+            false => drawn,
+        };
         Writing {
             chance,
             started,

@@ -140,8 +140,7 @@ impl Plan {
 
     /// Whether anything of it is about a picture.
     pub fn has_pictures(&self) -> bool {
-        let items = self.cells.iter().flat_map(|cell| &cell.items);
-        items.into_iter().any(|item| item.picture.is_some())
+        self.cells.iter().any(PlannedCell::has_pictures)
     }
 
     fn over_scenes(suite: &Suite, options: &PlanOptions) -> Result<Self, PlanError> {

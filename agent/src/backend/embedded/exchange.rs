@@ -16,11 +16,12 @@ use tokwatt_domain::{
 use super::{
     Engine, Slot,
     process::{self, Arrived, Death},
-    protocol::{Ask, Cancel, Done, Failed, Order, Outcome, Reply, Seeded, Token},
+    protocol::{Ask, Cancel, Done, Failed, Order, Outcome, Reply, Seeded, Speaker, Token, Turn},
 };
 use crate::{
     backend::{Arrival, BackendError, Event, Finish, Question},
     clock::Clock,
+    workload,
 };
 
 /// One question on its way.
@@ -239,6 +240,20 @@ fn order(question: Question) -> Ask {
             Sampling::Seeded { temperature, seed } => Some(Seeded { temperature, seed }),
         },
         has_stamps: false,
+        history: question.history.into_iter().map(turn).collect(),
+        is_fixed_length: question.is_fixed_length,
+    }
+}
+
+fn turn(turn: workload::turn::Turn) -> Turn {
+    let speaker = match turn.speaker {
+        workload::turn::Speaker::System => Speaker::System,
+        workload::turn::Speaker::User => Speaker::User,
+        workload::turn::Speaker::Assistant => Speaker::Assistant,
+    };
+    Turn {
+        speaker: speaker.into(),
+        text: turn.text,
     }
 }
 

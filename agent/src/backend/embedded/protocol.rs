@@ -9,7 +9,7 @@ use std::{
     io::{self, Read},
 };
 
-use prost::{Message, Oneof};
+use prost::{Enumeration, Message, Oneof};
 
 /// From the agent.
 #[derive(Clone, PartialEq, Message)]
@@ -80,6 +80,35 @@ pub struct Ask {
     /// Diagnostics: stamp each token when it is written.
     #[prost(bool, tag = "5")]
     pub has_stamps: bool,
+    /// What was said before.
+    #[prost(message, repeated, tag = "6")]
+    pub history: Vec<Turn>,
+    /// Give the answer all of its tokens.
+    #[prost(bool, tag = "7")]
+    pub is_fixed_length: bool,
+}
+
+/// Something said in a conversation.
+#[derive(Clone, PartialEq, Message)]
+pub struct Turn {
+    /// Who said it.
+    #[prost(enumeration = "Speaker", tag = "1")]
+    pub speaker: i32,
+    /// What.
+    #[prost(string, tag = "2")]
+    pub text: String,
+}
+
+/// Who speaks in a conversation.
+#[derive(Clone, Copy, Debug, Enumeration, Eq, PartialEq)]
+#[repr(i32)]
+pub enum Speaker {
+    /// Who asks.
+    User = 0,
+    /// Who answers.
+    Assistant = 1,
+    /// Rules for the conversation.
+    System = 2,
 }
 
 /// Tokens are drawn.

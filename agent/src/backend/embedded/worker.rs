@@ -29,7 +29,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokwatt_embedded::{Answer, Engine, EngineError, Finish, LoadOptions, Sampling};
 
 use super::protocol::{
-    Ask, Command, Done, Failed, Load, Loaded, Order, Outcome, Reply, Token, put_frame, read_frame,
+    Ask, Command, Done, Failed, Load, Loaded, Order, Outcome, Reply, Speaker, Token, Turn,
+    put_frame, read_frame,
 };
 use crate::clock::monotonic_ns;
 
@@ -146,7 +147,8 @@ impl Worker {
             })));
         };
         let mut broken = None;
-        let answer = engine.ask(&question(ask), |id, bytes| {
+        let history: Vec<_> = ask.history.iter().map(turn).collect();
+        let answer = engine.ask(&question(ask, &history), |id, bytes| {
             if self.line.cancelled.load(Ordering::Relaxed) == request {
                 return ControlFlow::Break(());
             }
@@ -207,11 +209,27 @@ fn shipped(_: &str, _: &Path) -> Result<(PathBuf, PathBuf), EngineError> {
     Err(EngineError::NotShipped)
 }
 
-fn question(ask: &Ask) -> tokwatt_embedded::Ask<'_> {
+fn turn(turn: &Turn) -> tokwatt_embedded::Turn<'_> {
+    tokwatt_embedded::Turn {
+        speaker: match turn.speaker() {
+            Speaker::System => tokwatt_embedded::Speaker::System,
+            Speaker::User => tokwatt_embedded::Speaker::User,
+            Speaker::Assistant => tokwatt_embedded::Speaker::Assistant,
+        },
+        text: &turn.text,
+    }
+}
+
+fn question<'a>(
+    ask: &'a Ask,
+    history: &'a [tokwatt_embedded::Turn<'a>],
+) -> tokwatt_embedded::Ask<'a> {
     tokwatt_embedded::Ask {
+        history,
         picture: Some(ask.picture.as_slice()).filter(|picture| !picture.is_empty()),
         prompt: &ask.prompt,
         max_tokens: ask.max_tokens,
+        is_fixed_length: ask.is_fixed_length,
         sampling: match ask.seeded {
             None => Sampling::Greedy,
             Some(seeded) => Sampling::Seeded {
