@@ -130,7 +130,7 @@ async fn a_question_is_answered_with_counts_and_times() {
     let tokens = finish.tokens.unwrap();
     assert_eq!(
         (tokens.prompt, tokens.completion, tokens.source),
-        (93, 14, CountSource::Engine)
+        (93, 15, CountSource::Engine)
     );
     assert!(!finish.is_truncated);
     assert!(finish.image_encode.unwrap() < finish.engine_times.unwrap().prefill);
@@ -231,7 +231,7 @@ async fn a_question_that_is_given_up_does_not_spoil_the_next() {
         assert_eq!(stream.take(n_arrivals).count().await, n_arrivals);
         assert_eq!(
             answer(&bench.backend).await.1.tokens.unwrap().completion,
-            14
+            15
         );
     }
     assert_eq!(pid(&bench.backend), worker);

@@ -74,9 +74,9 @@ class Upstream:
                                          {"Content-Type": "application/json"})
         reply = json.load(urllib.request.urlopen(request))
         timings = reply["timings"]
-        # Its count includes the token that ends the answer, its time does not include computing the first one.
+        # As ours: the count includes the token that ends the answer, the time does not include computing the first one.
         return dict(text=reply["choices"][0]["message"]["content"], prompt_tokens=timings["prompt_n"],
-                    tokens=timings["predicted_n"] - 1, prefill_ms=timings["prompt_ms"],
+                    tokens=timings["predicted_n"], prefill_ms=timings["prompt_ms"],
                     decode_ms=timings["predicted_ms"])
 
     def all(self):

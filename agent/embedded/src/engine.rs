@@ -103,7 +103,7 @@ pub struct Answer {
     pub prompt_tokens: u32,
     /// Tokens of the picture.
     pub image_tokens: u32,
-    /// Tokens given to the caller; the one that ends an answer is not.
+    /// Tokens generated, as servers count them: the one that ends an answer is counted and not given to the caller.
     pub completion_tokens: u32,
     /// In the picture encoder; absent without a picture.
     pub image_encode: Option<Duration>,
@@ -265,7 +265,7 @@ impl Engine {
             let token = sampler.choose(self.llama.logits()?);
             let token = Token::try_from(token).expect("a vocabulary is smaller than 2³¹");
             if self.llama.is_end(token) {
-                return Ok((Finish::Stop, n_tokens));
+                return Ok((Finish::Stop, n_tokens + 1));
             }
             self.llama.spell(token, &mut self.spelled);
             if on_token(token, &self.spelled).is_break() {

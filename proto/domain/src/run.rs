@@ -345,7 +345,7 @@ pub struct TokenCounts {
     pub prompt: u32,
     /// C: of these taken from a cache, where known.
     pub cached: Option<u32>,
-    /// N: completion tokens, reasoning included.
+    /// N: completion tokens, reasoning and the token that ends the answer included, as servers count them.
     pub completion: u32,
     /// Who counted.
     pub source: CountSource,
