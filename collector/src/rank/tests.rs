@@ -38,6 +38,7 @@ fn run(number: u8, device: &str, tokens: f64) -> RankedRun {
         },
         metrics: BTreeMap::from([("ttft".to_owned(), Some(median(100.0 / tokens)))]),
         power: Vec::new(),
+        server: None,
         quality: BTreeMap::new(),
         totals: BTreeMap::from([
             ("completion_tokens".to_owned(), tokens),

@@ -12,6 +12,9 @@ pub mod latency;
 /// Memory in use.
 pub mod memory;
 
+/// What a server told of itself.
+pub mod server;
+
 /// Energy over a run's windows, and its error bound.
 pub mod energy;
 
@@ -23,6 +26,12 @@ pub mod quality;
 
 /// Means and intervals over repetitions.
 pub mod spread;
+
+/// What goes together with what.
+pub mod correlation;
+
+/// A run's gauges.
+mod gauges;
 
 /// The dictionary, filled in for a run.
 mod figures;
@@ -70,6 +79,9 @@ pub struct RunReport {
     pub metrics: BTreeMap<String, Option<MetricValue>>,
     /// One entry for each sensor and scope; empty without a sensor, with `reasons.power`.
     pub power: Vec<PowerReport>,
+    /// What the server told of itself; absent where it told nothing, with `reasons.server`. Reports before it have none.
+    #[serde(default)]
+    pub server: Option<server::ServerReport>,
     /// Quality id to its score, 0 to 1 (`output_chars` apart); absent without known truth.
     pub quality: BTreeMap<String, Option<f64>>,
     /// Sums over the run from which every ratio is made, so that runs add up: total id to value.
@@ -230,6 +242,7 @@ pub fn measure(trace: &RunTrace) -> RunReport {
     quality.add_to(&mut totals);
     let (power, power_reasons) = efficiency::power_reports(trace, &mut totals);
     let figures = figures::figures(trace, &totals);
+    let (server, server_reasons) = server::server(trace);
     let (flags, flag_reasons) = flags::flags(trace, &totals, &power);
     let no_sensor = power
         .is_empty()
@@ -238,6 +251,7 @@ pub fn measure(trace: &RunTrace) -> RunReport {
         figures.reasons,
         quality.reasons,
         power_reasons,
+        server_reasons,
         flag_reasons,
     ];
     RunReport {
@@ -254,6 +268,7 @@ pub fn measure(trace: &RunTrace) -> RunReport {
         requests: request_counts(trace),
         metrics: figures.metrics,
         power,
+        server,
         quality: quality.scores,
         totals: totals.values,
         flags,

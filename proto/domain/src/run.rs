@@ -249,6 +249,22 @@ pub enum GaugeKind {
     ForeignGpuProcess,
     /// Wall clock minus monotonic clock in µs: only its steps mean something.
     WallOffset,
+    /// By the server's word, part of its KV cache in use, in ‰.
+    KvCacheUse,
+    /// By the server's word, requests that it computes.
+    RequestsRunning,
+    /// By the server's word, requests that wait for it.
+    RequestsQueued,
+    /// By the server's word, requests that had to make room and begin again, since some start; only rises.
+    Preemptions,
+    /// By the server's word, prompt tokens that it read since some start; only rises.
+    PromptTokens,
+    /// By the server's word, tokens that it generated since some start; only rises.
+    GeneratedTokens,
+    /// By the server's word, prompt tokens that it looked up in its prefix cache since some start; only rises.
+    PrefixCacheQueries,
+    /// By the server's word, those of them that it found; only rises.
+    PrefixCacheHits,
 }
 
 /// One request and what came back.
@@ -440,6 +456,14 @@ impl GaugeKind {
             Self::Utilisation => "utilisation",
             Self::ForeignGpuProcess => "foreign_gpu_process",
             Self::WallOffset => "wall_offset",
+            Self::KvCacheUse => "kv_cache_use",
+            Self::RequestsRunning => "requests_running",
+            Self::RequestsQueued => "requests_queued",
+            Self::Preemptions => "preemptions",
+            Self::PromptTokens => "prompt_tokens",
+            Self::GeneratedTokens => "generated_tokens",
+            Self::PrefixCacheQueries => "prefix_cache_queries",
+            Self::PrefixCacheHits => "prefix_cache_hits",
         }
     }
 }

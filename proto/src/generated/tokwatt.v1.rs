@@ -1377,6 +1377,22 @@ pub enum GaugeKind {
     ForeignGpuProcess = 6,
     /// Wall clock minus monotonic clock in microseconds.
     WallOffset = 7,
+    /// What follows is the server's word. Per mille of its KV cache in use.
+    KvCacheUse = 8,
+    /// Requests that it computes.
+    RequestsRunning = 9,
+    /// Requests that wait for it.
+    RequestsQueued = 10,
+    /// Requests that had to make room and begin again, since some start; only rises.
+    Preemptions = 11,
+    /// Prompt tokens read since some start; only rises.
+    PromptTokens = 12,
+    /// Tokens generated since some start; only rises.
+    GeneratedTokens = 13,
+    /// Prompt tokens looked up in the prefix cache since some start; only rises.
+    PrefixCacheQueries = 14,
+    /// Those of them that were found; only rises.
+    PrefixCacheHits = 15,
 }
 impl GaugeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1393,6 +1409,14 @@ impl GaugeKind {
             Self::Utilisation => "GAUGE_KIND_UTILISATION",
             Self::ForeignGpuProcess => "GAUGE_KIND_FOREIGN_GPU_PROCESS",
             Self::WallOffset => "GAUGE_KIND_WALL_OFFSET",
+            Self::KvCacheUse => "GAUGE_KIND_KV_CACHE_USE",
+            Self::RequestsRunning => "GAUGE_KIND_REQUESTS_RUNNING",
+            Self::RequestsQueued => "GAUGE_KIND_REQUESTS_QUEUED",
+            Self::Preemptions => "GAUGE_KIND_PREEMPTIONS",
+            Self::PromptTokens => "GAUGE_KIND_PROMPT_TOKENS",
+            Self::GeneratedTokens => "GAUGE_KIND_GENERATED_TOKENS",
+            Self::PrefixCacheQueries => "GAUGE_KIND_PREFIX_CACHE_QUERIES",
+            Self::PrefixCacheHits => "GAUGE_KIND_PREFIX_CACHE_HITS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1406,6 +1430,14 @@ impl GaugeKind {
             "GAUGE_KIND_UTILISATION" => Some(Self::Utilisation),
             "GAUGE_KIND_FOREIGN_GPU_PROCESS" => Some(Self::ForeignGpuProcess),
             "GAUGE_KIND_WALL_OFFSET" => Some(Self::WallOffset),
+            "GAUGE_KIND_KV_CACHE_USE" => Some(Self::KvCacheUse),
+            "GAUGE_KIND_REQUESTS_RUNNING" => Some(Self::RequestsRunning),
+            "GAUGE_KIND_REQUESTS_QUEUED" => Some(Self::RequestsQueued),
+            "GAUGE_KIND_PREEMPTIONS" => Some(Self::Preemptions),
+            "GAUGE_KIND_PROMPT_TOKENS" => Some(Self::PromptTokens),
+            "GAUGE_KIND_GENERATED_TOKENS" => Some(Self::GeneratedTokens),
+            "GAUGE_KIND_PREFIX_CACHE_QUERIES" => Some(Self::PrefixCacheQueries),
+            "GAUGE_KIND_PREFIX_CACHE_HITS" => Some(Self::PrefixCacheHits),
             _ => None,
         }
     }

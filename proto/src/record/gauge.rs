@@ -39,6 +39,14 @@ fn write_kind(kind: GaugeKind) -> v1::GaugeKind {
         GaugeKind::Utilisation => v1::GaugeKind::Utilisation,
         GaugeKind::ForeignGpuProcess => v1::GaugeKind::ForeignGpuProcess,
         GaugeKind::WallOffset => v1::GaugeKind::WallOffset,
+        GaugeKind::KvCacheUse => v1::GaugeKind::KvCacheUse,
+        GaugeKind::RequestsRunning => v1::GaugeKind::RequestsRunning,
+        GaugeKind::RequestsQueued => v1::GaugeKind::RequestsQueued,
+        GaugeKind::Preemptions => v1::GaugeKind::Preemptions,
+        GaugeKind::PromptTokens => v1::GaugeKind::PromptTokens,
+        GaugeKind::GeneratedTokens => v1::GaugeKind::GeneratedTokens,
+        GaugeKind::PrefixCacheQueries => v1::GaugeKind::PrefixCacheQueries,
+        GaugeKind::PrefixCacheHits => v1::GaugeKind::PrefixCacheHits,
     }
 }
 
@@ -51,6 +59,14 @@ fn read_kind(columns: &v1::GaugeColumns) -> Result<GaugeKind, ContractError> {
         v1::GaugeKind::Utilisation => Ok(GaugeKind::Utilisation),
         v1::GaugeKind::ForeignGpuProcess => Ok(GaugeKind::ForeignGpuProcess),
         v1::GaugeKind::WallOffset => Ok(GaugeKind::WallOffset),
+        v1::GaugeKind::KvCacheUse => Ok(GaugeKind::KvCacheUse),
+        v1::GaugeKind::RequestsRunning => Ok(GaugeKind::RequestsRunning),
+        v1::GaugeKind::RequestsQueued => Ok(GaugeKind::RequestsQueued),
+        v1::GaugeKind::Preemptions => Ok(GaugeKind::Preemptions),
+        v1::GaugeKind::PromptTokens => Ok(GaugeKind::PromptTokens),
+        v1::GaugeKind::GeneratedTokens => Ok(GaugeKind::GeneratedTokens),
+        v1::GaugeKind::PrefixCacheQueries => Ok(GaugeKind::PrefixCacheQueries),
+        v1::GaugeKind::PrefixCacheHits => Ok(GaugeKind::PrefixCacheHits),
         v1::GaugeKind::Unspecified => Err(unknown("kind", columns.kind)),
     }
 }

@@ -184,6 +184,9 @@ fn a_bench_document_has_no_words_of_its_own() {
     refuse("/runs/0/power/0/scope", json!("everything"));
     refuse("/runs/0/power/0/coverage", json!(1.5));
     refuse("/runs/0/power/0/surprise", json!(1));
+    refuse("/runs/0/server/surprise", json!(1));
+    refuse("/runs/0/server/requests_queued_max", json!(-1));
+    refuse("/runs/0/server/latency_with_kv_cache_use", json!(0.5));
     refuse("/runs/0/quality/f1", json!("good"));
     refuse("/runs/0/flags/0/blocking", json!("maybe"));
     refuse("/runs/0/reasons/goodput", Value::Null);
@@ -215,5 +218,12 @@ fn an_absent_figure_needs_its_reason() {
         "no power, no reason"
     );
     document["runs"][0]["reasons"]["power"] = json!("no sensor");
+    check_valid(BENCH_SCHEMA, &document);
+    document["runs"][0]["server"] = Value::Null;
+    assert!(
+        !validator(BENCH_SCHEMA).is_valid(&document),
+        "no word of a server, no reason"
+    );
+    document["runs"][0]["reasons"]["server"] = json!("not watched");
     check_valid(BENCH_SCHEMA, &document);
 }

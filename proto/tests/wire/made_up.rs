@@ -13,12 +13,12 @@ use tokwatt_domain::{
     ids::{DeviceId, Digest, RunId},
     metrics::{
         Distribution, Failed, Flag, MetricValue, Percentile, PowerReport, RefreshSource,
-        RequestCounts, RunProvenance, RunReport,
+        RequestCounts, RunProvenance, RunReport, correlation::Correlation, server::ServerReport,
     },
     power::{OwnClock, PowerSample, PowerTrace, Provenance, Rail, Reading, Scope, Sensor},
     run::{
-        Cell, Chunk, ChunkKind, Configuration, CountSource, EngineTimes, FailureClass, GaugeKind,
-        GaugeTrace, Identity, IdleBaseline, IdleState, LoadKind, LoadTime, MemoryScope,
+        CacheProbe, Cell, Chunk, ChunkKind, Configuration, CountSource, EngineTimes, FailureClass,
+        GaugeKind, GaugeTrace, Identity, IdleBaseline, IdleState, LoadKind, LoadTime, MemoryScope,
         MemoryTrace, Outcome, RequestTrace, RunEnd, RunHeader, RunTrace, Segment, TokenCounts,
     },
     time::{Stamp, WallTime, Window},
@@ -204,6 +204,7 @@ pub(crate) fn report() -> RunReport {
         },
         metrics: metrics.map(|(id, value)| (id.to_owned(), value)).into(),
         power: vec![power_report()],
+        server: Some(server_report()),
         quality: [("f1".to_owned(), Some(0.8)), ("exact".to_owned(), None)].into(),
         totals: [("output_tokens".to_owned(), 120.0)].into(),
         flags: vec![Flag {
@@ -212,6 +213,22 @@ pub(crate) fn report() -> RunReport {
             detail: "idle baselines of 10 s".to_owned(),
         }],
         reasons: BTreeMap::from([("goodput".to_owned(), "no limits stated".to_owned())]),
+    }
+}
+
+fn server_report() -> ServerReport {
+    ServerReport {
+        server: "vllm".to_owned(),
+        kv_cache_use_max: Some(0.75),
+        kv_cache_use_mean: Some(0.5),
+        requests_running_max: Some(8),
+        requests_queued_max: Some(0),
+        preemptions: None,
+        prompt_tokens: Some(6_200),
+        generated_tokens: Some(1_200),
+        prefix_cache_hit_share: Some(0.0),
+        latency_with_kv_cache_use: Some(Correlation { rho: -0.25, n: 10 }),
+        latency_with_requests_queued: None,
     }
 }
 
@@ -606,15 +623,7 @@ fn memory() -> impl Strategy<Value = MemoryTrace> {
 }
 
 fn gauge() -> impl Strategy<Value = GaugeTrace> {
-    let kind = prop::sample::select(vec![
-        GaugeKind::Clock,
-        GaugeKind::Temperature,
-        GaugeKind::Throttle,
-        GaugeKind::Overcurrent,
-        GaugeKind::Utilisation,
-        GaugeKind::ForeignGpuProcess,
-        GaugeKind::WallOffset,
-    ]);
+    let kind = prop::sample::select(GAUGE_KINDS.to_vec());
     (kind, ".*", vec((stamp(), any::<i64>()), 0..20)).prop_map(|(kind, name, mut samples)| {
         samples.sort_by_key(|(at, _)| *at);
         GaugeTrace {
@@ -647,3 +656,22 @@ fn number() -> impl Strategy<Value = f64> {
 fn texts() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map(".*", ".*", 0..4)
 }
+
+/// All of them, in the order of their numbers on the wire, from 1.
+pub(crate) const GAUGE_KINDS: [GaugeKind; 15] = [
+    GaugeKind::Clock,
+    GaugeKind::Temperature,
+    GaugeKind::Throttle,
+    GaugeKind::Overcurrent,
+    GaugeKind::Utilisation,
+    GaugeKind::ForeignGpuProcess,
+    GaugeKind::WallOffset,
+    GaugeKind::KvCacheUse,
+    GaugeKind::RequestsRunning,
+    GaugeKind::RequestsQueued,
+    GaugeKind::Preemptions,
+    GaugeKind::PromptTokens,
+    GaugeKind::GeneratedTokens,
+    GaugeKind::PrefixCacheQueries,
+    GaugeKind::PrefixCacheHits,
+];

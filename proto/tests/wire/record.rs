@@ -300,6 +300,20 @@ fn a_segment_closed_before_there_were_gauges_is_still_read() {
 }
 
 #[test]
+fn what_a_gauge_shows_has_its_number_for_ever() {
+    for (number, want) in (1..).zip(made_up::GAUGE_KINDS) {
+        // Run 00…00, segment 0, one gauge without samples: field 8 of the segment, field 1 of the gauge.
+        let mut bytes = vec![0x2a, 22, 0x0a, 16];
+        bytes.extend([0; 16]);
+        bytes.extend([0x42, 2, 0x08, number]);
+        let Record::SegmentClosed { gauges, .. } = Record::decode(&bytes).unwrap() else {
+            panic!("it is something else");
+        };
+        assert_eq!(gauges[0].kind, want, "{number}");
+    }
+}
+
+#[test]
 fn gauges_out_of_order_are_refused_by_name() {
     let mut run = made_up::small_run();
     run.trace.segments[1].gauges = vec![GaugeTrace {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Flag;
 use crate::{
-    metrics::totals::number,
+    metrics::{
+        gauges::{all, nearest},
+        totals::number,
+    },
     run::{GaugeKind, GaugeTrace, RunTrace, Segment},
     time::Stamp,
 };
@@ -86,7 +89,7 @@ fn under_load<'a>(
         // The looks around a window belong to an idle GPU.
         .filter(move |(at, _)| window.from < *at && *at < window.to)
         .filter(move |(at, _)| {
-            let mut known = uses.iter().filter_map(|gauge| nearest(gauge, *at));
+            let mut known = uses.iter().filter_map(|gauge| Some(nearest(gauge, *at)?.1));
             let first = known.next();
             first.is_none_or(|first| known.fold(first, i64::max) >= BUSY)
         })
@@ -143,26 +146,8 @@ fn clock_step(trace: &RunTrace) -> Option<Flag> {
     (microseconds > STEP_US).then(|| Flag::blocking("clock_step", detail))
 }
 
-/// The samples of each gauge of a kind, over all segments.
-fn all(trace: &RunTrace, kind: GaugeKind) -> BTreeMap<&str, Vec<(Stamp, i64)>> {
-    let mut all: BTreeMap<&str, Vec<(Stamp, i64)>> = BTreeMap::new();
-    let gauges = trace.segments.iter().flat_map(|segment| &segment.gauges);
-    for gauge in gauges.filter(|gauge| gauge.kind == kind) {
-        all.entry(&gauge.name).or_default().extend(&gauge.samples);
-    }
-    all
-}
-
 fn is_gpu(gauge: &GaugeTrace, kind: GaugeKind) -> bool {
     gauge.kind == kind && gauge.name.starts_with("gpu")
-}
-
-/// The value read nearest to `at`; they are in order of time.
-fn nearest(gauge: &GaugeTrace, at: Stamp) -> Option<i64> {
-    let after = gauge.samples.partition_point(|(other, _)| *other < at);
-    let around = gauge.samples.get(after.saturating_sub(1)..)?.iter().take(2);
-    let (_, value) = around.min_by_key(|(other, _)| other.0.abs_diff(at.0))?;
-    Some(*value)
 }
 
 /// As many values in a row are believed.
