@@ -14,7 +14,8 @@ use tokwatt_domain::{
     metrics::{RunReport, measure},
     power::Provenance,
     run::{
-        Cell, Configuration, Identity, IdleBaseline, LoadTime, RunEnd, RunHeader, RunTrace, Segment,
+        CacheProbe, Cell, Configuration, Identity, IdleBaseline, LoadTime, RunEnd, RunHeader,
+        RunTrace, Segment,
     },
     workload::{CachePolicy, Load, Sampling},
 };
@@ -164,6 +165,7 @@ struct Loaded {
     load_time: Option<LoadTime>,
     memory: memory::Baseline,
     image_tokens: BTreeMap<Option<u32>, u32>,
+    cache_probe: Option<CacheProbe>,
     /// How the waits before the idle baselines ended, for `reasons`.
     settled: BTreeMap<String, String>,
 }
@@ -424,6 +426,7 @@ impl Runner {
             load_time: None,
             memory: memory::Baseline::take(&self.host_root, None),
             image_tokens: BTreeMap::new(),
+            cache_probe: None,
             settled: BTreeMap::new(),
         };
         for planned in &plan.cells {
@@ -485,6 +488,7 @@ impl Runner {
             idle: loaded.idle.clone(),
             load_time: loaded.load_time,
             image_tokens,
+            cache_probe: loaded.cache_probe.clone(),
             reasons,
         }
     }

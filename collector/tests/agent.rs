@@ -292,6 +292,7 @@ fn header(device: &str, run: RunId, repetition: u32) -> RunHeader {
         idle: Vec::new(),
         load_time: None,
         image_tokens: None,
+        cache_probe: None,
         reasons: BTreeMap::from([("power".to_owned(), "no sensor".to_owned())]),
     }
 }

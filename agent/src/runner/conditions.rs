@@ -52,6 +52,7 @@ impl Runner {
             }),
             memory,
             image_tokens,
+            cache_probe: None,
             settled,
         })
     }

@@ -101,9 +101,23 @@ pub struct RunHeader {
     pub load_time: Option<LoadTime>,
     /// Prompt tokens that a picture of this size takes, measured once per model and size.
     pub image_tokens: Option<u32>,
+    /// What came of asking the same question again before the runs; absent where that was not done.
+    #[serde(default)]
+    pub cache_probe: Option<CacheProbe>,
     /// What could not be measured, and why: metric id or `power` to the reason. `settle`: what came of waiting for steady
     /// conditions; absent where neither temperature nor power can tell.
     pub reasons: BTreeMap<String, String>,
+}
+
+/// The same questions asked twice under policy cold, before the runs: what the second time shows of a prefix cache.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CacheProbe {
+    /// Prompt tokens of a question asked again, if anybody counted.
+    pub prompt_tokens: Option<u32>,
+    /// Of these taken from a cache, by the engine's word; absent if it does not say.
+    pub cached_tokens: Option<u32>,
+    /// Only where the engine does not say: each question's time to first token, when it was new and when it was asked again.
+    pub first_tokens: Vec<(Duration, Duration)>,
 }
 
 /// Mean power while nothing was asked.

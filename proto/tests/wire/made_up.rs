@@ -167,6 +167,11 @@ pub(crate) fn header() -> RunHeader {
         idle: vec![],
         load_time: None,
         image_tokens: Some(16),
+        cache_probe: Some(CacheProbe {
+            prompt_tokens: Some(90),
+            cached_tokens: None,
+            first_tokens: vec![(Duration::from_millis(90), Duration::from_millis(40))],
+        }),
         reasons: BTreeMap::new(),
     }
 }

@@ -122,6 +122,7 @@ pub(crate) fn header() -> RunHeader {
         idle: Vec::new(),
         load_time: None,
         image_tokens: None,
+        cache_probe: None,
         reasons: BTreeMap::new(),
     }
 }

@@ -13,11 +13,15 @@ use crate::{
     },
     power::{PowerTrace, Reading, Sensor},
     run::{ChunkKind, RequestTrace, RunEnd, RunTrace},
-    workload::{CachePolicy, Load},
+    workload::Load,
 };
 
+/// What came from a cache.
+mod cache;
 /// Conditions that did not hold still.
 mod conditions;
+/// What the server's own counters show.
+mod server;
 
 /// Fewest requests of a closed loop, for each in flight.
 const REQUESTS_PER_SLOT: u64 = 20;
@@ -49,20 +53,26 @@ impl Flag {
     }
 }
 
-/// The flags of a run, sorted, and `roofline` to why it could not be checked.
+/// The flags of a run, sorted, and why `roofline`, `cache_leak` or `shared_device` could not be checked.
 pub fn flags(
     trace: &RunTrace,
     totals: &Totals,
     power: &[PowerReport],
 ) -> (Vec<Flag>, BTreeMap<String, String>) {
     let mut reasons = BTreeMap::new();
-    let roofline = roofline(trace, totals).unwrap_or_else(|reason| {
-        reasons.insert("roofline".to_owned(), reason);
-        None
-    });
+    let mut unless = |id: &str, flag: Result<Option<Flag>, String>| {
+        flag.unwrap_or_else(|reason| {
+            reasons.insert(id.to_owned(), reason);
+            None
+        })
+    };
     let checks = [
-        roofline,
-        cache_leak(trace),
+        unless("roofline", roofline(trace, totals)),
+        unless("cache_leak", cache::leak(trace)),
+        unless("shared_device", server::foreign_tokens(trace)),
+        cache::probed(trace),
+        server::crowd(trace),
+        server::preempted(trace),
         too_few_requests(trace),
         ended_early(trace),
         littles_law(trace),
@@ -88,20 +98,9 @@ pub fn flags(
 /// Every token takes a pass over the weights, so decode_tps ≤ bandwidth / bytes of the weights; said only of weights larger
 /// than four times the last cache.
 fn roofline(trace: &RunTrace, totals: &Totals) -> Result<Option<Flag>, String> {
-    let configuration = &trace.header.cell.configuration;
-    let fact = |name: &str| {
-        let text = configuration
-            .model_facts
-            .get(name)
-            .or(configuration.engine_flags.get(name));
-        let value = text.and_then(|text| text.parse::<f64>().ok());
-        value
-            .filter(|value| *value > 0.0)
-            .ok_or_else(|| format!("`{name}` is not known"))
-    };
-    let bandwidth = fact("memory_bandwidth_bytes_per_s")?;
-    let weights = fact("weights_bytes")?;
-    if weights <= 4.0 * fact("last_level_cache_bytes")? {
+    let bandwidth = fact(trace, "memory_bandwidth_bytes_per_s")?;
+    let weights = fact(trace, "weights_bytes")?;
+    if weights <= 4.0 * fact(trace, "last_level_cache_bytes")? {
         return Err("the weights may stay in the last-level cache".to_owned());
     }
     let rate = totals.ratio("decode_tokens", "decode_s")?;
@@ -110,17 +109,17 @@ fn roofline(trace: &RunTrace, totals: &Totals) -> Result<Option<Flag>, String> {
     Ok((rate > limit).then(|| Flag::blocking("roofline", detail)))
 }
 
-fn cache_leak(trace: &RunTrace) -> Option<Flag> {
-    if trace.header.cell.identity.cache_policy != CachePolicy::Cold {
-        return None;
-    }
-    let cached = |request: &&RequestTrace| {
-        let cached = request.tokens.and_then(|tokens| tokens.cached);
-        cached.is_some_and(|cached| cached > 0)
-    };
-    let leaks = successes(trace).filter(cached).count();
-    let detail = format!("{leaks} requests found prompt tokens in a cache under policy cold");
-    (leaks > 0).then(|| Flag::blocking("cache_leak", detail))
+/// A number above 0 that stands among what is known of model or engine.
+fn fact(trace: &RunTrace, name: &str) -> Result<f64, String> {
+    let configuration = &trace.header.cell.configuration;
+    let text = configuration
+        .model_facts
+        .get(name)
+        .or(configuration.engine_flags.get(name));
+    let value = text.and_then(|text| text.parse::<f64>().ok());
+    value
+        .filter(|value| *value > 0.0)
+        .ok_or_else(|| format!("`{name}` is not known"))
 }
 
 fn too_few_requests(trace: &RunTrace) -> Option<Flag> {
@@ -293,7 +292,10 @@ fn sensor<'a>(trace: &'a RunTrace, report: &PowerReport) -> Option<&'a Sensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{dictionary::definition, example, measure};
+    use crate::{
+        metrics::{dictionary::definition, example, measure},
+        workload::CachePolicy,
+    };
 
     /// 25 requests of 0.4 s each, four tokens of 4 characters, one after the other.
     fn plain() -> RunTrace {

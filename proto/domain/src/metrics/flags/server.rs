@@ -1,0 +1,263 @@
+//! What the server's own counters show: others that it worked for, and requests that it threw out.
+
+use super::Flag;
+use crate::{
+    metrics::{
+        gauges::{self, moved},
+        server::name,
+        totals::{number, requests},
+    },
+    run::{GaugeKind, RequestTrace, RunTrace, Segment},
+    time::Stamp,
+    workload::Load,
+};
+
+/// More tokens generated than were asked for.
+///
+/// The counter is read just before each window, when the warm-up has been drained, and just after it, when nothing is in flight any
+/// more. What may have been generated for us: the tokens counted of each answer, and all that were allowed of an answer that
+/// failed or that nobody counted; and for each request two more, because servers differ on whether the end of an answer and its
+/// first token are counted. Some print counters with six digits only.
+///
+/// # Errors
+/// Why it cannot be told, where the server has such a counter at all.
+pub(super) fn foreign_tokens(trace: &RunTrace) -> Result<Option<Flag>, String> {
+    let kind = GaugeKind::GeneratedTokens;
+    let counts = gauges::all(trace, kind);
+    let Some((name, samples)) = counts.first_key_value() else {
+        return Ok(None);
+    };
+    let generated = moved(trace, kind, name)?;
+    let limit = trace.header.cell.identity.max_tokens;
+    let ours: u64 = requests(trace)
+        .map(|request| most_tokens(request, limit))
+        .sum();
+    let largest = samples.iter().map(|(_, value)| *value).max().unwrap_or(0);
+    let rounding = if largest >= SIX_DIGITS {
+        largest / ROUNDED_TO
+    } else {
+        0
+    };
+    let allowed = ours + trace.segments.len() as u64 * rounding.unsigned_abs();
+    let detail =
+        format!("the server generated {generated} tokens, at most {ours} of them for this run");
+    Ok((generated > allowed).then(|| Flag::blocking("shared_device", detail)))
+}
+
+fn most_tokens(request: &RequestTrace, limit: u32) -> u64 {
+    let counted = request
+        .tokens
+        .filter(|_| request.outcome.is_success())
+        .map_or(limit, |tokens| tokens.completion);
+    u64::from(counted) + EXTRA_TOKENS
+}
+
+/// More requests with the server, inside the windows of a closed loop, than are ever in flight. Once may be a figure that is not
+/// up to date; where requests failed, the server may still be busy with what nobody waits for.
+pub(super) fn crowd(trace: &RunTrace) -> Option<Flag> {
+    let Load::Closed(concurrency) = trace.header.cell.identity.load else {
+        return None;
+    };
+    if requests(trace).any(|request| !request.outcome.is_success()) {
+        return None;
+    }
+    let name = name(trace)?;
+    let crowds: Vec<i64> = trace
+        .segments
+        .iter()
+        .flat_map(|segment| with_the_server(segment, name))
+        .filter(|n| *n > i64::from(concurrency))
+        .collect();
+    let most = *crowds.iter().max().filter(|_| crowds.len() >= CROWDS_MIN)?;
+    let detail = format!(
+        "the server had {most} requests at a time, of this run at most {concurrency}, at {} looks",
+        crowds.len()
+    );
+    Some(Flag::blocking("shared_device", detail))
+}
+
+/// Requests running and queued at each look inside the window.
+fn with_the_server(segment: &Segment, name: &str) -> Vec<i64> {
+    let samples = |kind| gauges::of(segment, kind, name).map_or(&[][..], |gauge| &gauge.samples);
+    let queued = samples(GaugeKind::RequestsQueued);
+    let queued_at = |at: Stamp| {
+        let place = queued.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+        Some(queued[place].1)
+    };
+    let window = segment.window;
+    samples(GaugeKind::RequestsRunning)
+        .iter()
+        .filter(|(at, _)| window.from < *at && *at < window.to)
+        .map(|(at, running)| running.saturating_add(queued_at(*at).unwrap_or(0)))
+        .collect()
+}
+
+/// Requests that had to make room and begin again.
+pub(super) fn preempted(trace: &RunTrace) -> Option<Flag> {
+    let n = moved(trace, GaugeKind::Preemptions, name(trace)?).ok()?;
+    let detail = format!(
+        "the server threw {n} requests out of its KV cache and began them again, {:.1} % of those asked; give it more memory or less to do at a time",
+        100.0 * number(n) / number((requests(trace).count() as u64).max(1))
+    );
+    (n > 0).then(|| Flag::note("preempted", detail))
+}
+
+/// The end of an answer and its first token.
+const EXTRA_TOKENS: u64 = 2;
+
+/// From here on a counter printed with six digits is rounded, by less than a part in a hundred thousand at both ends together.
+const SIX_DIGITS: i64 = 1_000_000;
+const ROUNDED_TO: i64 = 100_000;
+
+/// As many looks are believed.
+const CROWDS_MIN: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        metrics::example,
+        run::{FailureClass, GaugeTrace, Outcome},
+    };
+
+    /// Ten requests of 1 s and four tokens, one after the other, and gauges read every second from 0 to 10.
+    fn run(gauges: &[(GaugeKind, &[i64])]) -> RunTrace {
+        let requests = (0..10_u32).map(|index| {
+            example::request(
+                index,
+                1000 * u64::from(index),
+                &[500, 600, 700, 1000],
+                50,
+                4,
+            )
+        });
+        let mut trace = example::run(requests.collect());
+        let gauge = |(kind, values): &(GaugeKind, &[i64])| GaugeTrace {
+            kind: *kind,
+            name: "vllm".to_owned(),
+            samples: (0_u64..)
+                .zip(*values)
+                .map(|(second, value)| (example::stamp(1000 * second), *value))
+                .collect(),
+        };
+        trace.segments[0].gauges = gauges.iter().map(gauge).collect();
+        trace
+    }
+
+    /// A counter that stood at `from` before the window and at `to` after it.
+    fn generated(from: i64, to: i64) -> RunTrace {
+        let mut values = [from; 11];
+        values[10] = to;
+        run(&[(GaugeKind::GeneratedTokens, &values)])
+    }
+
+    #[track_caller]
+    fn check(trace: &RunTrace, want: Result<Option<&str>, &str>) {
+        let got = foreign_tokens(trace).map(|flag| flag.map(|flag| flag.detail));
+        let want = want.map(|detail| detail.map(str::to_owned));
+        assert_eq!(got, want.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_nobody_elses() {
+        check(&run(&[]), Ok(None));
+        check(&generated(1000, 1040), Ok(None));
+        // The server does not count the first token of an answer, or counts its end.
+        check(&generated(1000, 1030), Ok(None));
+        check(&generated(1000, 1060), Ok(None));
+    }
+
+    #[test]
+    fn more_than_was_asked_for_is_somebody_elses() {
+        check(
+            &generated(1000, 1061),
+            Ok(Some(
+                "the server generated 61 tokens, at most 60 of them for this run",
+            )),
+        );
+    }
+
+    #[test]
+    fn an_answer_that_nobody_counted_may_have_had_all_its_tokens() {
+        let mut trace = generated(1000, 1120);
+        check(
+            &trace,
+            Ok(Some(
+                "the server generated 120 tokens, at most 60 of them for this run",
+            )),
+        );
+        let class = FailureClass::Timeout;
+        let message = String::new();
+        trace.segments[0].requests[3].outcome = Outcome::Failed { class, message };
+        // The limit is 64: 120 and no more.
+        check(&trace, Ok(None));
+        trace.segments[0].gauges[0].samples[10].1 += 1;
+        check(
+            &trace,
+            Ok(Some(
+                "the server generated 121 tokens, at most 120 of them for this run",
+            )),
+        );
+    }
+
+    #[test]
+    fn a_counter_of_six_digits_may_be_off_by_its_last_one() {
+        // 1,234,567 is printed as 1.23457e+06.
+        check(&generated(1_234_570, 1_234_640), Ok(None));
+        let detail = "the server generated 80 tokens, at most 60 of them for this run";
+        check(&generated(1_234_570, 1_234_650), Ok(Some(detail)));
+    }
+
+    #[test]
+    fn a_server_that_was_started_anew_tells_nothing() {
+        check(
+            &generated(1000, 40),
+            Err("the server's counter went back: it was started anew meanwhile"),
+        );
+    }
+
+    #[track_caller]
+    fn check_crowd(
+        running: &[i64],
+        queued: &[i64],
+        change: impl Fn(&mut RunTrace),
+        want: Option<&str>,
+    ) {
+        let mut trace = run(&[
+            (GaugeKind::RequestsQueued, queued),
+            (GaugeKind::RequestsRunning, running),
+        ]);
+        change(&mut trace);
+        let detail = crowd(&trace).map(|flag| flag.detail);
+        assert_eq!(detail.as_deref(), want);
+    }
+
+    #[test]
+    fn more_requests_than_are_in_flight_are_somebody_elses() {
+        let detail = "the server had 3 requests at a time, of this run at most 1, at 2 looks";
+        check_crowd(&[1, 1, 1, 1], &[0, 2, 1], |_| {}, Some(detail));
+        check_crowd(&[1, 1, 1, 1], &[0, 2, 0], |_| {}, None);
+        // Right before and right after the window others do not disturb.
+        check_crowd(&[5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5], &[], |_| {}, None);
+        let two = |trace: &mut RunTrace| trace.header.cell.identity.load = Load::Closed(3);
+        check_crowd(&[1, 1, 1, 1], &[0, 2, 1], two, None);
+        let failed = |trace: &mut RunTrace| {
+            let (class, message) = (FailureClass::Timeout, String::new());
+            trace.segments[0].requests[0].outcome = Outcome::Failed { class, message };
+        };
+        check_crowd(&[1, 1, 1, 1], &[0, 2, 1], failed, None);
+    }
+
+    #[test]
+    fn requests_that_began_again_are_noted() {
+        let mut values = [7; 11];
+        assert_eq!(preempted(&run(&[(GaugeKind::Preemptions, &values)])), None);
+        values[10] = 9;
+        let flag = preempted(&run(&[(GaugeKind::Preemptions, &values)])).unwrap();
+        assert!(!flag.blocking);
+        assert_eq!(
+            flag.detail,
+            "the server threw 2 requests out of its KV cache and began them again, 20.0 % of those asked; give it more memory or less to do at a time"
+        );
+    }
+}
