@@ -18,6 +18,9 @@ pub mod picture;
 /// Scenes with known truth, from a seed.
 pub mod scene;
 
+/// Charts with known data, from a seed.
+pub mod chart;
+
 /// Direct questions: where one object is relative to another.
 pub mod relation;
 

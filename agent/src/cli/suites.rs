@@ -5,7 +5,11 @@ use std::{io::Write, num::NonZeroU32, path::PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Exit;
-use crate::workload::{gallery::draw_to_folder, picture::Side, suite::Suite};
+use crate::workload::{
+    gallery::{Drawing, draw_to_folder},
+    picture::Side,
+    suite::Suite,
+};
 
 #[derive(Args)]
 pub(super) struct SuitesArgs {
@@ -54,7 +58,7 @@ pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
             seed,
             size,
         } => {
-            draw_to_folder(folder, *count, *seed, Side::new(*size)?)?;
+            draw_to_folder(folder, &Drawing::Scenes, *count, *seed, Side::new(*size)?)?;
             writeln!(
                 out,
                 "{count} scenes, truth.jsonl and contact_sheet.png are in {}",

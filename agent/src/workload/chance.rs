@@ -22,6 +22,12 @@ pub(super) enum Purpose {
     Grain = 3,
     /// The exact shade of each object.
     Shade = 4,
+    /// What a chart shows, and how.
+    Chart = 5,
+    /// What is asked about a chart.
+    Asked = 6,
+    /// Words that make a prompt longer.
+    Padding = 7,
 }
 
 impl Chance {

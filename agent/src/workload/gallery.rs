@@ -1,4 +1,4 @@
-//! Scenes as files, for people to look at and for other programs to use.
+//! Scenes and charts as files, for people to look at and for other programs to use.
 
 use std::{
     fs, io,
@@ -6,13 +6,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
+
 use super::{
+    chart::{Chart, Data, Figure},
     folder::{CONTACT_SHEET, Label},
     picture::{Picture, Side, encode_png},
     scene::Scene,
 };
 
-/// Why scenes were not drawn.
+/// What is drawn.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Drawing {
+    /// Scenes.
+    Scenes,
+    /// Charts, each figure in its turn.
+    Charts(Vec<Figure>),
+}
+
+/// Why nothing was drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum GalleryError {
     /// Something is there already.
@@ -29,13 +41,14 @@ pub enum GalleryError {
     },
 }
 
-/// Draws `count` scenes, the first one of this seed, into a new or an empty folder: `scene_0000.png` and so on, `truth.jsonl`
-/// in the form of a label file, and `contact_sheet.png` with the first of them.
+/// Draws `count` pictures, the first one of this seed, into a new or an empty folder: `scene_0000.png` and so on, `truth.jsonl`
+/// with what is in each (of scenes in the form of a label file), and `contact_sheet.png` with the first of them.
 ///
 /// # Errors
 /// The folder holds something, or cannot be written to.
 pub fn draw_to_folder(
     out: &Path,
+    drawing: &Drawing,
     count: NonZeroU32,
     seed: u64,
     side: Side,
@@ -44,20 +57,54 @@ pub fn draw_to_folder(
     let mut labels = String::new();
     let mut sheet = ContactSheet::new(count, side);
     for index in 0..count.get() {
-        let scene = Scene::of_seed(seed.wrapping_add(u64::from(index)));
-        let picture = scene.draw(side);
-        let file = format!("scene_{index:04}.png");
+        let seed = seed.wrapping_add(u64::from(index));
+        let (file, picture, label) = drawing.draw(index, seed, side);
         write(out, &file, &picture.to_png())?;
         sheet.add(&picture);
-        let label = Label {
-            file,
-            truth: scene.truth().clone(),
-        };
-        labels += &serde_json::to_string(&label).expect("plain fields, written to memory");
+        labels += &label;
         labels.push('\n');
     }
     write(out, "truth.jsonl", labels.as_bytes())?;
     write(out, CONTACT_SHEET, &sheet.to_png())
+}
+
+/// A line of a chart's truth.
+#[derive(Serialize)]
+struct ChartLabel<'a> {
+    file: &'a str,
+    chart: &'a Data,
+}
+
+impl Drawing {
+    /// Name, picture and label of one.
+    fn draw(&self, index: u32, seed: u64, side: Side) -> (String, Picture, String) {
+        match self {
+            Self::Scenes => {
+                let scene = Scene::of_seed(seed);
+                let label = Label {
+                    file: format!("scene_{index:04}.png"),
+                    truth: scene.truth().clone(),
+                };
+                let line = line(&label);
+                (label.file, scene.draw(side), line)
+            }
+            Self::Charts(figures) => {
+                let turn = usize::try_from(index).unwrap_or_default() % figures.len().max(1);
+                let figure = figures.get(turn).copied().unwrap_or(Figure::Revenue);
+                let chart = Chart::of_seed(figure, seed);
+                let file = format!("chart_{index:04}.png");
+                let line = line(&ChartLabel {
+                    file: &file,
+                    chart: chart.data(),
+                });
+                (file, chart.draw(side), line)
+            }
+        }
+    }
+}
+
+fn line(label: &impl Serialize) -> String {
+    serde_json::to_string(label).expect("plain fields, written to memory")
 }
 
 fn make_empty(out: &Path) -> Result<(), GalleryError> {
@@ -170,7 +217,7 @@ mod tests {
     fn what_is_drawn_can_be_asked_about_again() {
         let home = tempfile::tempdir().unwrap();
         let out = home.path().join("new/gallery");
-        draw_to_folder(&out, count(3), 7, Side::SMALLEST).unwrap();
+        draw_to_folder(&out, &Drawing::Scenes, count(3), 7, Side::SMALLEST).unwrap();
         assert_eq!(
             names(&out),
             [
@@ -193,10 +240,41 @@ mod tests {
     }
 
     #[test]
+    fn charts_are_drawn_in_turns_with_their_data() {
+        let out = tempfile::tempdir().unwrap();
+        let drawing = Drawing::Charts(vec![Figure::Revenue, Figure::Panels]);
+        let side = Side::new(256).unwrap();
+        draw_to_folder(out.path(), &drawing, count(3), 5, side).unwrap();
+        let truth = fs::read_to_string(out.path().join("truth.jsonl")).unwrap();
+        let truths: Vec<serde_json::Value> = truth
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(truths[2]["file"], "chart_0002.png");
+        assert_eq!(
+            truths[0]["chart"]["revenue"]["months"]
+                .as_array()
+                .unwrap()
+                .len(),
+            12
+        );
+        assert_eq!(truths[1]["chart"]["panels"].as_array().unwrap().len(), 4);
+        let png = Chart::of_seed(Figure::Panels, 6).draw(side).to_png();
+        assert_eq!(fs::read(out.path().join("chart_0001.png")).unwrap(), png);
+    }
+
+    #[test]
     fn the_contact_sheet_shows_small_pictures_doubled_and_large_ones_reduced() {
         let check = |n, px, want| {
             let out = tempfile::tempdir().unwrap();
-            draw_to_folder(out.path(), count(n), 1, Side::new(px).unwrap()).unwrap();
+            draw_to_folder(
+                out.path(),
+                &Drawing::Scenes,
+                count(n),
+                1,
+                Side::new(px).unwrap(),
+            )
+            .unwrap();
             let size = imagesize::size(out.path().join(CONTACT_SHEET)).unwrap();
             assert_eq!((size.width, size.height), want);
         };
@@ -210,7 +288,8 @@ mod tests {
     fn a_folder_with_something_in_it_is_left_alone() {
         let out = tempfile::tempdir().unwrap();
         fs::write(out.path().join("mine.txt"), "mine").unwrap();
-        let error = draw_to_folder(out.path(), count(1), 1, Side::SMALLEST).unwrap_err();
+        let error =
+            draw_to_folder(out.path(), &Drawing::Scenes, count(1), 1, Side::SMALLEST).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -219,7 +298,8 @@ mod tests {
         assert_eq!(names(out.path()), ["mine.txt"]);
 
         let file = out.path().join("mine.txt");
-        let error = draw_to_folder(&file, count(1), 1, Side::SMALLEST).unwrap_err();
+        let error =
+            draw_to_folder(&file, &Drawing::Scenes, count(1), 1, Side::SMALLEST).unwrap_err();
         assert!(error.to_string().starts_with("cannot write `"), "{error}");
     }
 }

@@ -347,7 +347,7 @@ mod tests {
     use std::{collections::BTreeSet, num::NonZeroU32};
 
     use super::*;
-    use crate::workload::gallery::draw_to_folder;
+    use crate::workload::gallery::{Drawing, draw_to_folder};
 
     fn plan(suite: &str, options: &PlanOptions) -> Plan {
         Plan::make(&Suite::load(suite).unwrap(), options).unwrap()
@@ -367,7 +367,7 @@ mod tests {
     fn gallery(count: u32) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let count = NonZeroU32::new(count).unwrap();
-        draw_to_folder(folder.path(), count, 7, Side::SMALLEST).unwrap();
+        draw_to_folder(folder.path(), &Drawing::Scenes, count, 7, Side::SMALLEST).unwrap();
         folder
     }
 

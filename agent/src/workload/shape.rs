@@ -72,6 +72,11 @@ impl Shape {
         ])
     }
 
+    /// The way from `from` to `to`, `width` thick on both sides.
+    pub(super) fn line(from: Point, to: Point, width: i32) -> Self {
+        band(from, to, width)
+    }
+
     /// First and last row that it may touch.
     pub(super) fn rows(&self) -> Span {
         match self {
