@@ -23,7 +23,8 @@ const AGENT: Edges = &[
     ("guard", &[]),
     ("device", &[]),
     ("workload", &[]),
-    ("backend", &["clock", "guard", "workload"]),
+    // A server's own metrics are gauges.
+    ("backend", &["clock", "device", "guard", "workload"]),
     ("power", &["clock", "device", "guard"]),
     ("power_mode", &["device"]),
     ("decode", &["device", "power"]),
