@@ -26,6 +26,9 @@ pub mod http;
 /// Any server of the OpenAI interface.
 pub mod openai;
 
+/// What a server tells of itself while it answers.
+pub mod server_metrics;
+
 /// An engine that answers questions about pictures.
 #[async_trait]
 pub trait Backend: Send + Sync {

@@ -298,6 +298,10 @@ impl Runner {
         header
             .reasons
             .extend(settled.map(|what| ("settle".to_owned(), what)));
+        // Settling has looked at all gauges.
+        let gauges = self.gauges.clone();
+        let silences = watch::patiently(move || gauges.silences()).await;
+        header.reasons.extend(silences.unwrap_or_default());
         header.started = self.clock.wall();
         let mut end = self.make_ready(&drive, &mut header.reasons).await;
         if end == RunEnd::Cancelled {

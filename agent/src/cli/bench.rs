@@ -60,6 +60,10 @@ pub(super) struct BenchArgs {
     /// Certificate in PEM form of the authority that vouches for an https server; the system's authorities without it
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Look at the server's own metrics about once a second: KV cache, queue, preemptions, and tokens that somebody else asked for;
+    /// at URL, else at /metrics of --url. Without it the server is asked for nothing but answers
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    server_metrics: Option<String>,
     /// Ask for answers in one piece: of their times only the latency is left
     #[arg(long)]
     no_stream: bool,
@@ -248,6 +252,10 @@ impl BenchArgs {
     fn check(&self) -> anyhow::Result<()> {
         let is_simulated = self.simulate.is_asked();
         ensure!(
+            !is_simulated || self.server_metrics.is_none(),
+            "--server-metrics: a simulated machine has no server"
+        );
+        ensure!(
             !is_simulated || self.power_modes.is_empty(),
             "--power-modes: a simulated machine has one mode only"
         );
@@ -341,8 +349,9 @@ impl Here<'_> {
             _ => idle(self.args),
         };
         let groups = modes::multiply(groups, self.args, &device, &root, baseline)?;
+        let metrics = server::metrics(self.args, self.settings, &clock)?;
         let bench = Bench {
-            instruments: instruments::start(self.settings, &device, &root, &clock)?,
+            instruments: instruments::start(self.settings, &device, &root, &clock, metrics)?,
             groups,
             device,
             host_root: root,

@@ -4,7 +4,7 @@
 //! samples and nothing else.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -44,6 +44,11 @@ pub trait GaugeSource: Send {
 
     /// Looks for its gauges again: a power mode takes cores away, with their files, and brings others.
     fn find_again(&mut self) {}
+
+    /// Why it showed nothing at its latest look, where it should have, and under which key of a run's reasons that stands.
+    fn silence(&self) -> Option<(&'static str, String)> {
+        None
+    }
 
     /// Memory of its own that a GPU has in use; nothing where none is seen.
     fn gpu_memory(&mut self, _ours: Option<&BTreeSet<u32>>) -> Option<GpuMemory> {
@@ -125,6 +130,15 @@ impl Gauges {
     pub fn find_again(&self) {
         let mut sources = self.sources();
         sources.iter_mut().for_each(|source| source.find_again());
+    }
+
+    /// Why sources showed nothing at their latest look, by the key of a run's reasons. Waits for a look that is under way.
+    pub fn silences(&self) -> BTreeMap<String, String> {
+        let sources = self.sources();
+        let silences = sources.iter().filter_map(|source| source.silence());
+        silences
+            .map(|(key, reason)| (key.to_owned(), reason))
+            .collect()
     }
 
     /// Memory of GPUs by the first source that sees any. Blocks its thread.

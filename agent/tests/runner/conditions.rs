@@ -238,3 +238,51 @@ async fn memory_of_a_gpu_is_compared_with_what_was_taken_before_the_load() {
     assert_eq!(gpu.baseline_bytes, 5);
     assert_eq!(gpu.samples[0].1, 6);
 }
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_a_server_generated_for_others_block() {
+    let generated =
+        |each: i64| gauges(move |look| gauge(GaugeKind::GeneratedTokens, "vllm", each * look));
+    let answer = |prompt: &str| match prompt {
+        "w0" => Reply::Answer,
+        _ => Reply::Slowly(Duration::from_millis(1500), 4),
+    };
+    // Ten requests of 4 tokens in 15 s, and 16 looks from just before them to just after.
+    let outcome = in_virtual_time(generated(2)).ask(10, answer).await;
+    assert!(!flags(&outcome.reports[0]).contains(&"shared_device"));
+    let outcome = in_virtual_time(generated(5)).ask(10, answer).await;
+    let report = &outcome.reports[0];
+    assert!(flags(report).contains(&"shared_device"), "{report:?}");
+    let server = report.server.as_ref().unwrap();
+    let n_looks = traced(&outcome.traces[0], GaugeKind::GeneratedTokens)
+        .samples
+        .len() as u64;
+    assert_eq!(server.generated_tokens, Some(5 * (n_looks - 1)));
+}
+
+/// Says why it shows nothing.
+struct Silent;
+
+impl GaugeSource for Silent {
+    fn look(&mut self, _ours: Option<&BTreeSet<u32>>) -> Vec<Gauge> {
+        Vec::new()
+    }
+
+    fn silence(&self) -> Option<(&'static str, String)> {
+        Some(("server", "it answers 501".to_owned()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_server_tells_nothing_stands_with_the_run() {
+    let bench = in_virtual_time(Gauges::of(vec![Box::new(Silent)]));
+    let outcome = bench.ask(1, |_| Reply::Answer).await;
+    assert_eq!(outcome.reports[0].reasons["server"], "it answers 501");
+    let opened = records(&bench.runner.spool)
+        .into_iter()
+        .find_map(|record| match record {
+            Record::RunOpened(header) => Some(header.reasons["server"].clone()),
+            _ => None,
+        });
+    assert_eq!(opened.as_deref(), Some("it answers 501"));
+}

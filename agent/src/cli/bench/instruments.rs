@@ -6,6 +6,7 @@ use tokio_util::task::TaskTracker;
 use tokwatt_domain::device::DeviceProfile;
 
 use crate::{
+    backend::server_metrics::ServerMetrics,
     clock::Clock,
     device::{
         HostRoot,
@@ -39,6 +40,7 @@ pub(super) fn start(
     device: &DeviceProfile,
     root: &HostRoot,
     clock: &Arc<dyn Clock>,
+    server: Option<ServerMetrics>,
 ) -> anyhow::Result<Instruments> {
     let selection = select(
         &parse(&settings.power.value)?,
@@ -52,14 +54,18 @@ pub(super) fn start(
         },
     )?;
     let sampler = |sources| Sampler::start(sources, cadence(settings), clock.clone());
-    Instruments::start(gauges(root), selection, sampler)
+    Instruments::start(gauges(root, server), selection, sampler)
 }
 
-/// The host's files, and NVIDIA's library where there is one; why there is none stands among the device's facts.
-fn gauges(root: &HostRoot) -> Gauges {
+/// The host's files, NVIDIA's library where there is one, the server's own metrics where they were asked for; why there is no
+/// library stands among the device's facts.
+fn gauges(root: &HostRoot, server: Option<ServerMetrics>) -> Gauges {
     let mut sources: Vec<Box<dyn GaugeSource>> = vec![Box::new(HostGauges::open(root))];
     if let Ok(library) = Library::open(root) {
         sources.push(Box::new(NvmlGauges::of(library)));
+    }
+    if let Some(server) = server {
+        sources.push(Box::new(server));
     }
     Gauges::of(sources)
 }

@@ -1,10 +1,16 @@
 //! A server that is there already: where it is, and how to be let in.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail, ensure};
 
-use super::BenchArgs;
+use super::{BackendKind, BenchArgs};
 use crate::{
-    backend::http::{ApiKey, BaseUrl, Endpoint},
+    backend::{
+        http::{ApiKey, BaseUrl, Endpoint},
+        server_metrics::{MetricsUrl, ServerMetrics},
+    },
+    clock::Clock,
     settings::{Origin, Settings},
 };
 
@@ -32,6 +38,43 @@ pub(super) fn endpoint(args: &BenchArgs, settings: &Settings) -> anyhow::Result<
         url,
         ca_file,
     })
+}
+
+/// What `--server-metrics` asks for: the page that it names, else that of the server of `--url`. A key is shown to that server only.
+///
+/// # Errors
+/// There is no such server, or it cannot be spoken to.
+pub(super) fn metrics(
+    args: &BenchArgs,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<ServerMetrics>> {
+    let Some(given) = &args.server_metrics else {
+        return Ok(None);
+    };
+    let answers = match args.backend {
+        BackendKind::Embedded => None,
+        BackendKind::Openai => Some(endpoint(args, settings)?),
+    };
+    let url = match (given.as_str(), &answers) {
+        ("", Some(server)) => MetricsUrl::of(&server.url),
+        ("", None) => bail!(
+            "--server-metrics: the embedded engine is no server; name a page as --server-metrics http://HOST:PORT/metrics"
+        ),
+        (given, _) => given.parse().context("--server-metrics")?,
+    };
+    let is_same = |server: &Endpoint| server.url.authority() == url.server.authority();
+    let endpoint = Endpoint {
+        key: answers
+            .as_ref()
+            .filter(|server| is_same(server))
+            .and_then(|server| server.key.clone()),
+        ca_file: answers.and_then(|server| server.ca_file),
+        url: url.server,
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let metrics = ServerMetrics::new(endpoint, url.path, clock.clone(), runtime);
+    Ok(Some(metrics.context("--server-metrics")?))
 }
 
 fn key(settings: &Settings) -> anyhow::Result<Option<ApiKey>> {
