@@ -39,6 +39,7 @@ mod conditions;
 mod memory;
 mod mode;
 mod observe;
+mod probe;
 mod quiet;
 mod settle;
 mod watch;

@@ -1,21 +1,17 @@
-//! What is measured around the runs of a group: idle power, loading, what a picture costs in tokens.
+//! What is measured around the runs of a group: loading, and idle power.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures::StreamExt;
 use tokwatt_domain::{
     metrics::energy::energy,
     power::PowerTrace,
     run::{IdleBaseline, IdleState, LoadKind, LoadTime},
-    time::{Stamp, Window},
+    time::Window,
     units::Watts,
 };
 
 use super::{Group, Loaded, Progress, Runner, Tally, memory, watch::patiently};
-use crate::{
-    backend::{Backend, BackendError, Event, Question},
-    workload::plan::{Item, ItemPicture, Plan},
-};
+use crate::{backend::BackendError, workload::plan::Plan};
 
 impl Runner {
     /// Loads the group's model, with idle power measured before and after.
@@ -36,23 +32,20 @@ impl Runner {
         )));
         let called = self.clock.now();
         let card = group.backend.load().await?;
-        let first = match plan.cells.iter().find_map(|cell| cell.warm_up.first()) {
-            Some(item) => self.aside(first_token(&*group.backend, item)).await?,
-            None => None,
-        };
+        let first = self.ask_first(&*group.backend, plan).await?;
         idle.extend(self.idle(IdleState::Loaded, &mut settled, tally).await);
-        let image_tokens = self.image_tokens(&*group.backend, plan).await?;
+        let (image_tokens, cache_probe) = self.probe(&*group.backend, plan).await?;
         Ok(Loaded {
             card,
             idle,
-            load_time: first.map(|at| LoadTime {
+            load_time: first.and_then(|asked| asked.first).map(|at| LoadTime {
                 duration: at.since(called),
                 // Whether the pages were cached is not looked at yet, so the weaker word.
                 kind: LoadKind::Warm,
             }),
             memory,
             image_tokens,
-            cache_probe: None,
+            cache_probe,
             settled,
         })
     }
@@ -92,50 +85,6 @@ impl Runner {
             .collect()
     }
 
-    /// P(with picture) − P(same text, no picture) for each picture size, where the engine counts. Asked of a warm-up picture,
-    /// because a server may remember it.
-    async fn image_tokens(
-        &self,
-        backend: &dyn Backend,
-        plan: &Plan,
-    ) -> Result<BTreeMap<Option<u32>, u32>, BackendError> {
-        let mut found = BTreeMap::new();
-        for cell in &plan.cells {
-            let Some(item) = cell.warm_up.first().filter(|item| item.picture.is_some()) else {
-                continue;
-            };
-            if found.contains_key(&cell.image_px) {
-                continue;
-            }
-            let with = prompt_tokens(backend, short_question(item, true));
-            let without = prompt_tokens(backend, short_question(item, false));
-            if let (Some(with), Some(without)) =
-                (self.aside(with).await?, self.aside(without).await?)
-            {
-                found.insert(cell.image_px, with.saturating_sub(without));
-            }
-        }
-        Ok(found)
-    }
-
-    /// A question outside the runs: if it fails, or takes longer than a request may, its figure is absent and the bench goes on.
-    async fn aside<T>(
-        &self,
-        answer: impl Future<Output = Result<Option<T>, BackendError>>,
-    ) -> Result<Option<T>, BackendError> {
-        match tokio::time::timeout(self.settings.timeout, answer).await {
-            Ok(Err(error @ BackendError::Request { .. })) => {
-                tracing::warn!(%error, "a question before the runs failed");
-                Ok(None)
-            }
-            Ok(answer) => answer,
-            Err(_) => {
-                tracing::warn!(limit = ?self.settings.timeout, "a question before the runs did not end");
-                Ok(None)
-            }
-        }
-    }
-
     /// Waits for the sample that a window beginning now needs before it.
     pub(super) async fn bracket(&self) {
         if let Some(sampler) = &self.sampler {
@@ -168,42 +117,6 @@ fn baseline(trace: &PowerTrace, window: Window, state: IdleState) -> Option<Idle
         length: window.length(),
         ended: window.to,
     })
-}
-
-/// When the first generated token of a short answer came.
-async fn first_token(backend: &dyn Backend, item: &Item) -> Result<Option<Stamp>, BackendError> {
-    let mut arrivals = backend.ask(short_question(item, true));
-    let mut first = None;
-    while let Some(arrival) = arrivals.next().await {
-        let arrival = arrival?;
-        if matches!(arrival.event, Event::Chunk { .. }) {
-            first = first.or(Some(arrival.at));
-        }
-    }
-    Ok(first)
-}
-
-async fn prompt_tokens(
-    backend: &dyn Backend,
-    question: Question,
-) -> Result<Option<u32>, BackendError> {
-    let mut arrivals = backend.ask(question);
-    let mut counted = None;
-    while let Some(arrival) = arrivals.next().await {
-        if let Event::Done(finish) = arrival?.event {
-            counted = finish.tokens.map(|tokens| tokens.prompt);
-        }
-    }
-    Ok(counted)
-}
-
-fn short_question(item: &Item, with_picture: bool) -> Question {
-    let picture = item.picture.as_ref().filter(|_| with_picture);
-    let picture = picture.map(ItemPicture::file);
-    Question {
-        history: item.history.clone(),
-        ..Question::new(item.prompt.clone(), picture, 1)
-    }
 }
 
 /// How long a window waits for the sample before it, and for the one after it: several of the slowest instrument's periods.

@@ -1,6 +1,13 @@
 //! The conditions of a run: looked at before, during and after its window, and waited for before it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokwatt_agent::{
     clock::VirtualClock,
@@ -285,4 +292,24 @@ async fn why_a_server_tells_nothing_stands_with_the_run() {
             _ => None,
         });
     assert_eq!(opened.as_deref(), Some("it answers 501"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_say_what_it_cached_is_known_by_its_haste() {
+    let times = Arc::new(AtomicUsize::new(0));
+    let seen = times.clone();
+    let outcome = in_virtual_time(Gauges::default())
+        .ask(1, move |prompt| match prompt {
+            // New it takes a second, and nothing when it is asked again.
+            "w1" if seen.fetch_add(1, Ordering::Relaxed) == 0 => {
+                Reply::Slowly(Duration::from_secs(1), 1)
+            }
+            _ => Reply::Answer,
+        })
+        .await;
+    let probe = outcome.traces[0].header.cache_probe.clone().unwrap();
+    assert_eq!((probe.prompt_tokens, probe.cached_tokens), (None, None));
+    let pair = (Duration::from_secs(1), Duration::ZERO);
+    assert_eq!(probe.first_tokens, [pair, pair]);
+    assert!(flags(&outcome.reports[0]).contains(&"prefix_cache"));
 }

@@ -405,8 +405,10 @@ async fn an_engine_that_died_is_loaded_and_warmed_up_again_for_the_rest() {
     assert_eq!(trace.end, RunEnd::Complete);
     assert_eq!(names(trace), ["q0", "q1", "q2", "q3", "q4"]);
     let asked = bench.seen.lock().unwrap().asked.clone();
-    let order = ["w0", "w0", "w1", "q0", "q1", "q2", "w0", "w1", "q3", "q4"];
-    assert_eq!(asked, order);
+    // After the load and once more to see whether that is cached, so is w1; then the warm-up.
+    let before = ["w0", "w0", "w1", "w1", "w1", "w0", "w1"];
+    let order = ["q0", "q1", "q2", "w0", "w1", "q3", "q4"];
+    assert_eq!(asked, [&before[..], &order].concat());
     assert!(trace.segments[0].window.to <= trace.segments[1].window.from);
 }
 
@@ -417,7 +419,8 @@ async fn an_engine_that_dies_while_it_warms_up_costs_no_measured_request() {
     let group = bench.group(
         |_| Ok(()),
         move |prompt| match prompt {
-            "w0" if n_warm_ups.fetch_add(1, Ordering::Relaxed) == 1 => Reply::Die,
+            // Twice it was asked before.
+            "w0" if n_warm_ups.fetch_add(1, Ordering::Relaxed) == 2 => Reply::Die,
             _ => Reply::Answer,
         },
     );
@@ -497,7 +500,8 @@ async fn warm_up_is_over_before_the_window_and_never_in_the_trace() {
     let outcome = bench.ask(4, |_| Reply::Answer).await;
     let trace = &outcome.traces[0];
     assert!(names(trace).iter().all(|name| name.starts_with('q')));
-    assert_eq!(bench.asked('w'), ["w0", "w0", "w1"]);
+    let before = ["w0", "w0", "w1", "w1", "w1"];
+    assert_eq!(bench.asked('w'), [&before[..], &["w0", "w1"]].concat());
     let warm_up_ended = bench.seen.lock().unwrap().warm_up_ended;
     assert!(warm_up_ended <= trace.segments[0].window.from);
 }

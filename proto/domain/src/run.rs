@@ -116,7 +116,7 @@ pub struct CacheProbe {
     pub prompt_tokens: Option<u32>,
     /// Of these taken from a cache, by the engine's word; absent if it does not say.
     pub cached_tokens: Option<u32>,
-    /// Only where the engine does not say: each question's time to first token, when it was new and when it was asked again.
+    /// Only where the engine does not say: time to first token of a question that was new, and of the same when it was asked again.
     pub first_tokens: Vec<(Duration, Duration)>,
 }
 

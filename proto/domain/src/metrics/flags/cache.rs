@@ -82,14 +82,15 @@ fn counted(cached: u32, probe: &CacheProbe) -> String {
     format!("a question asked again had {cached}{prompt} prompt tokens from a cache")
 }
 
-/// Every question asked again had its first token in less than half the time.
+/// A question had its first token in less than half the time whenever it was asked again.
 fn timed(probe: &CacheProbe) -> Option<String> {
     let pairs = &probe.first_tokens;
     let is_cached = pairs.len() >= PAIRS_MIN && pairs.iter().all(|(new, again)| 2 * *again < *new);
     let milliseconds = |time: std::time::Duration| 1e3 * time.as_secs_f64();
     let (new, again) = *pairs.first().filter(|_| is_cached)?;
     Some(format!(
-        "each of {} questions asked again had its first token in less than half the time, e.g. {:.1} instead of {:.1} ms",
+        "a question asked again had its first token in less than half the time, {} times of {}, e.g. after {:.1} instead of {:.1} ms",
+        pairs.len(),
         pairs.len(),
         milliseconds(again),
         milliseconds(new)
@@ -100,7 +101,7 @@ fn is_cold(trace: &RunTrace) -> bool {
     trace.header.cell.identity.cache_policy == CachePolicy::Cold
 }
 
-/// One question may be answered sooner by chance.
+/// Once it may be sooner by chance.
 const PAIRS_MIN: usize = 2;
 
 #[cfg(test)]
@@ -198,7 +199,7 @@ mod tests {
         let by_tokens = "a question asked again had 89 of 90 prompt tokens from a cache";
         check_probe(Some(89), &[], Some(by_tokens));
         check_probe(Some(0), &[(100, 1), (100, 1)], None);
-        let by_time = "each of 2 questions asked again had its first token in less than half the time, e.g. 40.0 instead of 100.0 ms";
+        let by_time = "a question asked again had its first token in less than half the time, 2 times of 2, e.g. after 40.0 instead of 100.0 ms";
         check_probe(None, &[(100, 40), (90, 44)], Some(by_time));
         check_probe(None, &[(100, 40), (90, 45)], None);
         check_probe(None, &[(100, 1)], None);

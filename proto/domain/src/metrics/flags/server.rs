@@ -7,49 +7,65 @@ use crate::{
         server::name,
         totals::{number, requests},
     },
-    run::{GaugeKind, RequestTrace, RunTrace, Segment},
+    run::{GaugeKind, RequestTrace, RunTrace, Segment, TokenCounts},
     time::Stamp,
     workload::Load,
 };
 
-/// More tokens generated than were asked for.
+/// More tokens generated, or read as prompts, than were asked for.
 ///
-/// The counter is read just before each window, when the warm-up has been drained, and just after it, when nothing is in flight any
-/// more. What may have been generated for us: the tokens counted of each answer, and all that were allowed of an answer that
-/// failed or that nobody counted; and for each request two more, because servers differ on whether the end of an answer and its
-/// first token are counted. Some print counters with six digits only.
+/// A counter is read just before each window, when the warm-up has been drained, and just after it, when nothing is in flight any
+/// more. What may have been for us: the tokens counted of each answer, and all that were allowed of an answer that failed or that
+/// nobody counted; and for each request two more, because servers differ on whether the end of an answer and its first token are
+/// counted, and a prompt's beginning. Some print counters with six digits only. Prompts are held against the counter where every
+/// request's is known.
 ///
 /// # Errors
-/// Why it cannot be told, where the server has such a counter at all.
+/// Why it cannot be told, where the server has such counters at all.
 pub(super) fn foreign_tokens(trace: &RunTrace) -> Result<Option<Flag>, String> {
-    let kind = GaugeKind::GeneratedTokens;
-    let counts = gauges::all(trace, kind);
-    let Some((name, samples)) = counts.first_key_value() else {
-        return Ok(None);
-    };
-    let generated = moved(trace, kind, name)?;
     let limit = trace.header.cell.identity.max_tokens;
-    let ours: u64 = requests(trace)
-        .map(|request| most_tokens(request, limit))
+    let generated = requests(trace).map(|request| {
+        let counts = counts(request).map(|counts| counts.completion);
+        u64::from(counts.unwrap_or(limit)) + EXTRA_TOKENS
+    });
+    let read: Option<u64> = requests(trace)
+        .map(|request| Some(u64::from(counts(request)?.prompt) + EXTRA_TOKENS))
         .sum();
-    let largest = samples.iter().map(|(_, value)| *value).max().unwrap_or(0);
-    let rounding = if largest >= SIX_DIGITS {
-        largest / ROUNDED_TO
-    } else {
-        0
+    let generated = excess(trace, GaugeKind::GeneratedTokens, generated.sum())?;
+    let read = match read {
+        Some(read) => excess(trace, GaugeKind::PromptTokens, read)?,
+        None => None,
     };
-    let allowed = ours + trace.segments.len() as u64 * rounding.unsigned_abs();
-    let detail =
-        format!("the server generated {generated} tokens, at most {ours} of them for this run");
-    Ok((generated > allowed).then(|| Flag::blocking("shared_device", detail)))
+    let found: Vec<String> = [("generated", generated), ("read", read)]
+        .into_iter()
+        .filter_map(|(verb, excess)| {
+            let (tokens, ours) = excess?;
+            Some(format!(
+                "the server {verb} {tokens} tokens, at most {ours} of them for this run"
+            ))
+        })
+        .collect();
+    Ok((!found.is_empty()).then(|| Flag::blocking("shared_device", found.join("; "))))
 }
 
-fn most_tokens(request: &RequestTrace, limit: u32) -> u64 {
-    let counted = request
-        .tokens
-        .filter(|_| request.outcome.is_success())
-        .map_or(limit, |tokens| tokens.completion);
-    u64::from(counted) + EXTRA_TOKENS
+/// By how much a counter moved, and how much of that may have been ours, if that is not all of it.
+fn excess(trace: &RunTrace, kind: GaugeKind, ours: u64) -> Result<Option<(u64, u64)>, String> {
+    let counters = gauges::all(trace, kind);
+    let Some((name, samples)) = counters.first_key_value() else {
+        return Ok(None);
+    };
+    let tokens = moved(trace, kind, name)?;
+    let largest = samples.iter().map(|(_, value)| *value).max().unwrap_or(0);
+    let rounding = match largest >= SIX_DIGITS {
+        true => (largest / ROUNDED_TO).unsigned_abs(),
+        false => 0,
+    };
+    let allowed = ours + trace.segments.len() as u64 * rounding;
+    Ok((tokens > allowed).then_some((tokens, ours)))
+}
+
+fn counts(request: &RequestTrace) -> Option<TokenCounts> {
+    request.tokens.filter(|_| request.outcome.is_success())
 }
 
 /// More requests with the server, inside the windows of a closed loop, than are ever in flight. Once may be a figure that is not
@@ -102,7 +118,7 @@ pub(super) fn preempted(trace: &RunTrace) -> Option<Flag> {
     (n > 0).then(|| Flag::note("preempted", detail))
 }
 
-/// The end of an answer and its first token.
+/// The end of an answer and its first token, or two that begin a prompt.
 const EXTRA_TOKENS: u64 = 2;
 
 /// From here on a counter printed with six digits is rounded, by less than a part in a hundred thousand at both ends together.
@@ -198,6 +214,24 @@ mod tests {
                 "the server generated 121 tokens, at most 120 of them for this run",
             )),
         );
+    }
+
+    #[test]
+    fn a_prompt_that_nobody_here_asked_is_somebody_elses() {
+        let read = |to: i64| {
+            run(&[(
+                GaugeKind::PromptTokens,
+                &[9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9 + to],
+            )])
+        };
+        // Ten prompts of 50 tokens.
+        check(&read(500), Ok(None));
+        check(&read(520), Ok(None));
+        let detail = "the server read 521 tokens, at most 520 of them for this run";
+        check(&read(521), Ok(Some(detail)));
+        let mut unknown = read(9000);
+        unknown.segments[0].requests[0].tokens = None;
+        check(&unknown, Ok(None));
     }
 
     #[test]

@@ -1,0 +1,189 @@
+//! What is asked before the runs: the first token after a load, what a picture costs in tokens, whether the same question is computed
+//! twice.
+//!
+//! All of it with warm-up pictures, because a server may remember them. If such a question fails, or takes longer than a request may,
+//! its figure is absent and the bench goes on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::StreamExt;
+use tokwatt_domain::{
+    run::{CacheProbe, TokenCounts},
+    time::Stamp,
+};
+
+use super::Runner;
+use crate::{
+    backend::{Backend, BackendError, Event, Question},
+    workload::plan::{Item, ItemPicture, Plan},
+};
+
+/// What came back of a short question.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Probed {
+    /// When it was sent.
+    sent: Option<Stamp>,
+    /// When its first token came.
+    pub(super) first: Option<Stamp>,
+    /// What was counted.
+    tokens: Option<TokenCounts>,
+}
+
+impl Runner {
+    /// The first question of a group, which is also the first after its load; nothing without a warm-up or an answer.
+    pub(super) async fn ask_first(
+        &self,
+        backend: &dyn Backend,
+        plan: &Plan,
+    ) -> Result<Option<Probed>, BackendError> {
+        match first_item(plan) {
+            Some((_, item)) => self.ask_aside(backend, item, true).await,
+            None => Ok(None),
+        }
+    }
+
+    /// P(with picture) − P(same text, no picture) for each picture size, where the engine counts; and what the first question of the
+    /// group shows when it is asked again.
+    pub(super) async fn probe(
+        &self,
+        backend: &dyn Backend,
+        plan: &Plan,
+    ) -> Result<(BTreeMap<Option<u32>, u32>, Option<CacheProbe>), BackendError> {
+        let Some((px, item)) = first_item(plan) else {
+            return Ok((BTreeMap::new(), None));
+        };
+        let again = self.ask_aside(backend, item, true).await?;
+        let known = again.and_then(|asked| asked.tokens);
+        let known = known.filter(|_| item.picture.is_some());
+        let image_tokens = self.image_tokens(backend, plan, (px, known)).await?;
+        Ok((image_tokens, self.cache(backend, plan, again).await))
+    }
+
+    async fn image_tokens(
+        &self,
+        backend: &dyn Backend,
+        plan: &Plan,
+        known: (Option<u32>, Option<TokenCounts>),
+    ) -> Result<BTreeMap<Option<u32>, u32>, BackendError> {
+        let mut found = BTreeMap::new();
+        for cell in &plan.cells {
+            let Some(item) = cell.warm_up.first().filter(|item| item.picture.is_some()) else {
+                continue;
+            };
+            if found.contains_key(&cell.image_px) {
+                continue;
+            }
+            let with = match known {
+                (px, Some(tokens)) if px == cell.image_px => Some(tokens),
+                _ => self
+                    .ask_aside(backend, item, true)
+                    .await?
+                    .and_then(|asked| asked.tokens),
+            };
+            let without = self.ask_aside(backend, item, false).await?;
+            let without = without.and_then(|asked| asked.tokens);
+            if let (Some(with), Some(without)) = (with, without) {
+                found.insert(cell.image_px, with.prompt.saturating_sub(without.prompt));
+            }
+        }
+        Ok(found)
+    }
+
+    /// An engine that counts what it cached has said it all. Of the others a question that is new, asked again and again, shows it by
+    /// its times to first token.
+    async fn cache(
+        &self,
+        backend: &dyn Backend,
+        plan: &Plan,
+        again: Option<Probed>,
+    ) -> Option<CacheProbe> {
+        let tokens = again?.tokens;
+        let mut probe = CacheProbe {
+            prompt_tokens: tokens.map(|tokens| tokens.prompt),
+            cached_tokens: tokens.and_then(|tokens| tokens.cached),
+            first_tokens: Vec::new(),
+        };
+        let new = plan.cells.first().and_then(|cell| cell.warm_up.get(1));
+        if let Some(item) = new.filter(|_| probe.cached_tokens.is_none()) {
+            let timed = self.first_tokens(backend, item).await;
+            // An engine that dies of it is loaded again before the run, or dies of that, too.
+            probe.first_tokens = timed.unwrap_or_default();
+        }
+        Some(probe)
+    }
+
+    async fn first_tokens(
+        &self,
+        backend: &dyn Backend,
+        item: &Item,
+    ) -> Result<Vec<(Duration, Duration)>, BackendError> {
+        let mut pairs = Vec::new();
+        let new = self.first_token_time(backend, item).await?;
+        for _ in 0..TIMES_AGAIN {
+            let again = self.first_token_time(backend, item).await?;
+            pairs.extend(new.zip(again));
+        }
+        Ok(pairs)
+    }
+
+    async fn first_token_time(
+        &self,
+        backend: &dyn Backend,
+        item: &Item,
+    ) -> Result<Option<Duration>, BackendError> {
+        let asked = self.ask_aside(backend, item, true).await?;
+        Ok(asked.and_then(|asked| Some(asked.first?.since(asked.sent?))))
+    }
+
+    async fn ask_aside(
+        &self,
+        backend: &dyn Backend,
+        item: &Item,
+        with_picture: bool,
+    ) -> Result<Option<Probed>, BackendError> {
+        let answer = hear_out(backend, short_question(item, with_picture));
+        match tokio::time::timeout(self.settings.timeout, answer).await {
+            Ok(Err(error @ BackendError::Request { .. })) => {
+                tracing::warn!(%error, "a question before the runs failed");
+                Ok(None)
+            }
+            Ok(answer) => answer.map(Some),
+            Err(_) => {
+                tracing::warn!(limit = ?self.settings.timeout, "a question before the runs did not end");
+                Ok(None)
+            }
+        }
+    }
+}
+
+async fn hear_out(backend: &dyn Backend, question: Question) -> Result<Probed, BackendError> {
+    let mut arrivals = backend.ask(question);
+    let mut probed = Probed::default();
+    while let Some(arrival) = arrivals.next().await {
+        let arrival = arrival?;
+        match arrival.event {
+            Event::Sent => probed.sent = Some(arrival.at),
+            Event::Chunk { .. } => probed.first = probed.first.or(Some(arrival.at)),
+            Event::Done(finish) => probed.tokens = finish.tokens,
+        }
+    }
+    Ok(probed)
+}
+
+/// The warm-up question that comes first, and the size of its picture.
+fn first_item(plan: &Plan) -> Option<(Option<u32>, &Item)> {
+    let mut cells = plan.cells.iter();
+    cells.find_map(|cell| Some((cell.image_px, cell.warm_up.first()?)))
+}
+
+fn short_question(item: &Item, with_picture: bool) -> Question {
+    let picture = item.picture.as_ref().filter(|_| with_picture);
+    let picture = picture.map(ItemPicture::file);
+    Question {
+        history: item.history.clone(),
+        ..Question::new(item.prompt.clone(), picture, 1)
+    }
+}
+
+/// Once may be chance.
+const TIMES_AGAIN: usize = 2;
