@@ -9,8 +9,11 @@
 //! Nothing is asked twice while it is measured. A server that asks to be spared for a while (429) is a failed
 //! request that says so: a repetition would hide the refusal, and put the wait into somebody's latency.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
@@ -74,7 +77,6 @@ pub struct OpenAiBackend {
 struct Shared {
     client: Client,
     settings: OpenAiSettings,
-    clock: Arc<dyn Clock>,
     ready: Mutex<State>,
     /// Kinds of failure that were told already.
     told: Mutex<BTreeSet<FailureClass>>,
@@ -104,12 +106,11 @@ impl OpenAiBackend {
     /// # Errors
     /// The server is to be spoken to under TLS, and there is no authority to believe.
     pub fn new(settings: OpenAiSettings, clock: Arc<dyn Clock>) -> Result<Self, TrustError> {
-        let client = Client::new(settings.endpoint.clone(), clock.clone())?;
+        let client = Client::new(settings.endpoint.clone(), clock)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 client,
                 settings,
-                clock,
                 ready: Mutex::new(State::New),
                 told: Mutex::default(),
             }),
@@ -129,7 +130,8 @@ impl Backend for OpenAiBackend {
             }
             State::New => {}
         }
-        let found = server::find(&self.shared.client, &settings, &*self.shared.clock).await?;
+        let found = server::find(&self.shared.client, &settings).await;
+        let found = found.map_err(|error| self.shared.redacted(error))?;
         let card = found.card.clone();
         *self.shared.state() = State::Ready(Arc::new(found));
         Ok(card)
@@ -188,6 +190,24 @@ impl Shared {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.insert(class) {
             tracing::warn!(%error, "a question failed; more of its kind are only counted");
+        }
+    }
+
+    /// Servers repeat what they were shown.
+    fn redacted(&self, error: BackendError) -> BackendError {
+        let redact = |message: String| self.client.redact(&message);
+        match error {
+            BackendError::Request { class, message } => BackendError::Request {
+                class,
+                message: redact(message),
+            },
+            BackendError::Engine { class, message } => BackendError::Engine {
+                class,
+                message: redact(message),
+            },
+            BackendError::Setup { message } => BackendError::Setup {
+                message: redact(message),
+            },
         }
     }
 

@@ -77,7 +77,7 @@ impl Asking {
                 Ok(false) => return None,
                 Err(error) => {
                     self.step = Step::Over;
-                    return Some(Err(error));
+                    return Some(Err(self.shared.redacted(error)));
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hyper::{StatusCode, header::SERVER};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     OpenAiSettings,
@@ -17,12 +18,9 @@ use super::{
     refusal,
     request::{Cold, Dialect, StreamedCounts},
 };
-use crate::{
-    backend::{
-        BackendError, ModelCard, Question,
-        http::{self, Client, HttpError},
-    },
-    clock::Clock,
+use crate::backend::{
+    BackendError, ModelCard, Question,
+    http::{self, Client, HttpError},
 };
 
 /// A server that answers, and how it is asked.
@@ -91,11 +89,10 @@ struct Description {
 pub(super) async fn find(
     client: &Client,
     settings: &OpenAiSettings,
-    clock: &dyn Clock,
 ) -> Result<Ready, BackendError> {
-    let (began, url) = (clock.now(), &settings.endpoint.url);
+    let (began, url) = (Instant::now(), &settings.endpoint.url);
     loop {
-        let waited = clock.now().since(began);
+        let waited = began.elapsed();
         match attempt(client, settings).await {
             Ok(ready) => return Ok(ready),
             Err(Unready::Never(error)) => return Err(error),
@@ -118,7 +115,7 @@ pub(super) async fn find(
 async fn attempt(client: &Client, settings: &OpenAiSettings) -> Result<Ready, Unready> {
     let health = get(client, "/health").await?;
     if health.head.status == StatusCode::SERVICE_UNAVAILABLE {
-        return Err(Unready::Loading(words(client, &health)));
+        return Err(Unready::Loading(refusal::excerpt(&health.body)));
     }
     let listed = get(client, "/v1/models").await?;
     let models = models(client, &listed)?;
@@ -482,16 +479,12 @@ async fn get(client: &Client, path: &str) -> Result<http::Answer, Unready> {
 }
 
 fn unready(client: &Client, answer: &http::Answer, model: &str) -> Unready {
-    let words = words(client, answer);
     if answer.head.status == StatusCode::SERVICE_UNAVAILABLE {
-        return Unready::Loading(refusal::excerpt(words.as_bytes()));
+        return Unready::Loading(refusal::excerpt(&answer.body));
     }
+    let words = String::from_utf8_lossy(&answer.body);
     let refused = refusal::by_status(&answer.head, &words, client.endpoint(), model);
     Unready::Never(setup(refused.to_string()))
-}
-
-fn words(client: &Client, answer: &http::Answer) -> String {
-    client.redact(&String::from_utf8_lossy(&answer.body))
 }
 
 fn is_about_form(status: StatusCode) -> bool {
