@@ -312,8 +312,9 @@ impl Runner {
             .await?;
         let mut segments: Vec<Segment> = Vec::new();
         let mut asked = 0;
-        while asked < planned.items.len() && end == RunEnd::Complete {
-            let files = next_files(album, &planned.items[asked..]).await;
+        let items = planned.items_at(identity.load);
+        while asked < items.len() && end == RunEnd::Complete {
+            let files = next_files(album, &items[asked..]).await;
             let (segment, ended) = self.segment(&drive, loaded, asked, &files).await;
             asked += segment.requests.len();
             tally.add(segment.requests.len() as u64);
@@ -546,9 +547,12 @@ impl Runner {
     }
 
     fn total_requests(&self, plan: &Plan, groups: &[Group]) -> u64 {
-        let per_pass: usize = plan.cells.iter().map(|cell| cell.items.len()).sum();
-        let passes = groups.len() * self.settings.repeat as usize * self.settings.concurrency.len();
-        (per_pass * passes) as u64
+        let at = |concurrency: &u32| -> usize {
+            let asked = |cell: &PlannedCell| cell.items_at(Load::Closed(*concurrency)).len();
+            plan.cells.iter().map(asked).sum()
+        };
+        let per_pass: usize = self.settings.concurrency.iter().map(at).sum();
+        (per_pass * groups.len() * self.settings.repeat as usize) as u64
     }
 }
 

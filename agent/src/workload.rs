@@ -24,6 +24,9 @@ pub mod chart;
 /// Direct questions: where one object is relative to another.
 pub mod relation;
 
+/// Prompts of a stated length.
+mod padding;
+
 /// What was said before a question.
 pub mod turn;
 

@@ -125,12 +125,14 @@ fn plan(n_items: usize) -> Plan {
     Plan {
         suite: "made-up".to_owned(),
         digest: Digest([0; 32]),
+        concurrency: vec![1],
         cells: vec![PlannedCell {
             task: "caption_brief".to_owned(),
             image_px: Some(512),
             max_tokens: 64,
             is_fixed_length: false,
             scoring: Scoring::Caption,
+            requests_per_slot: None,
             items: (0..n_items).map(|n| item(format!("q{n}"))).collect(),
             warm_up: (0..2).map(|n| item(format!("w{n}"))).collect(),
         }],

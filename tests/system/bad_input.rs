@@ -138,6 +138,42 @@ fn a_wrong_suite_file_is_named_with_its_key() {
         &run(folder.path(), &["bench", "--suite", path]),
         &["mine.toml", "task"],
     );
+    let with = |task: &str, words: &[&str]| {
+        fs::write(&suite, format!("{good}\n[[task]]\nname = \"own\"\n{task}")).unwrap();
+        refuses(&run(folder.path(), &["suites", "show", path]), words);
+    };
+    with(
+        "prompt = \"x\"\nscoring = \"number\"\nchart = \"height\"",
+        &["mine.toml", "height", "bar_value"],
+    );
+    with(
+        "scoring = \"facts\"\n[[task.question]]\nname = \"one\"\nprompt = \"x\"",
+        &["mine.toml", "`own`", "`one`", "`facts`"],
+    );
+    with(
+        "scoring = \"json\"\nschema = { pattern = \"x\" }\n[[task.question]]\nname = \"one\"\nprompt = \"x\"\njson = 1",
+        &["mine.toml", "pattern", "additionalProperties"],
+    );
+}
+
+#[test]
+fn what_a_suite_without_scenes_cannot_do_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let pictures = data.join("pictures");
+    let pictures = pictures.to_str().unwrap();
+    refuses(
+        &run(data, &["suites", "draw", pictures, "--suite", "german-plc"]),
+        &["--suite", "german-plc", "no picture"],
+    );
+    refuses(
+        &run(data, &["bench", "--suite", "german-plc", "--size", "256"]),
+        &["a size", "german-plc"],
+    );
+    refuses(
+        &run(data, &["bench", "--suite", "charts", "--images", pictures]),
+        &["peak_month", "not about scenes"],
+    );
 }
 
 #[test]

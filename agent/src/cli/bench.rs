@@ -78,8 +78,8 @@ pub(super) struct BenchArgs {
     /// a label
     #[arg(long, value_delimiter = ',', value_name = "P,…")]
     precision: Vec<String>,
-    /// Requests in flight, one closed loop after the other
-    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Requests in flight, one closed loop after the other; what the suite suggests without it, mostly 1
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1024))]
     concurrency: Vec<u32>,
     /// Repetitions of every cell; three or more give an interval
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -87,7 +87,7 @@ pub(super) struct BenchArgs {
     /// Idle baselines of 10 s instead of 60, at most 5 s of waiting for flat temperatures and power before a run instead of 60; everything is marked `quick`, energy is shown and not ranked
     #[arg(long)]
     quick: bool,
-    /// Most pictures of each task
+    /// Most pictures of each task, or questions where they have none
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Sides of the drawn pictures in pixels, 96 to 1024
@@ -442,7 +442,7 @@ impl Here<'_> {
             spool: self.spool.clone(),
             grown,
             quiet,
-            settings: runner_settings(self.args, provenance),
+            settings: runner_settings(self.args, &self.plan, provenance),
             stop,
         };
         let mut outcome = runner
@@ -478,10 +478,13 @@ fn plan(args: &BenchArgs) -> anyhow::Result<Plan> {
     Ok(Plan::make(&suite, &options)?)
 }
 
-fn runner_settings(args: &BenchArgs, provenance: Provenance) -> RunnerSettings {
+fn runner_settings(args: &BenchArgs, plan: &Plan, provenance: Provenance) -> RunnerSettings {
     RunnerSettings {
         repeat: args.repeat,
-        concurrency: args.concurrency.clone(),
+        concurrency: match &*args.concurrency {
+            [] => plan.concurrency.clone(),
+            asked => asked.to_vec(),
+        },
         timeout: args.timeout,
         max_tokens: args.max_tokens,
         sampling: Sampling::Greedy,

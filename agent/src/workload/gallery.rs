@@ -76,6 +76,14 @@ struct ChartLabel<'a> {
 }
 
 impl Drawing {
+    /// What its pictures are called.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::Scenes => "scenes",
+            Self::Charts(_) => "charts",
+        }
+    }
+
     /// Name, picture and label of one.
     fn draw(&self, index: u32, seed: u64, side: Side) -> (String, Picture, String) {
         match self {

@@ -5,14 +5,16 @@ use std::{path::PathBuf, sync::Arc};
 use sha2::{Digest as _, Sha256};
 use tokwatt_domain::{
     ids::Digest,
-    workload::{SceneTruth, Scoring, Truth},
+    workload::{Load, SceneTruth, Scoring, Truth},
 };
 
 use super::{
+    chart::{Chart, ChartQuestion, Figure},
     folder::{self, FolderError, OwnPicture},
+    padding::pad,
     picture::{Side, SideOutOfRange},
     scene::Scene,
-    suite::{Seed, SeedOutOfRange, Suite, Task},
+    suite::{About, Pictures, Seed, SeedOutOfRange, StatedQuestion, Suite, Task},
     turn::Turn,
 };
 
@@ -24,8 +26,10 @@ pub struct Plan {
     /// The suite's, as far as nothing else is asked: with another seed or own pictures it is another one. With own pictures
     /// it covers those that are asked about. A limit on drawn pictures leaves it: fewer samples of the same work.
     pub digest: Digest,
+    /// Requests in flight that the suite suggests; one if it suggests none.
+    pub concurrency: Vec<u32>,
     /// In the order in which they are run: size by size and task by task, so that a picture is not asked about twice in a
-    /// row and no cache can help.
+    /// row and no cache can help. Tasks without pictures have no size and come with the first one.
     pub cells: Vec<PlannedCell>,
 }
 
@@ -34,7 +38,7 @@ pub struct Plan {
 pub struct PlannedCell {
     /// The task's name.
     pub task: String,
-    /// Side of the pictures in pixels; absent for own ones, which have sizes of their own.
+    /// Side of the pictures in pixels; absent for own ones, which have sizes of their own, and where there are none.
     pub image_px: Option<u32>,
     /// Most tokens of an answer.
     pub max_tokens: u32,
@@ -42,16 +46,18 @@ pub struct PlannedCell {
     pub is_fixed_length: bool,
     /// How answers are read.
     pub scoring: Scoring,
+    /// Most questions of a closed loop for each that is in flight.
+    pub requests_per_slot: Option<u32>,
     /// What is measured, in order.
     pub items: Vec<Item>,
     /// What is asked before, and never measured.
     pub warm_up: Vec<Item>,
 }
 
-/// One question about one picture.
+/// One question about at most one picture.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// The picture's name: `scene-SEED`, or its file's.
+    /// The picture's name: `scene-SEED`, `chart-SEED`, or its file's; without a picture the question's.
     pub name: String,
     /// What was said before; empty where the question begins the conversation.
     pub history: Vec<Turn>,
@@ -73,6 +79,15 @@ pub enum ItemPicture {
         /// How large it is drawn.
         side: Side,
     },
+    /// A chart, drawn when its question is near.
+    Chart {
+        /// Which kind.
+        figure: Figure,
+        /// Where it comes from.
+        seed: u64,
+        /// How large it is drawn.
+        side: Side,
+    },
     /// A file as it was found, PNG or JPEG.
     File(Arc<[u8]>),
 }
@@ -80,7 +95,7 @@ pub enum ItemPicture {
 /// What may be different from what the suite says.
 #[derive(Clone, Debug, Default)]
 pub struct PlanOptions {
-    /// Most pictures for each task; at least 1.
+    /// Most pictures, or questions without one, for each task; at least 1.
     pub limit: Option<u32>,
     /// Sizes of drawn pictures in pixels.
     pub sizes: Option<Vec<u32>>,
@@ -105,6 +120,17 @@ pub enum PlanError {
     /// Own pictures are asked about as they are.
     #[error("{0} is about drawn scenes; leave it out where own pictures are asked about")]
     OnlyDrawn(&'static str),
+    /// Nothing is drawn.
+    #[error("{what} is about drawn pictures, and suite `{suite}` has none; leave it out")]
+    NothingDrawn {
+        /// What was asked for.
+        what: &'static str,
+        /// Of which suite.
+        suite: String,
+    },
+    /// Own pictures cannot take the place of what a task brings.
+    #[error("task `{0}` is not about scenes; own pictures take a suite whose tasks all are")]
+    NotAboutScenes(String),
     /// A limit of none.
     #[error("a limit of 0 pictures leaves nothing to ask")]
     NoPicture,
@@ -131,7 +157,7 @@ impl Plan {
             return Err(PlanError::NoPicture);
         }
         match &options.images {
-            None => Self::over_scenes(suite, options),
+            None => Self::over_drawn(suite, options),
             Some(_) if options.sizes.is_some() => Err(PlanError::OnlyDrawn("a size")),
             Some(_) if options.seed.is_some() => Err(PlanError::OnlyDrawn("a seed")),
             Some(folder) => Self::over_folder(suite, folder.clone(), options.limit),
@@ -143,90 +169,216 @@ impl Plan {
         self.cells.iter().any(PlannedCell::has_pictures)
     }
 
-    fn over_scenes(suite: &Suite, options: &PlanOptions) -> Result<Self, PlanError> {
+    fn over_drawn(suite: &Suite, options: &PlanOptions) -> Result<Self, PlanError> {
         let mut suite = suite.clone();
-        if let Some(seed) = options.seed {
-            suite.pictures.seed = Seed::new(seed)?;
+        let missing = |what| PlanError::NothingDrawn {
+            what,
+            suite: suite.name.clone(),
+        };
+        match (&mut suite.pictures, options) {
+            (None, PlanOptions { sizes: Some(_), .. }) => return Err(missing("a size")),
+            (None, PlanOptions { seed: Some(_), .. }) => return Err(missing("a seed")),
+            (
+                Some(pictures),
+                PlanOptions {
+                    seed: Some(seed), ..
+                },
+            ) => {
+                pictures.seed = Seed::new(*seed)?;
+            }
+            _ => {}
         }
-        let count = suite.pictures.count.get();
-        let seed = suite.pictures.seed;
-        let measured = choose(
-            &suite,
-            seed.measured(),
-            options.limit.unwrap_or(count).min(count),
-        );
-        let warm_up = choose(&suite, seed.warm_up(), suite.warm_up);
+        let mut subjects = Subjects::new(&suite, options.limit);
         let mut cells = Vec::new();
-        for side in sides(&suite, options)? {
-            let of_scenes = |scenes: &[Scene]| -> Vec<Subject> {
-                scenes
-                    .iter()
-                    .map(|scene| Subject::scene(scene, side))
-                    .collect()
-            };
-            let (measured, warm_up) = (of_scenes(&measured), of_scenes(&warm_up));
-            let image_px = Some(side.px());
-            cells.extend(
-                suite
-                    .tasks
-                    .iter()
-                    .map(|task| cell(task, image_px, &measured, &warm_up)),
-            );
+        for (position, side) in sides(&suite, options)?.into_iter().enumerate() {
+            for task in &suite.tasks {
+                match side.filter(|_| task.has_pictures()) {
+                    Some(side) => cells.push(subjects.cell(task, Some(side))),
+                    None if position == 0 => cells.push(subjects.cell(task, None)),
+                    None => {}
+                }
+            }
         }
-        Ok(Self {
-            digest: suite.digest(),
-            suite: suite.name,
-            cells,
-        })
+        Ok(Self::of(&suite, suite.digest(), cells))
     }
 
     fn over_folder(suite: &Suite, folder: PathBuf, limit: Option<u32>) -> Result<Self, PlanError> {
+        let is_other = |task: &&Task| !matches!(task.about(), About::Scenes(_));
+        if let Some(task) = suite.tasks.iter().find(is_other) {
+            return Err(PlanError::NotAboutScenes(task.name.clone()));
+        }
         let limit = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         let pictures = folder::read(&folder, limit)?;
         let digest = digest_over(suite, &pictures);
         let warm_up = like_these(suite, &pictures);
-        let measured: Vec<Subject> = pictures.into_iter().map(Subject::own).collect();
+        let measured: Vec<Subject> = pictures.into_iter().zip(0..).map(Subject::own).collect();
         let cells: Vec<PlannedCell> = suite
             .tasks
             .iter()
-            .map(|task| cell(task, None, &measured, &warm_up))
+            .map(|task| {
+                cell(
+                    suite,
+                    task,
+                    None,
+                    items(task, &measured),
+                    items(task, &warm_up),
+                )
+            })
             .collect();
         match cells.iter().find(|cell| cell.items.is_empty()) {
-            None => Ok(Self {
-                suite: suite.name.clone(),
-                digest,
-                cells,
-            }),
+            None => Ok(Self::of(suite, digest, cells)),
             Some(cell) => Err(PlanError::NothingToAsk {
                 task: cell.task.clone(),
                 folder,
             }),
         }
     }
+
+    fn of(suite: &Suite, digest: Digest, cells: Vec<PlannedCell>) -> Self {
+        let suggested = suite.concurrency.iter().map(|n| n.get());
+        Self {
+            suite: suite.name.clone(),
+            digest,
+            concurrency: match suite.concurrency.is_empty() {
+                true => vec![1],
+                false => suggested.collect(),
+            },
+            cells,
+        }
+    }
 }
 
 impl ItemPicture {
-    /// Its file, PNG or JPEG; a scene is drawn for it, which takes milliseconds.
+    /// Its file, PNG or JPEG; a scene or a chart is drawn for it, which takes milliseconds.
     pub fn file(&self) -> Arc<[u8]> {
         match self {
             Self::Scene { seed, side } => Scene::of_seed(*seed).draw(*side).to_png().into(),
+            Self::Chart { figure, seed, side } => {
+                Chart::of_seed(*figure, *seed).draw(*side).to_png().into()
+            }
             Self::File(file) => file.clone(),
         }
     }
 }
 
 impl PlannedCell {
+    /// What is asked under a load: all of it, unless so few are in flight that it would take too long.
+    pub fn items_at(&self, load: Load) -> &[Item] {
+        let most = load.concurrency().zip(self.requests_per_slot);
+        let most = most.map(|(in_flight, each)| in_flight.saturating_mul(each));
+        let most = most.map_or(usize::MAX, |most| {
+            usize::try_from(most).unwrap_or(usize::MAX)
+        });
+        &self.items[..self.items.len().min(most)]
+    }
+
     /// Whether each of its questions is about a picture.
     pub fn has_pictures(&self) -> bool {
         self.items.iter().any(|item| item.picture.is_some())
     }
 }
 
-/// What is asked about.
+/// What a suite asks about, each kind of it chosen once.
+struct Subjects<'a> {
+    suite: &'a Suite,
+    limit: Option<u32>,
+    /// Measured scenes and those to warm up with; chosen when a task is about them.
+    scenes: Option<[Vec<Scene>; 2]>,
+}
+
+impl<'a> Subjects<'a> {
+    fn new(suite: &'a Suite, limit: Option<u32>) -> Self {
+        Self {
+            suite,
+            limit,
+            scenes: None,
+        }
+    }
+
+    fn cell(&mut self, task: &Task, side: Option<Side>) -> PlannedCell {
+        let [measured, warm_up] = match (task.about(), side, &self.suite.pictures) {
+            (About::Scenes(_), Some(side), Some(pictures)) => {
+                let of_scenes = |scenes: &[Scene]| -> Vec<Subject> {
+                    let subjects = scenes.iter().map(|scene| Subject::scene(scene, side));
+                    subjects.collect()
+                };
+                let [measured, warm_up] = self.scenes(pictures);
+                [
+                    items(task, &of_scenes(measured)),
+                    items(task, &of_scenes(warm_up)),
+                ]
+            }
+            (About::Charts(prompt, chart), Some(side), Some(pictures)) => {
+                let ask = |seed| about_chart(prompt, chart, seed, side);
+                self.seeds(pictures)
+                    .map(|seeds| seeds.into_iter().filter_map(ask).collect())
+            }
+            (About::Prompt(prompt), _, Some(pictures)) => {
+                let ask = |seed| alone(format!("prompt-{seed}"), padded(task, prompt, seed));
+                self.seeds(pictures)
+                    .map(|seeds| seeds.into_iter().map(ask).collect())
+            }
+            (About::Questions(questions), ..) => [
+                self.rounds(task, questions),
+                (0..self.suite.warm_up).map(greeting).collect(),
+            ],
+            _ => [Vec::new(), Vec::new()],
+        };
+        let image_px = side.map(Side::px);
+        cell(self.suite, task, image_px, measured, warm_up)
+    }
+
+    fn scenes(&mut self, pictures: &Pictures) -> &[Vec<Scene>; 2] {
+        let (suite, measured) = (self.suite, self.measured(pictures));
+        self.scenes.get_or_insert_with(|| {
+            [
+                choose(suite, pictures.seed.measured(), measured),
+                choose(suite, pictures.seed.warm_up(), suite.warm_up),
+            ]
+        })
+    }
+
+    /// Seeds of what is measured, and of what is warmed up with.
+    fn seeds(&self, pictures: &Pictures) -> [Vec<u64>; 2] {
+        let take = |seeds: &mut dyn Iterator<Item = u64>, n: u32| {
+            seeds.zip(0..n).map(|(seed, _)| seed).collect()
+        };
+        [
+            take(&mut pictures.seed.measured(), self.measured(pictures)),
+            take(&mut pictures.seed.warm_up(), self.suite.warm_up),
+        ]
+    }
+
+    fn measured(&self, pictures: &Pictures) -> u32 {
+        let limit = self.limit.unwrap_or(pictures.usually());
+        limit.min(pictures.count.get())
+    }
+
+    /// All questions in turn, as often as the task says.
+    fn rounds(&self, task: &Task, questions: &[StatedQuestion]) -> Vec<Item> {
+        let rounds = task.rounds.map_or(1, |rounds| rounds.get());
+        let all = (0..rounds).flat_map(|_| questions);
+        let most = self
+            .limit
+            .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let asked = all.take(most).map(|question| Item {
+            name: question.name.clone(),
+            history: question.history.clone(),
+            prompt: question.prompt(task.schema.as_ref()),
+            picture: None,
+            truth: question.truth(task.scoring, task.schema.as_ref()),
+        });
+        asked.collect()
+    }
+}
+
+/// A scene or a picture of one's own.
 struct Subject {
     name: String,
     picture: ItemPicture,
     truth: Option<SceneTruth>,
+    /// Of the words before a prompt.
+    seed: u64,
 }
 
 impl Subject {
@@ -236,14 +388,16 @@ impl Subject {
             name: format!("scene-{seed}"),
             picture: ItemPicture::Scene { seed, side },
             truth: Some(scene.truth().clone()),
+            seed,
         }
     }
 
-    fn own(picture: OwnPicture) -> Self {
+    fn own((picture, seed): (OwnPicture, u64)) -> Self {
         Self {
             name: picture.file,
             picture: ItemPicture::File(picture.bytes),
             truth: picture.truth,
+            seed,
         }
     }
 }
@@ -258,16 +412,20 @@ fn choose(suite: &Suite, seeds: impl Iterator<Item = u64>, count: u32) -> Vec<Sc
     scenes.zip(0..count).map(|(scene, _)| scene).collect()
 }
 
-/// The sizes to draw at, each once.
-fn sides(suite: &Suite, options: &PlanOptions) -> Result<Vec<Side>, SideOutOfRange> {
-    let Some(sizes) = &options.sizes else {
-        return Ok(vec![suite.pictures.side_px]);
+/// The sizes to draw at, each once; one of none where nothing is drawn.
+fn sides(suite: &Suite, options: &PlanOptions) -> Result<Vec<Option<Side>>, SideOutOfRange> {
+    let asked = match (&options.sizes, &suite.pictures) {
+        (_, None) => return Ok(vec![None]),
+        (Some(sizes), _) => sizes
+            .iter()
+            .map(|px| Side::new(*px))
+            .collect::<Result<_, _>>()?,
+        (None, Some(pictures)) => pictures.sides(),
     };
     let mut sides = Vec::new();
-    for &px in sizes {
-        let side = Side::new(px)?;
-        if !sides.contains(&side) {
-            sides.push(side);
+    for side in asked {
+        if !sides.contains(&Some(side)) {
+            sides.push(Some(side));
         }
     }
     Ok(sides)
@@ -278,54 +436,99 @@ fn like_these(suite: &Suite, pictures: &[OwnPicture]) -> Vec<Subject> {
     let largest = pictures.iter().map(|picture| picture.side_px).max();
     let px = largest.unwrap_or_default().clamp(96, 1024);
     let side = Side::new(px).expect("clamped");
-    choose(suite, suite.pictures.seed.warm_up(), suite.warm_up)
+    let Some(drawn) = &suite.pictures else {
+        return Vec::new();
+    };
+    choose(suite, drawn.seed.warm_up(), suite.warm_up)
         .iter()
         .map(|scene| Subject::scene(scene, side))
         .collect()
 }
 
 fn cell(
+    suite: &Suite,
     task: &Task,
     image_px: Option<u32>,
-    measured: &[Subject],
-    warm_up: &[Subject],
+    items: Vec<Item>,
+    warm_up: Vec<Item>,
 ) -> PlannedCell {
     PlannedCell {
         task: task.name.clone(),
         image_px,
         max_tokens: task.max_tokens.get(),
-        is_fixed_length: false,
+        is_fixed_length: task.fixed_length,
         scoring: task.scoring,
-        items: items(task, measured),
-        warm_up: items(task, warm_up),
+        requests_per_slot: suite.requests_per_slot.map(|n| n.get()),
+        items,
+        warm_up,
     }
 }
 
 fn items(task: &Task, subjects: &[Subject]) -> Vec<Item> {
+    let About::Scenes(prompt) = task.about() else {
+        return Vec::new();
+    };
     let mut items = Vec::new();
     for subject in subjects {
-        items.extend(item(task, subject, items.len()));
+        items.extend(item(task, prompt, subject, items.len()));
     }
     items
 }
 
 /// The task's question about a picture; none where a direct question finds no two objects.
-fn item(task: &Task, subject: &Subject, number: usize) -> Option<Item> {
+fn item(task: &Task, prompt: &str, subject: &Subject, number: usize) -> Option<Item> {
     let (prompt, truth) = match task.relation {
-        None => (task.prompt.clone(), subject.truth.clone().map(Truth::Scene)),
+        None => (prompt.to_owned(), subject.truth.clone().map(Truth::Scene)),
         Some(relation) => {
             let scene = subject.truth.as_ref()?;
-            let (prompt, answer) = relation.question(&task.prompt, scene, number)?;
+            let (prompt, answer) = relation.question(prompt, scene, number)?;
             (prompt, Some(answer))
         }
     };
     Some(Item {
         name: subject.name.clone(),
         history: Vec::new(),
-        prompt,
+        prompt: padded(task, &prompt, subject.seed),
         picture: Some(subject.picture.clone()),
         truth,
     })
+}
+
+fn about_chart(prompt: &str, question: ChartQuestion, seed: u64, side: Side) -> Option<Item> {
+    let figure = question.figure();
+    let (prompt, truth) = question.ask(prompt, &Chart::of_seed(figure, seed), seed)?;
+    Some(Item {
+        name: format!("chart-{seed}"),
+        history: Vec::new(),
+        prompt,
+        picture: Some(ItemPicture::Chart { figure, seed, side }),
+        truth: Some(truth),
+    })
+}
+
+/// The prompt at the length that the task states.
+fn padded(task: &Task, prompt: &str, seed: u64) -> String {
+    match task.prompt_words {
+        Some(words) => pad(prompt, words.get(), seed),
+        None => prompt.to_owned(),
+    }
+}
+
+/// A question about nothing that can be seen or is known.
+fn alone(name: String, prompt: String) -> Item {
+    Item {
+        name,
+        history: Vec::new(),
+        prompt,
+        picture: None,
+        truth: None,
+    }
+}
+
+/// What is asked before a task's own questions; no suite asks it.
+fn greeting(number: u32) -> Item {
+    let prompt = format!("This is warm-up number {}. Say hello.", number + 1);
+    alone(format!("warm-up-{number}"), prompt)
 }
 
 /// The suite asked about these pictures.
@@ -345,6 +548,8 @@ fn digest_over(suite: &Suite, pictures: &[OwnPicture]) -> Digest {
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeSet, num::NonZeroU32};
+
+    use tokwatt_domain::metrics::quality;
 
     use super::*;
     use crate::workload::gallery::{Drawing, draw_to_folder};
@@ -403,8 +608,8 @@ mod tests {
 
     #[test]
     fn warm_up_pictures_are_never_measured() {
-        for suite in Suite::built_in() {
-            let plan = plan(suite, &PlanOptions::default());
+        for suite in ["edge-vision", "spatial-direct", "charts"] {
+            let plan = plan(suite, &limited(200));
             let pictures = |items: &[Item]| -> BTreeSet<ItemPicture> {
                 items
                     .iter()
@@ -534,6 +739,133 @@ mod tests {
         }
     }
 
+    fn cell<'a>(plan: &'a Plan, task: &str, image_px: Option<u32>) -> &'a PlannedCell {
+        let mut cells = plan.cells.iter();
+        let found = cells.find(|cell| cell.task == task && cell.image_px == image_px);
+        found.unwrap_or_else(|| panic!("no {task} at {image_px:?}"))
+    }
+
+    #[test]
+    fn charts_are_asked_about_with_answers_that_are_right() {
+        let plan = plan("charts", &limited(12));
+        assert_eq!(plan.cells.len(), 9);
+        for cell in &plan.cells {
+            assert_eq!((cell.items.len(), cell.image_px), (12, Some(768)));
+            for item in &cell.items {
+                assert!(!item.prompt.contains(['{', '}']), "{}", item.prompt);
+                let truth = item.truth.as_ref().unwrap();
+                let answer = quality::canonical_answer(cell.scoring, truth).unwrap();
+                let score = quality::score(cell.scoring, &answer, truth).unwrap();
+                assert_eq!(score.is_correct, Some(true), "{}: {answer}", item.name);
+            }
+        }
+        let first = &cell(&plan, "trend", Some(768)).items[0];
+        assert_eq!((first.name.as_str(), width(first)), ("chart-0", 768));
+    }
+
+    #[test]
+    fn every_answer_to_a_direct_question_about_charts_comes_up_about_as_often() {
+        let plan = plan("charts", &PlanOptions::default());
+        for (task, choices) in [
+            ("trend", 3),
+            ("panel_kind", 4),
+            ("largest_slice", 4),
+            ("direction", 3),
+        ] {
+            let mut counts = std::collections::BTreeMap::<String, usize>::new();
+            for item in &cell(&plan, task, Some(768)).items {
+                if let Some(Truth::Answer { expected, .. }) = &item.truth {
+                    *counts.entry(expected.clone()).or_default() += 1;
+                }
+            }
+            assert_eq!(counts.len(), choices, "{task}: {counts:?}");
+            let share = 100 / choices;
+            let is_fair = counts.values().all(|n| n.abs_diff(share) <= share / 2 + 3);
+            assert!(is_fair, "{task}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_task_without_pictures_is_asked_once_and_not_at_every_size() {
+        let plan = plan("concurrency", &limited(3));
+        let cells: Vec<(&str, Option<u32>)> = plan
+            .cells
+            .iter()
+            .map(|cell| (cell.task.as_str(), cell.image_px))
+            .collect();
+        assert_eq!(
+            cells,
+            [
+                ("text", None),
+                ("picture", Some(256)),
+                ("picture", Some(512))
+            ]
+        );
+        assert!(!plan.cells[0].has_pictures() && plan.cells[1].has_pictures());
+        let prompts: BTreeSet<&str> = plan.cells[..2]
+            .iter()
+            .flat_map(|cell| cell.items.iter().chain(&cell.warm_up))
+            .map(|item| item.prompt.as_str())
+            .collect();
+        // The same seeds, so the same words with a picture and without one; warm-ups have others.
+        assert_eq!(prompts.len(), 5);
+        for prompt in prompts {
+            assert_eq!(prompt.split_whitespace().count(), 440);
+        }
+        for cell in &plan.cells {
+            assert!(cell.is_fixed_length && cell.max_tokens == 150);
+        }
+    }
+
+    #[test]
+    fn a_load_of_few_asks_few() {
+        let plan = plan("concurrency", &PlanOptions::default());
+        assert_eq!(plan.concurrency, [1, 2, 8, 16, 32]);
+        let asked = |load| plan.cells[1].items_at(load).len();
+        let closed = [1, 2, 32, 64].map(|n| asked(Load::Closed(n)));
+        assert_eq!(closed, [20, 40, 640, 640]);
+        assert_eq!(asked(Load::Open { per_1000_s: 1 }), 640);
+    }
+
+    #[test]
+    fn questions_are_asked_in_turn_as_often_as_the_task_says() {
+        let plan = plan("text-seven", &PlanOptions::default());
+        assert_eq!(
+            (plan.cells.len(), plan.concurrency.as_slice()),
+            (7, [1].as_slice())
+        );
+        let turns = cell(&plan, "multi_turn", None);
+        assert_eq!(turns.items.len(), 20);
+        assert_eq!(turns.items[0].name, turns.items[5].name);
+        assert_ne!(turns.items[0].name, turns.items[1].name);
+        assert!(turns.items.iter().all(|item| !item.history.is_empty()));
+        let asked = &cell(&plan, "structured", None).items[0].prompt;
+        assert!(
+            asked.contains(r#""required":["name","category""#),
+            "{asked}"
+        );
+        let all = plan.cells.iter().flat_map(|cell| &cell.items);
+        let warm_up = plan.cells.iter().flat_map(|cell| &cell.warm_up);
+        let measured: BTreeSet<&str> = all.map(|item| item.prompt.as_str()).collect();
+        assert!(
+            warm_up
+                .into_iter()
+                .all(|item| !measured.contains(item.prompt.as_str()))
+        );
+        let few = self::plan("text-seven", &limited(3));
+        assert!(few.cells.iter().all(|cell| cell.items.len() == 3));
+        assert_eq!(few.digest, plan.digest);
+    }
+
+    #[test]
+    fn a_batch_asks_its_usual_count_and_more_on_request() {
+        let usual = plan("batch", &PlanOptions::default());
+        assert_eq!(usual.cells[0].items.len(), 5000);
+        let more = plan("batch", &limited(5100));
+        assert_eq!(more.cells[0].items.len(), 5100);
+        assert_eq!(usual.digest, more.digest);
+    }
+
     #[test]
     fn own_pictures_are_asked_about_with_and_without_labels() {
         let folder = gallery(2);
@@ -596,5 +928,25 @@ mod tests {
             ..own(&folder)
         };
         check("edge-vision", &seeded, "a seed is about drawn scenes");
+        check(
+            "charts",
+            &own(&folder),
+            "task `peak_month` is not about scenes",
+        );
+        check(
+            "german-plc",
+            &own(&folder),
+            "task `plc` is not about scenes",
+        );
+        let sized = PlanOptions {
+            sizes: Some(vec![96]),
+            ..PlanOptions::default()
+        };
+        check("german-plc", &sized, "suite `german-plc` has none");
+        let seeded = PlanOptions {
+            seed: Some(7),
+            ..PlanOptions::default()
+        };
+        check("german-plc", &seeded, "a seed is about drawn pictures");
     }
 }

@@ -1,6 +1,6 @@
-//! A suite: a named, versioned list of tasks over drawn pictures, read from TOML.
+//! A suite: a named, versioned list of tasks over drawn pictures or stated questions, read from TOML.
 //!
-//! The keys are explained in `configs/suites/edge-vision.toml`. Two suites are compiled in; others are files.
+//! The keys are explained in `configs/suites/README.md`. Some suites are compiled in; others are files.
 
 use std::{
     num::NonZeroU32,
@@ -12,13 +12,23 @@ use sha2::{Digest as _, Sha256};
 use tokwatt_domain::{ids::Digest, metrics::quality, spelling::distance, workload::Scoring};
 
 use super::{
+    chart::{CHART_VERSION, ChartQuestion, Figure},
+    padding::PADDING_VERSION,
     picture::Side,
-    relation::{self, Relation},
     scene::DRAWING_VERSION,
 };
 
+/// One task of a suite.
+mod task;
+
+/// Questions with their answers.
+mod question;
+
+pub use question::{QuestionFlaw, StatedQuestion};
+pub use task::{About, Task};
+
 /// What is asked of a device. [`Suite::parse`] and [`Suite::load`] make only sound ones.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
     /// Its name: lower-case letters, digits, `-` and `_`.
@@ -27,42 +37,37 @@ pub struct Suite {
     pub version: u32,
     /// What it measures and how long that takes.
     pub description: String,
-    /// Scenes shown before the measured ones and never among them, for each task.
+    /// Questions asked before the measured ones and never among them, for each task.
     pub warm_up: u32,
-    /// The measured scenes.
-    pub pictures: Scenes,
-    /// What is asked about each of them; at least one.
+    /// Requests in flight, one closed loop after the other, if nobody asks for others; 1 if it states none.
+    #[serde(default)]
+    pub concurrency: Vec<NonZeroU32>,
+    /// Most requests of a run for each that is in flight: so that a run of one in flight does not take as long as one of many.
+    pub requests_per_slot: Option<NonZeroU32>,
+    /// The measured pictures; absent where no task is about one.
+    pub pictures: Option<Pictures>,
+    /// What is asked; at least one.
     #[serde(default, rename = "task")]
     pub tasks: Vec<Task>,
 }
 
-/// Which scenes are drawn.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scenes {
-    /// How many.
-    pub count: NonZeroU32,
-    /// The first scene's; each further scene's is one higher.
-    pub seed: Seed,
-    /// Their size, if nobody asks for another.
-    pub side_px: Side,
-}
-
-/// One question asked about every picture.
+/// Which pictures are drawn.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Task {
-    /// Its name: lower-case letters, digits, `-` and `_`; no other task of the suite has it.
-    pub name: String,
-    /// What is asked; a direct question's has the places `{a}` and `{b}`.
-    pub prompt: String,
-    /// Most tokens of an answer.
-    #[serde(default = "usual_max_tokens")]
-    pub max_tokens: NonZeroU32,
-    /// How answers are read.
-    pub scoring: Scoring,
-    /// What a direct question is about; absent for all others.
-    pub relation: Option<Relation>,
+pub struct Pictures {
+    /// How many there are.
+    pub count: NonZeroU32,
+    /// How many are asked about if nobody asks for more or less; all of them if it is absent.
+    #[serde(skip_serializing)]
+    pub usual_count: Option<NonZeroU32>,
+    /// The first picture's; each further one's is one higher.
+    pub seed: Seed,
+    /// Their size, if nobody asks for another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side_px: Option<Side>,
+    /// Their sizes, where there is more than one: everything is asked at each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sides_px: Vec<Side>,
 }
 
 /// Where a suite's scenes begin. Below 2⁶², so that measured and warm-up scenes never meet.
@@ -125,6 +130,98 @@ pub enum Flaw {
     /// A name that cannot be a key.
     #[error("name `{0}`: use lower-case letters, digits, `-` and `_`")]
     Name(String),
+    /// A size too few or too many.
+    #[error("pictures have either `side_px` or `sides_px`")]
+    Sides,
+    /// Less than what there is.
+    #[error("`usual_count` is at most `count`")]
+    UsualCount,
+    /// More in flight than can be.
+    #[error("`concurrency` is at most {CONCURRENCY_MAX}")]
+    Concurrency,
+    /// No prompt and no questions.
+    #[error("task `{0}`: it has nothing to ask; give it a `prompt`, or [[task.question]] tables")]
+    NothingAsked(String),
+    /// Both.
+    #[error("task `{0}`: it has a `prompt` and questions of its own; leave one of them out")]
+    PromptAndQuestions(String),
+    /// Nothing to be seen where something has to be.
+    #[error(
+        "task `{0}`: its prompt is asked about pictures; add [pictures], or [[task.question]] tables in place of `prompt`"
+    )]
+    NoPictures(String),
+    /// Questions with something that goes with pictures.
+    #[error(
+        "task `{0}`: questions of its own are about no picture; leave out `text_only` and `chart`"
+    )]
+    QuestionsAlone(String),
+    /// A chart that is not to be seen.
+    #[error("task `{0}`: `chart` asks about pictures; leave out `text_only`")]
+    UnseenChart(String),
+    /// A prompt without a right answer that is to be scored.
+    #[error(
+        "task `{0}`: the answer to one prompt without a picture is not known; its scoring is \"none\""
+    )]
+    NothingKnown(String),
+    /// Scenes that are scored like stated answers.
+    #[error("task `{0}`: its scoring is for charts and stated questions, not for scenes")]
+    NotOfScenes(String),
+    /// A chart's question that is scored in another way than its answer is known.
+    #[error("task `{task}`: what it asks about charts is scored by \"{}\"", name_of(*scoring))]
+    ChartScoring {
+        /// Which.
+        task: String,
+        /// How it is scored.
+        scoring: Scoring,
+    },
+    /// A place too few or too many.
+    #[error(
+        "task `{task}`: {place} belongs into the prompts of the questions about charts that need it, and into no others"
+    )]
+    ChartPlace {
+        /// Which.
+        task: String,
+        /// What stands in the prompt, or does not.
+        place: &'static str,
+    },
+    /// Two questions of one name.
+    #[error("task `{task}`: two questions are called `{question}`; give each its own name")]
+    TwoQuestions {
+        /// Of which task.
+        task: String,
+        /// Which.
+        question: String,
+    },
+    /// A question that makes no sense.
+    #[error("task `{task}`, question `{question}`: {problem}")]
+    Question {
+        /// Of which task.
+        task: String,
+        /// Which.
+        question: String,
+        /// What is wrong.
+        problem: QuestionFlaw,
+    },
+    /// A form without documents, or documents without one.
+    #[error("task `{0}`: `schema` goes with scoring \"json\", and that with `schema`")]
+    Schema(String),
+    /// Rounds of what is asked once for each picture.
+    #[error("task `{0}`: `rounds` goes with [[task.question]] tables only")]
+    Rounds(String),
+    /// Questions are as long as they are.
+    #[error("task `{0}`: `prompt_words` goes with `prompt` only")]
+    PaddedQuestions(String),
+    /// A prompt that is too long already.
+    #[error(
+        "task `{task}`: `prompt_words` is at least its prompt's own {own} and at most {}",
+        task::WORDS_MAX
+    )]
+    Words {
+        /// Which.
+        task: String,
+        /// Of its prompt.
+        own: u32,
+    },
     /// A direct question about nothing.
     #[error("task `{0}`: scoring \"direct\" needs `relation`, \"left_right\" or \"above_below\"")]
     NoRelation(String),
@@ -191,20 +288,35 @@ impl Suite {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// SHA-256 over everything that decides what is asked and how it is scored: this, but not the description, and the
-    /// versions of drawing and scoring.
+    /// SHA-256 over everything that decides what is asked and how it is scored: this, but not the description nor how much is
+    /// asked at once, and the versions of what is drawn and of the ways of scoring that it uses.
     pub fn digest(&self) -> Digest {
+        let has = |is_so: fn(&Task) -> bool| self.tasks.iter().any(is_so);
+        let has_scenes = has(|task| matches!(task.about(), About::Scenes(_)));
+        let has_charts = has(|task| task.chart.is_some());
+        let has_padding = has(|task| task.prompt_words.is_some());
         let canonical = Canonical {
-            drawing: DRAWING_VERSION,
+            drawing: has_scenes.then_some(DRAWING_VERSION),
+            charts: has_charts.then_some(CHART_VERSION),
+            padding: has_padding.then_some(PADDING_VERSION),
             scoring: quality::fingerprint(self.tasks.iter().map(|task| task.scoring)),
             name: &self.name,
             version: self.version,
             warm_up: self.warm_up,
-            pictures: self.pictures,
+            pictures: self.pictures.as_ref(),
             tasks: &self.tasks,
         };
         let text = serde_json::to_vec(&canonical).expect("plain fields, written to memory");
         Digest(Sha256::digest(text).into())
+    }
+
+    /// Which charts its tasks ask about, each once.
+    pub fn figures(&self) -> Vec<Figure> {
+        let charts = self.tasks.iter().filter_map(|task| task.chart);
+        let mut figures: Vec<Figure> = charts.map(ChartQuestion::figure).collect();
+        figures.sort_unstable();
+        figures.dedup();
+        figures
     }
 
     fn check(&self) -> Result<(), Flaw> {
@@ -212,8 +324,14 @@ impl Suite {
             return Err(Flaw::NoTask);
         }
         check_name(&self.name)?;
+        if self.concurrency.iter().any(|n| n.get() > CONCURRENCY_MAX) {
+            return Err(Flaw::Concurrency);
+        }
+        if let Some(pictures) = &self.pictures {
+            pictures.check()?;
+        }
         for (index, task) in self.tasks.iter().enumerate() {
-            task.check()?;
+            task.check(self.pictures.is_some())?;
             if self.tasks[..index]
                 .iter()
                 .any(|other| other.name == task.name)
@@ -225,19 +343,28 @@ impl Suite {
     }
 }
 
-impl Task {
+impl Pictures {
+    /// The sizes at which everything is asked.
+    pub fn sides(&self) -> Vec<Side> {
+        self.side_px
+            .into_iter()
+            .chain(self.sides_px.iter().copied())
+            .collect()
+    }
+
+    /// How many are asked about if nobody says.
+    pub fn usually(&self) -> u32 {
+        self.usual_count.unwrap_or(self.count).get()
+    }
+
     fn check(&self) -> Result<(), Flaw> {
-        check_name(&self.name)?;
-        let is_direct = self.scoring == Scoring::Direct;
-        let has = |place| self.prompt.contains(place);
-        match self.relation {
-            None if is_direct => Err(Flaw::NoRelation(self.name.clone())),
-            Some(_) if !is_direct => Err(Flaw::NotDirect(self.name.clone())),
-            _ if has(relation::A) != is_direct || has(relation::B) != is_direct => {
-                Err(Flaw::Places(self.name.clone()))
-            }
-            _ => Ok(()),
+        if self.side_px.is_some() != self.sides_px.is_empty() {
+            return Err(Flaw::Sides);
         }
+        if self.usual_count > Some(self.count) {
+            return Err(Flaw::UsualCount);
+        }
+        Ok(())
     }
 }
 
@@ -282,17 +409,23 @@ impl From<Seed> for u64 {
 /// What the digest is taken of, as JSON, in this order.
 #[derive(Serialize)]
 struct Canonical<'a> {
-    drawing: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drawing: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    padding: Option<u32>,
     scoring: String,
     name: &'a str,
     version: u32,
     warm_up: u32,
-    pictures: Scenes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pictures: Option<&'a Pictures>,
     tasks: &'a [Task],
 }
 
 /// Name and text of the suites that are compiled in.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 7] = [
     (
         "edge-vision",
         include_str!("../../../configs/suites/edge-vision.toml"),
@@ -301,10 +434,32 @@ const BUILT_IN: [(&str, &str); 2] = [
         "spatial-direct",
         include_str!("../../../configs/suites/spatial-direct.toml"),
     ),
+    (
+        "charts",
+        include_str!("../../../configs/suites/charts.toml"),
+    ),
+    (
+        "text-seven",
+        include_str!("../../../configs/suites/text-seven.toml"),
+    ),
+    (
+        "german-plc",
+        include_str!("../../../configs/suites/german-plc.toml"),
+    ),
+    (
+        "concurrency",
+        include_str!("../../../configs/suites/concurrency.toml"),
+    ),
+    ("batch", include_str!("../../../configs/suites/batch.toml")),
 ];
 
-fn usual_max_tokens() -> NonZeroU32 {
-    const { NonZeroU32::new(64).expect("not 0") }
+/// More is no load that a device serves, but a mistake.
+const CONCURRENCY_MAX: u32 = 1024;
+
+/// As it is written in a suite.
+fn name_of(scoring: Scoring) -> String {
+    let name = serde_json::to_value(scoring).expect("a plain word");
+    name.as_str().unwrap_or_default().to_owned()
 }
 
 fn check_name(name: &str) -> Result<(), Flaw> {
@@ -316,10 +471,8 @@ fn check_name(name: &str) -> Result<(), Flaw> {
 }
 
 fn known() -> String {
-    Suite::built_in()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(" and ")
+    let names: Vec<String> = Suite::built_in().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 /// The known suite that takes the fewest changes of a letter to get to.
@@ -362,7 +515,7 @@ mod tests {
     fn a_suite_states_its_tasks() {
         let suite = Suite::parse("mine.toml", SOUND).unwrap();
         assert_eq!(suite.tasks[0].max_tokens.get(), 64);
-        assert_eq!(suite.pictures.side_px.px(), 96);
+        assert_eq!(suite.pictures.unwrap().sides()[0].px(), 96);
     }
 
     #[test]
@@ -424,14 +577,207 @@ mod tests {
         let message = |name| Suite::load(name).unwrap_err().to_string();
         assert_eq!(
             message("edge-visoin"),
-            "no suite `edge-visoin`; did you mean `edge-vision`? Known are `edge-vision` and `spatial-direct`, \
-             or give the path of a .toml file"
+            "no suite `edge-visoin`; did you mean `edge-vision`? Known are `edge-vision`, `spatial-direct`, `charts`, \
+             `text-seven`, `german-plc`, `concurrency`, `batch`, or give the path of a .toml file"
         );
-        assert!(message("spatial").contains("did you mean `spatial-direct`?"));
+        assert!(message("spatial_direct").contains("did you mean `spatial-direct`?"));
+        assert!(message("german").contains("did you mean `german-plc`?"));
         assert_eq!(
             message("nowhere/mine.toml"),
             "cannot read suite file `nowhere/mine.toml`"
         );
+    }
+
+    const STATED: &str = r#"
+        name = "stated"
+        version = 1
+        description = "stated"
+        warm_up = 1
+        [[task]]
+        name = "sums"
+        scoring = "number"
+        rounds = 2
+        [[task.question]]
+        name = "one"
+        prompt = "1 + 1?"
+        number = 2
+        history = [{ speaker = "user", text = "Hello." }, { speaker = "assistant", text = "Hello!" }]
+    "#;
+
+    #[track_caller]
+    fn check_stated(old: &str, new: &str, want: &str) {
+        let text = STATED.replace(old, new);
+        assert_ne!(text, STATED, "nothing was replaced");
+        let error = Suite::parse("stated.toml", &text).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+    }
+
+    #[test]
+    fn a_suite_may_state_its_questions() {
+        let suite = Suite::parse("stated.toml", STATED).unwrap();
+        assert!(suite.pictures.is_none() && !suite.tasks[0].has_pictures());
+        assert_eq!(suite.tasks[0].questions[0].history.len(), 2);
+    }
+
+    #[test]
+    fn a_question_whose_answer_cannot_be_scored_is_refused() {
+        let number = "number = 2\n";
+        check_stated(number, "", "question `one`: it states no `number`");
+        check_stated(number, "facts = [[\"two\"]]\n", "`facts` does not go with");
+        check_stated(
+            number,
+            "number = nan\n",
+            "`number` and `tolerance` are finite",
+        );
+        check_stated(number, "number = 2\ntolerance = -1\n", "not below 0");
+        let scored = |scoring: &str, answer: &str, want| {
+            let text = STATED.replace("\"number\"", &format!("\"{scoring}\""));
+            let text = text.replace(number, &format!("{answer}\n"));
+            let error = Suite::parse("stated.toml", &text).unwrap_err();
+            assert!(error.to_string().contains(want), "{error}");
+        };
+        scored(
+            "facts",
+            "facts = [[\"two\", \"*\"]]",
+            "has a letter or a digit",
+        );
+        scored("facts", "facts = [[]]", "is a list of names");
+        scored(
+            "direct",
+            "expected = \"two\"\nchoices = [\"one\"]",
+            "`expected` is none of its `choices`",
+        );
+        scored("json", "json = 2", "`schema` goes with scoring \"json\"");
+        scored(
+            "caption",
+            "",
+            "states no answer that its task's scoring could read",
+        );
+        scored("none", "number = 2", "`number` does not go with");
+    }
+
+    #[test]
+    fn a_document_has_to_match_its_schema() {
+        let with = |schema: &str, json: &str| {
+            let text = STATED.replace(
+                "scoring = \"number\"",
+                &format!("scoring = \"json\"\nschema = {schema}"),
+            );
+            Suite::parse(
+                "stated.toml",
+                &text.replace("number = 2", &format!("json = {json}")),
+            )
+        };
+        let message = |schema, json| with(schema, json).unwrap_err().to_string();
+        assert!(with("{ type = \"integer\", minimum = 2 }", "2").is_ok());
+        assert!(message("{ type = \"string\" }", "2").contains("does not match"));
+        let unknown = message("{ type = \"string\", minLength = 3 }", "\"two\"");
+        assert!(unknown.contains("unknown field `minLength`"), "{unknown}");
+    }
+
+    #[test]
+    fn a_history_is_a_conversation() {
+        let check = |history: &str, want: bool| {
+            let (start, _) = STATED.split_once("history").unwrap();
+            let text = format!("{start}history = [{history}]");
+            let suite = Suite::parse("stated.toml", &text);
+            assert_eq!(suite.is_ok(), want, "{history}: {suite:?}");
+        };
+        let [system, user, assistant] = ["system", "user", "assistant"]
+            .map(|speaker| format!("{{ speaker = \"{speaker}\", text = \"x\" }}"));
+        check("", true);
+        check(&system, true);
+        check(&format!("{system}, {user}, {assistant}"), true);
+        check(&format!("{user}, {assistant}, {user}, {assistant}"), true);
+        check(&user, false);
+        check(&assistant, false);
+        check(&format!("{user}, {assistant}, {assistant}"), false);
+        check(&format!("{user}, {system}"), false);
+        check(&format!("{user}, {assistant}, {system}"), false);
+        check("{ speaker = \"judge\", text = \"x\" }", false);
+    }
+
+    #[test]
+    fn a_task_without_a_picture_is_refused_what_goes_with_one() {
+        check_stated("rounds = 2", "text_only = true", "leave out `text_only`");
+        check_stated(
+            "rounds = 2",
+            "prompt_words = 9",
+            "`prompt_words` goes with `prompt` only",
+        );
+        check_stated(
+            "rounds = 2",
+            "prompt = \"Hi\"",
+            "a `prompt` and questions of its own",
+        );
+        let question = &STATED[STATED.find("[[task.question]]").unwrap()..];
+        check_stated(question, "", "it has nothing to ask");
+        let prompt = format!("prompt = \"Hi\"\n");
+        let bare = format!("rounds = 2\n        {question}");
+        check_stated(&bare, &prompt, "add [pictures]");
+        check_stated(
+            "warm_up = 1",
+            "warm_up = 1\nconcurrency = [2000]",
+            "at most 1024",
+        );
+        check_stated(
+            "        [[task.question]]",
+            &format!("{question}[[task.question]]"),
+            "two questions are called `one`",
+        );
+    }
+
+    #[test]
+    fn a_chart_is_asked_about_as_its_answer_is_known() {
+        let caption = "scoring = \"caption\"";
+        let with = |keys: &'static str| move |want| check(caption, keys, want);
+        with("scoring = \"number\"\nchart = \"trend\"")("is scored by \"direct\"");
+        with("scoring = \"number\"\nchart = \"bar_value\"")("{bar} belongs into");
+        with("scoring = \"direct\"\nchart = \"trend\"\ntext_only = true")("leave out `text_only`");
+        with("scoring = \"caption\"\ntext_only = true")("its scoring is \"none\"");
+        with("scoring = \"number\"")("not for scenes");
+        with("scoring = \"caption\"\nrounds = 2")("`rounds` goes with");
+        with("scoring = \"caption\"\nprompt_words = 2")("at least its prompt's own 3");
+        check(
+            "side_px = 96",
+            "side_px = 96, sides_px = [128]",
+            "either `side_px` or `sides_px`",
+        );
+        check(", side_px = 96", "", "either `side_px` or `sides_px`");
+        check(
+            "side_px = 96",
+            "side_px = 96, usual_count = 5",
+            "`usual_count` is at most `count`",
+        );
+    }
+
+    /// So that a slip in a suite of ours cannot make every model wrong.
+    #[test]
+    fn the_stated_answers_of_the_suites_compiled_in_are_right() {
+        let suites = Suite::built_in().map(|name| Suite::load(name).unwrap());
+        for task in suites.flat_map(|suite| suite.tasks) {
+            for question in &task.questions {
+                let truth = question.truth(task.scoring, task.schema.as_ref()).unwrap();
+                let answer = quality::canonical_answer(task.scoring, &truth).unwrap();
+                let score = quality::score(task.scoring, &answer, &truth).unwrap();
+                assert_eq!(score.is_correct, Some(true), "{}: {answer}", question.name);
+            }
+        }
+    }
+
+    #[test]
+    fn how_much_is_asked_at_once_is_none_of_the_digests_business() {
+        let digest = |text: &str| Suite::parse("mine.toml", text).unwrap().digest();
+        let eager = SOUND.replace(
+            "warm_up = 1",
+            "warm_up = 1\nconcurrency = [1, 4]\nrequests_per_slot = 20",
+        );
+        let eager = eager.replace("count = 4", "count = 4, usual_count = 2");
+        assert_eq!(digest(SOUND), digest(&eager));
+        let fixed = SOUND.replace("scoring", "fixed_length = true\nscoring");
+        assert_ne!(digest(SOUND), digest(&fixed));
+        let sides = SOUND.replace("side_px = 96", "sides_px = [96]");
+        assert_ne!(digest(SOUND), digest(&sides));
     }
 
     #[test]
@@ -457,6 +803,11 @@ mod tests {
             [
                 "edge-vision 6bcf2bab001f629abf8858b02ce791637617ac33c41d75cf23095ec60fccd8d2",
                 "spatial-direct d272afcde9ef4e060f0e0528c1a477af4e51a8236c1eb10f5039a34a08c2d68e",
+                "charts 11dd43ff53e3741e763ccc00a9c77691b92f1c3d9104ca776e3bb012c48d6710",
+                "text-seven 07ed1eebb1506c190abd6a0f91cbec11b6cf966857c826882b240fbc1d4de8f4",
+                "german-plc 5a92f7a2135c639b4ff8f5f61e79081e0cc452ceec391d734e24641b733de4b5",
+                "concurrency f96cb24cd26e316b50b3942dd07fb2d34407cf94f10ef1385e94afc030a786cb",
+                "batch 80a9ded435290358c74c5b2232f6b045b13ccff81245689aa154152d83c97370",
             ]
         );
     }

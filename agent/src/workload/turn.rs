@@ -1,7 +1,10 @@
 //! What was said in a conversation before its last question.
 
+use serde::{Deserialize, Serialize};
+
 /// One thing said.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Turn {
     /// Who said it.
     pub speaker: Speaker,
@@ -10,7 +13,8 @@ pub struct Turn {
 }
 
 /// Who speaks in a conversation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Speaker {
     /// Rules for the conversation, before it begins.
     System,

@@ -233,9 +233,7 @@ impl Repetitions<'_> {
             identity.precision.clone(),
             identity.task.clone(),
             identity.load.to_string(),
-            identity
-                .image_px
-                .map_or_else(|| "own".to_owned(), |px| px.to_string()),
+            self.side(),
             format!(
                 "{}/{}",
                 self.0
@@ -254,6 +252,16 @@ impl Repetitions<'_> {
             score,
             constant,
         ]
+    }
+
+    /// Of the pictures, if there are any.
+    fn side(&self) -> String {
+        let report = self.0[0];
+        match report.cell.identity.image_px {
+            Some(px) => px.to_string(),
+            None if report.totals.contains_key("images") => "own".to_owned(),
+            None => "–".to_owned(),
+        }
     }
 
     /// Median over a run's requests, geometric mean over the repetitions.
