@@ -9,6 +9,11 @@ use std::{
 
 use anyhow::{Context, bail};
 
+/// A real inference server.
+mod llama_server;
+
+pub use llama_server::LlamaServer;
+
 /// A program of this workspace, built in the same profile as the caller.
 ///
 /// # Panics
@@ -29,7 +34,8 @@ pub fn agent(data: &Path) -> Command {
     command
         .arg("--data")
         .arg(data)
-        .env_remove("TOKWATT_COLLECTOR");
+        .env_remove("TOKWATT_COLLECTOR")
+        .env_remove("TOKWATT_API_KEY");
     command
 }
 
@@ -109,6 +115,18 @@ impl Drop for CollectorProcess {
         let _ended = self.child.kill();
         let _ended = self.child.wait();
     }
+}
+
+/// Says aloud that something is left out, and why.
+///
+/// # Panics
+/// In CI, where nothing may be left out unseen.
+#[expect(clippy::print_stderr, reason = "what is left out must be seen")]
+pub fn leave_out(why: &str) {
+    // As `tests/run` asks: `CI=false` is none.
+    let is_ci = std::env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false");
+    assert!(!is_ci, "{why}");
+    eprintln!("skipped: {why}");
 }
 
 /// A line for every run would bury what a test or the demo says.

@@ -9,6 +9,7 @@ mod energy;
 mod engine;
 mod power_modes;
 mod sensors;
+mod servers;
 mod service;
 mod simulate;
 mod tables;

@@ -66,6 +66,8 @@ pub struct Patience {
     pub listening: Duration,
     /// From then on until it has generated a token.
     pub ready: Duration,
+    /// Until one that was there is there again; once, and after that it is only looked at.
+    pub back: Duration,
 }
 
 /// A server, found ready or not.
@@ -90,6 +92,8 @@ enum State {
     Ready(Arc<Ready>),
     /// It answered once.
     Lost,
+    /// It was looked for in vain.
+    Gone,
 }
 
 impl Patience {
@@ -97,6 +101,8 @@ impl Patience {
     pub const SOMEBODY_ELSES: Self = Self {
         listening: Duration::ZERO,
         ready: Duration::from_secs(600),
+        // Its owner may be starting it again.
+        back: Duration::from_secs(30),
     };
 }
 
@@ -124,14 +130,15 @@ impl Backend for OpenAiBackend {
         let mut settings = self.shared.settings.clone();
         match &*self.shared.state() {
             State::Ready(ready) => return Ok(ready.card.clone()),
-            // Whoever owns it may be starting it again.
-            State::Lost => {
-                settings.patience.listening = settings.patience.listening.max(RESTART_TIME);
-            }
+            State::Lost => settings.patience.listening = settings.patience.back,
+            State::Gone => settings.patience.listening = Duration::ZERO,
             State::New => {}
         }
         let found = server::find(&self.shared.client, &settings).await;
-        let found = found.map_err(|error| self.shared.redacted(error))?;
+        let found = found.map_err(|error| {
+            self.shared.give_up();
+            self.shared.redacted(error)
+        })?;
         let card = found.card.clone();
         *self.shared.state() = State::Ready(Arc::new(found));
         Ok(card)
@@ -167,7 +174,7 @@ impl Shared {
     fn dialect(&self) -> Result<Dialect, BackendError> {
         match &*self.state() {
             State::Ready(ready) => Ok(ready.dialect.clone()),
-            State::New | State::Lost => Err(BackendError::Engine {
+            State::New | State::Lost | State::Gone => Err(BackendError::Engine {
                 class: FailureClass::Crashed,
                 message: format!("{} was not found ready", self.settings.endpoint.url),
             }),
@@ -215,10 +222,14 @@ impl Shared {
         *self.state() = State::Lost;
     }
 
+    fn give_up(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::Lost) {
+            *state = State::Gone;
+        }
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// A server that was there is given so long to come back.
-const RESTART_TIME: Duration = Duration::from_secs(30);

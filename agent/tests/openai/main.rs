@@ -78,6 +78,7 @@ fn settings(url: &str) -> OpenAiSettings {
         patience: Patience {
             listening: Duration::ZERO,
             ready: Duration::from_secs(60),
+            back: Duration::ZERO,
         },
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokwatt_agent::backend::{Backend, ModelCard, openai::OpenAiSettings};
 
 use crate::{
-    Failed, answer, failed, ready,
+    Failed, answer, failed, failure, ready,
     scripted::{
         Act, DONE, Gate, Request, Scripted, answered, finished, good, said, streamed, whole,
     },
@@ -329,6 +329,26 @@ async fn a_server_that_is_ready_is_not_looked_at_again() {
     backend.unload().await.unwrap();
     backend.load().await.unwrap();
     assert_eq!(server.requests().len(), n_requests);
+}
+
+/// A bench has many runs left when a server dies, and none of them should wait for it again.
+#[tokio::test]
+async fn a_server_that_is_gone_is_waited_for_once() {
+    let server = Scripted::start(|request| {
+        (request.is_question() && !request.is_first()).then(|| vec![Act::Die])
+    });
+    let mut waiting = settings(&server.url());
+    waiting.patience.back = Duration::from_secs(30);
+    let backend = with(waiting);
+    backend.load().await.unwrap();
+    failure(&backend).await;
+    // From here on nobody answers, so that only time passes.
+    tokio::time::pause();
+    for seconds in [30, 0, 0] {
+        let began = tokio::time::Instant::now();
+        assert_eq!(failed(backend.load().await.unwrap_err()).0, Failed::Setup);
+        assert_eq!(began.elapsed().as_secs(), seconds);
+    }
 }
 
 /// Its health is said to be good, and its first token takes as long as it takes.
