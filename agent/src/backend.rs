@@ -26,6 +26,9 @@ pub mod http;
 /// Any server of the OpenAI interface.
 pub mod openai;
 
+/// Ollama, by its native interface.
+pub mod ollama;
+
 /// What a server tells of itself while it answers.
 pub mod server_metrics;
 

@@ -32,7 +32,7 @@ mod asking;
 /// Server-sent events out of bytes.
 mod events;
 /// What a server's refusals mean.
-mod refusal;
+pub(super) mod refusal;
 /// A question as JSON.
 mod request;
 /// Who the server is, and whether it is ready.

@@ -51,7 +51,8 @@ pub(super) struct BenchArgs {
     /// Who answers
     #[arg(long, value_enum, default_value_t = BackendKind::Embedded)]
     backend: BackendKind,
-    /// Address of the server that answers, with --backend openai: http://HOST:PORT; `backend.url` of the configuration without it
+    /// Address of the server that answers, with --backend openai or ollama: http://HOST:PORT; `backend.url` of the configuration
+    /// without it, and for Ollama http://127.0.0.1:11434
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// File with the server's API key; else the environment's TOKWATT_API_KEY. It is shown to that server only, and kept nowhere
@@ -155,6 +156,8 @@ enum BackendKind {
     Embedded,
     /// A server of the OpenAI interface: vLLM, llama.cpp, SGLang, TensorRT-LLM and others
     Openai,
+    /// Ollama, by its native interface, which loads and unloads
+    Ollama,
 }
 
 impl BackendKind {
@@ -163,6 +166,7 @@ impl BackendKind {
         match self {
             Self::Embedded => "embedded",
             Self::Openai => "openai",
+            Self::Ollama => "ollama",
         }
     }
 }
@@ -261,7 +265,7 @@ impl BenchArgs {
         );
         match self.backend {
             BackendKind::Embedded => self.check_embedded(is_simulated),
-            BackendKind::Openai => self.check_server(is_simulated),
+            BackendKind::Openai | BackendKind::Ollama => self.check_server(is_simulated),
         }
     }
 

@@ -21,6 +21,8 @@ impl Runner {
         group: &Group,
         tally: &mut Tally<'_>,
     ) -> Result<Loaded, BackendError> {
+        // What somebody else left in memory would be in the baselines.
+        group.backend.unload().await?;
         let gauges = self.gauges.clone();
         let gpu = patiently(move || gauges.gpu_memory(None)).await.flatten();
         let memory = memory::Baseline::take(&self.host_root, gpu);

@@ -10,7 +10,7 @@ use crate::backend::{
 };
 
 /// A status that is no success.
-pub(super) fn by_status(
+pub(in crate::backend) fn by_status(
     head: &Head,
     words: &str,
     endpoint: &Endpoint,
@@ -57,7 +57,7 @@ pub(super) fn by_status(
 }
 
 /// An error inside an answer whose status was a success.
-pub(super) fn within(json: &[u8]) -> BackendError {
+pub(in crate::backend) fn within(json: &[u8]) -> BackendError {
     let said = said(json);
     BackendError::Request {
         class: class(&said, FailureClass::Http),
@@ -66,7 +66,7 @@ pub(super) fn within(json: &[u8]) -> BackendError {
 }
 
 /// Whether it may be asked again in a moment.
-pub(super) fn is_loading(words: &str) -> bool {
+pub(in crate::backend) fn is_loading(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
     ["loading", "starting", "not ready", "warming"]
         .iter()
@@ -74,7 +74,7 @@ pub(super) fn is_loading(words: &str) -> bool {
 }
 
 /// A text of somebody else's, in one line and short enough for a table.
-pub(super) fn excerpt(bytes: &[u8]) -> String {
+pub(in crate::backend) fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EXCERPT_MAX)]);
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::{BackendKind, BenchArgs, server};
 use crate::{
     backend::{
         Backend, ModelCard,
         embedded::{CONTEXT_DEFAULT, EmbeddedBackend, EmbeddedSettings, Weights},
+        ollama::{OllamaBackend, OllamaSettings},
         openai::{OpenAiBackend, OpenAiSettings, Patience},
     },
     clock::Clock,
@@ -31,6 +32,7 @@ pub(super) fn groups(
     match args.backend {
         BackendKind::Embedded => Ok(embedded(args, settings, clock)),
         BackendKind::Openai => Ok(vec![openai(args, settings, plan, clock)?]),
+        BackendKind::Ollama => Ok(vec![ollama(args, settings, plan, clock)?]),
     }
 }
 
@@ -62,6 +64,32 @@ fn openai(
         ),
         Arc::new(backend),
     ))
+}
+
+/// A model that Ollama has.
+fn ollama(
+    args: &BenchArgs,
+    settings: &Settings,
+    plan: &Plan,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Group> {
+    let Some(model) = &args.model else {
+        bail!("--backend ollama: which model? Name it with --model, as `ollama list` does");
+    };
+    let model = model.to_string_lossy().into_owned();
+    let precision = args.precision.first().cloned();
+    let asked = OllamaSettings {
+        endpoint: server::endpoint(args, settings)?,
+        model: model.clone(),
+        precision: precision.clone(),
+        context: CONTEXT_DEFAULT,
+        has_pictures: plan.has_pictures(),
+        has_fixed_length: plan.cells.iter().any(|cell| cell.is_fixed_length),
+        concurrency: args.concurrency.iter().copied().max().unwrap_or(1),
+    };
+    let backend = OllamaBackend::new(asked, clock.clone()).context("--url")?;
+    let expected = unnamed(args.backend, model, precision);
+    Ok(group(args.backend, expected, Arc::new(backend)))
 }
 
 fn group(kind: BackendKind, expected: ModelCard, backend: Arc<dyn Backend>) -> Group {

@@ -8,6 +8,7 @@ use super::{BackendKind, BenchArgs};
 use crate::{
     backend::{
         http::{ApiKey, BaseUrl, Endpoint},
+        ollama,
         server_metrics::{MetricsUrl, ServerMetrics},
     },
     clock::Clock,
@@ -21,11 +22,13 @@ use crate::{
 /// # Errors
 /// One of them is missing or cannot be used.
 pub(super) fn endpoint(args: &BenchArgs, settings: &Settings) -> anyhow::Result<Endpoint> {
-    let Some(url) = &settings.backend_url.value else {
-        bail!(
+    let url = match (&settings.backend_url.value, args.backend) {
+        (Some(url), _) => url,
+        (None, BackendKind::Ollama) => ollama::URL_DEFAULT,
+        (None, kind) => bail!(
             "--backend {}: which server? Name it with --url http://HOST:PORT, or as `backend.url` in agent.toml",
-            args.backend.name()
-        );
+            kind.name()
+        ),
     };
     let url: BaseUrl = url.parse().context("--url")?;
     let ca_file = settings.ca_file.value.clone();
@@ -55,11 +58,14 @@ pub(super) fn metrics(
     let answers = match args.backend {
         BackendKind::Embedded => None,
         BackendKind::Openai => Some(endpoint(args, settings)?),
+        // It has no such page; one of somebody else's may be named.
+        BackendKind::Ollama => None,
     };
     let url = match (given.as_str(), &answers) {
         ("", Some(server)) => MetricsUrl::of(&server.url),
         ("", None) => bail!(
-            "--server-metrics: the embedded engine is no server; name a page as --server-metrics http://HOST:PORT/metrics"
+            "--server-metrics: with --backend {} there is no such page; name one as --server-metrics http://HOST:PORT/metrics",
+            args.backend.name()
         ),
         (given, _) => given.parse().context("--server-metrics")?,
     };
