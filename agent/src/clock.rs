@@ -1,7 +1,16 @@
 //! The one place that reads clocks.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    io,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
+use futures::{FutureExt, future::BoxFuture};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use tokio::io::{Interest, unix::AsyncFd};
 use tokwatt_domain::time::{Stamp, WallTime};
 
 /// Tells the time.
@@ -11,26 +20,51 @@ pub trait Clock: Send + Sync {
 
     /// Now, by the wall clock: for people, never for arithmetic.
     fn wall(&self) -> WallTime;
+
+    /// Waits until then, as exactly as this clock can. Within a runtime.
+    fn until(&self, then: Stamp) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(then.since(self.now())).boxed()
+    }
 }
 
 /// The machine's own clocks.
 pub struct SystemClock {
     origin: Instant,
+    /// What it showed then.
+    from: Stamp,
 }
 
 impl SystemClock {
     /// Starts at zero.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn start() -> Self {
+        Self::start_after(Stamp(0))
+    }
+
+    /// Goes on from a stamp of an agent that is gone.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn start_after(last: Stamp) -> Self {
         Self {
             origin: Instant::now(),
+            from: last,
         }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Stamp {
-        Stamp::at(self.origin.elapsed())
+        self.from.after(self.origin.elapsed())
+    }
+
+    /// Tokio's timers have steps of a millisecond, too coarse for a schedule.
+    fn until(&self, then: Stamp) -> BoxFuture<'static, ()> {
+        let wait = then.since(self.now());
+        async move {
+            if let Err(error) = ring_after(wait).await {
+                tracing::debug!(%error, "no timer of the kernel's, tokio's is used");
+                tokio::time::sleep(wait).await;
+            }
+        }
+        .boxed()
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
@@ -69,6 +103,25 @@ impl Clock for VirtualClock {
         let elapsed = i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX);
         WallTime(self.started.0.saturating_add(elapsed))
     }
+}
+
+/// Waits with a timer of the kernel's, which is late by some ten microseconds.
+async fn ring_after(wait: Duration) -> io::Result<()> {
+    if wait.is_zero() {
+        return Ok(());
+    }
+    let timer = timerfd_create(
+        TimerfdClockId::Monotonic,
+        TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+    )?;
+    let once = Itimerspec {
+        it_interval: Timespec::default(),
+        it_value: Timespec::try_from(wait).map_err(io::Error::other)?,
+    };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once)?;
+    let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
+    timer.readable().await?.retain_ready();
+    Ok(())
 }
 
 /// Nanoseconds on the machine's monotonic clock, the same for all its processes: for comparing two of them.

@@ -2,11 +2,19 @@
 //!
 //! # Format
 //!
-//! One SQLite file, `spool.db`, in the agent's data folder; `PRAGMA user_version` is the format number, 1 today.
+//! One SQLite file, `spool.db`, in the agent's data folder; `PRAGMA user_version` is the format number, 2 today.
 //!
-//! - `life(epoch, next_seq)`: one row. The epoch is the wall time in µs at which the file was made, so that a spool made
-//!   anew never continues another one's sequence; `next_seq` outlives the records, so that no number is used twice.
-//! - `record(seq, bytes)`: encoded `Record`s in order. A row is deleted when the collector acknowledges it, never before.
+//! - `life(epoch, next_seq, acknowledged)`: one row. The epoch is the wall time in µs at which the file was made, so that a spool made
+//!   anew never continues another one's sequence; `next_seq` outlives the records, so that no number is used twice. The collector
+//!   has everything up to `acknowledged`, which is not sent again.
+//! - `record(seq, bytes)`: encoded `Record`s in order. A row is deleted when the collector has acknowledged it, never before; those
+//!   of the run under way stay until it is finished, so that an agent that was killed can go on with it.
+//! - `bench(description, next, run, first_seq)`: one row while a bench is under way, and after its agent was killed. `description` says
+//!   what was asked for, `next` is the number of the first run that is not finished, in the bench's order from 0; `run` and `first_seq`
+//!   are the id of the run under way and the place of its first record, NULL between runs.
+//! - `finished(number, bytes)`: the `RunFinished` records of that bench, in order, for its report; they outlive their delivery.
+//!
+//! Format 1 had neither `acknowledged` nor the last two tables; it is brought up to date when it is opened.
 //!
 //! Appending is one transaction with `synchronous = FULL`: when it returns, the disk has it. Deleting is not that
 //! careful, since a record that comes back to life is delivered twice and admitted once.
@@ -16,11 +24,15 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokwatt_domain::{
     ids::{Epoch, Seq},
     time::WallTime,
 };
+
+mod bench;
+
+pub use bench::{BenchLock, OpenRun, Unfinished};
 
 /// The outbox: append, read after, acknowledge through. Delivered at least once, in order.
 pub struct Spool {
@@ -64,6 +76,12 @@ pub enum SpoolError {
         path: PathBuf,
         /// The limit.
         bytes_max: u64,
+    },
+    /// Another agent measures with it.
+    #[error("another bench is under way in `{}`; wait for its end, or choose another folder with --data", folder.display())]
+    Busy {
+        /// The data folder.
+        folder: PathBuf,
     },
     /// Written by a newer agent.
     #[error("the spool `{}` has format {found}, this agent knows {FORMAT}; use the newer agent", path.display())]
@@ -124,7 +142,7 @@ impl Spool {
         if found > FORMAT {
             return Err(SpoolError::Newer { path, found });
         }
-        let epoch = begin_life(&mut connection, now).map_err(in_database("set up"))?;
+        let epoch = begin_life(&mut connection, now, found).map_err(in_database("set up"))?;
         Ok(Self {
             path,
             epoch,
@@ -138,8 +156,8 @@ impl Spool {
     /// # Errors
     /// Less than a sixteenth of the limit is left, or the file cannot be read.
     pub fn check_room(&self) -> Result<(), SpoolError> {
-        let waiting = self.status()?.waiting_bytes;
-        self.check_limit(waiting.saturating_add(self.bytes_max / RESERVE))
+        let kept = self.kept_bytes()?;
+        self.check_limit(kept.saturating_add(self.bytes_max / RESERVE))
     }
 
     /// Appends all of them or none; on disk when it returns. Returns the last one's place.
@@ -147,29 +165,51 @@ impl Spool {
     /// # Errors
     /// The limit is reached, or the disk failed; then nothing was appended.
     pub fn append(&self, records: &[Vec<u8>]) -> Result<Seq, SpoolError> {
-        let waiting = self.status()?.waiting_bytes;
-        let added: u64 = records.iter().map(|bytes| bytes.len() as u64).sum();
-        self.check_limit(waiting.saturating_add(added))?;
-        insert(&mut self.connection(), records).map_err(self.failed("append to"))
+        self.append_with(records, |_, _| Ok(()))
     }
 
-    /// Records after `seq` in order, as many as fit into `bytes_max`, at least one if there is one.
+    /// Appends, and does something else in the same transaction; that is told the last one's place.
+    fn append_with(
+        &self,
+        records: &[Vec<u8>],
+        also: impl FnOnce(&Transaction<'_>, Seq) -> rusqlite::Result<()>,
+    ) -> Result<Seq, SpoolError> {
+        let kept = self.kept_bytes()?;
+        let added: u64 = records.iter().map(|bytes| bytes.len() as u64).sum();
+        self.check_limit(kept.saturating_add(added))?;
+        self.change("append to", |transaction| {
+            let last = insert(transaction, records)?;
+            also(transaction, last)?;
+            Ok(last)
+        })
+    }
+
+    /// Records after `seq` that wait, in order, as many as fit into `bytes_max`, at least one if there is one.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn after(&self, seq: Seq, bytes_max: usize) -> Result<Vec<Spooled>, SpoolError> {
-        select_after(&self.connection(), seq, bytes_max).map_err(self.failed("read"))
+        let connection = self.connection();
+        let acknowledged =
+            connection.query_row("SELECT acknowledged FROM life", [], |row| row.get(0));
+        acknowledged
+            .map(|acknowledged| seq.max(Seq(from_sql(acknowledged))))
+            .and_then(|seq| select_after(&connection, seq, bytes_max))
+            .map_err(self.failed("read"))
     }
 
-    /// The collector has everything up to and including `seq`; drops it here.
+    /// The collector has everything up to and including `seq`; drops it here, but for the run under way.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn acknowledge(&self, seq: Seq) -> Result<(), SpoolError> {
-        self.connection()
-            .execute("DELETE FROM record WHERE seq <= ?1", [to_sql(seq.0)])
-            .map(|_| ())
-            .map_err(self.failed("acknowledge in"))
+        self.change("acknowledge in", |transaction| {
+            transaction.execute(
+                "UPDATE life SET acknowledged = max(acknowledged, min(?1, next_seq - 1))",
+                [to_sql(seq.0)],
+            )?;
+            drop_acknowledged(transaction)
+        })
     }
 
     /// What waits.
@@ -179,7 +219,7 @@ impl Spool {
     pub fn status(&self) -> Result<SpoolStatus, SpoolError> {
         self.connection()
             .query_row(
-                "SELECT (SELECT count(*) FROM record), (SELECT coalesce(sum(length(bytes)), 0) FROM record), next_seq - 1 FROM life",
+                "SELECT count(seq), coalesce(sum(length(bytes)), 0), next_seq - 1 FROM life LEFT JOIN record ON seq > acknowledged",
                 [],
                 |row| {
                     Ok(SpoolStatus {
@@ -201,6 +241,30 @@ impl Spool {
     /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Of everything on disk, whether it waits or not.
+    fn kept_bytes(&self) -> Result<u64, SpoolError> {
+        let sum = "SELECT coalesce(sum(length(bytes)), 0) FROM record";
+        let bytes = self.connection().query_row(sum, [], |row| row.get(0));
+        bytes.map(from_sql).map_err(self.failed("read"))
+    }
+
+    /// All of it or nothing.
+    fn change<T>(
+        &self,
+        doing: &'static str,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, SpoolError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        transaction
+            .and_then(|transaction| {
+                let changed = change(&transaction)?;
+                transaction.commit()?;
+                Ok(changed)
+            })
+            .map_err(self.failed(doing))
     }
 
     fn check_limit(&self, bytes: u64) -> Result<(), SpoolError> {
@@ -226,8 +290,11 @@ impl Spool {
     }
 }
 
-fn begin_life(connection: &mut Connection, now: WallTime) -> rusqlite::Result<Epoch> {
+fn begin_life(connection: &mut Connection, now: WallTime, found: i64) -> rusqlite::Result<Epoch> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if found == 1 {
+        transaction.execute_batch(FROM_FORMAT_1)?;
+    }
     transaction.execute_batch(TABLES)?;
     let known: Option<i64> = transaction
         .query_row("SELECT epoch FROM life", [], |row| row.get(0))
@@ -244,8 +311,7 @@ fn begin_life(connection: &mut Connection, now: WallTime) -> rusqlite::Result<Ep
     Ok(Epoch(from_sql(epoch)))
 }
 
-fn insert(connection: &mut Connection, records: &[Vec<u8>]) -> rusqlite::Result<Seq> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn insert(transaction: &Transaction<'_>, records: &[Vec<u8>]) -> rusqlite::Result<Seq> {
     let mut next: i64 = transaction.query_row("SELECT next_seq FROM life", [], |row| row.get(0))?;
     for bytes in records {
         transaction
@@ -254,8 +320,17 @@ fn insert(connection: &mut Connection, records: &[Vec<u8>]) -> rusqlite::Result<
         next += 1;
     }
     transaction.execute("UPDATE life SET next_seq = ?1", [next])?;
-    transaction.commit()?;
     Ok(Seq(from_sql(next - 1)))
+}
+
+fn drop_acknowledged(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "DELETE FROM record WHERE seq <= (SELECT acknowledged FROM life)
+             AND NOT EXISTS (SELECT 1 FROM bench WHERE seq >= first_seq)",
+        )?
+        .execute([])
+        .map(|_| ())
 }
 
 fn select_after(
@@ -292,7 +367,7 @@ fn from_sql(value: i64) -> u64 {
 }
 
 /// Raise it when a file of an older agent can no longer be read as it is.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Which part of the limit is kept for the run in hand: 64 MiB of the default, some ten times what a run of 500 requests takes.
 const RESERVE: u64 = 16;
@@ -307,9 +382,13 @@ const PRAGMAS: &str = "
 ";
 
 const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS life (epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS life (epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS bench (description TEXT NOT NULL, next INTEGER NOT NULL, run BLOB, first_seq INTEGER);
+    CREATE TABLE IF NOT EXISTS finished (number INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 ";
+
+const FROM_FORMAT_1: &str = "ALTER TABLE life ADD COLUMN acknowledged INTEGER NOT NULL DEFAULT 0;";
 
 #[cfg(test)]
 mod tests {
@@ -365,9 +444,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(open(folder.path()));
         let connection = Connection::open(folder.path().join("spool.db")).unwrap();
-        connection.pragma_update(None, "user_version", 2).unwrap();
+        connection.pragma_update(None, "user_version", 3).unwrap();
         let refused = Spool::open(folder.path(), WallTime(1), 10);
-        assert!(matches!(refused, Err(SpoolError::Newer { found: 2, .. })));
+        assert!(matches!(refused, Err(SpoolError::Newer { found: 3, .. })));
+    }
+
+    #[test]
+    fn a_file_of_format_1_goes_on_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("spool.db")).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE life (epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL);
+                 CREATE TABLE record (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+                 INSERT INTO life VALUES (77, 9);
+                 INSERT INTO record VALUES (7, x'aa'), (8, x'bb');
+                 PRAGMA user_version = 1;",
+            )
+            .unwrap();
+        drop(connection);
+        for _ in 0..2 {
+            let spool = open(folder.path());
+            assert_eq!(spool.epoch(), Epoch(77));
+            let status = spool.status().unwrap();
+            assert_eq!((status.waiting_records, status.last), (2, Seq(8)));
+        }
+        let spool = open(folder.path());
+        spool.acknowledge(Seq(7)).unwrap();
+        assert_eq!(spool.append(&[b"c".to_vec()]).unwrap(), Seq(9));
+        let waiting = spool.after(Seq(0), usize::MAX).unwrap();
+        let seqs: Vec<u64> = waiting.iter().map(|spooled| spooled.seq.0).collect();
+        assert_eq!(seqs, [8, 9]);
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub mod folder;
 /// A suite laid out: which questions about which pictures, in which order.
 pub mod plan;
 
+/// When requests come that wait for nobody.
+pub mod arrivals;
+
 /// Pictures drawn ahead of their questions.
 pub mod album;
 

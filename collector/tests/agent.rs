@@ -198,6 +198,7 @@ pub(crate) fn records(trace: &RunTrace) -> Vec<Record> {
     records.push(Record::RunFinished {
         run,
         n_segments: u32::try_from(trace.segments.len()).unwrap(),
+        n_resumptions: 0,
         end: trace.end,
         report: Box::new(measure(trace)),
     });
@@ -222,6 +223,7 @@ pub(crate) fn trace(device: &str, run: RunId, repetition: u32, token_ms: u64) ->
     RunTrace {
         header: header(device, run, repetition),
         segments: vec![segment],
+        resumptions: Vec::new(),
         end: RunEnd::Complete,
     }
 }
@@ -293,6 +295,7 @@ fn header(device: &str, run: RunId, repetition: u32) -> RunHeader {
         load_time: None,
         image_tokens: None,
         cache_probe: None,
+        limits: None,
         reasons: BTreeMap::from([("power".to_owned(), "no sensor".to_owned())]),
     }
 }

@@ -9,7 +9,9 @@ use tokwatt_domain::{
     ids::RunId,
     metrics::RunReport,
     power::{PowerSample, PowerTrace, Sensor},
-    run::{GaugeTrace, MemoryTrace, RequestTrace, RunEnd, RunHeader, RunTrace, Segment},
+    run::{
+        GaugeTrace, MemoryTrace, RequestTrace, Resumption, RunEnd, RunHeader, RunTrace, Segment,
+    },
     time::Window,
 };
 
@@ -22,6 +24,34 @@ pub struct Assembled {
     pub trace: RunTrace,
     /// What it came to, as the agent computed it.
     pub report: RunReport,
+}
+
+/// A run without its end, as its records tell it: one that is being measured, or whose agent was killed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnderWay {
+    /// What was known before.
+    pub header: RunHeader,
+    /// Those that are complete.
+    pub segments: Vec<Segment>,
+    /// Where its agent was killed and it went on.
+    pub resumptions: Vec<Resumption>,
+}
+
+/// Puts a run together that has no end yet, from all its records so far, in any order; those of others are passed over.
+///
+/// # Errors
+/// It is not among them, or has an end, or what it has does not fit together.
+pub fn assemble_under_way(
+    run: RunId,
+    records: impl IntoIterator<Item = Record>,
+) -> Result<UnderWay, ContractError> {
+    let mut pieces = Pieces::default();
+    records
+        .into_iter()
+        .filter(|record| record.run() == Some(run))
+        .try_for_each(|record| pieces.add(run, run, record))
+        .and_then(|()| pieces.join_open())
+        .map_err(|problem| ContractError::Run { run, problem })
 }
 
 /// Puts a run together again from its records, in any order; records of a device are passed over.
@@ -47,6 +77,7 @@ pub fn assemble(records: impl IntoIterator<Item = Record>) -> Result<Assembled, 
 struct Pieces {
     header: Option<Box<RunHeader>>,
     segments: BTreeMap<u32, SegmentPieces>,
+    resumptions: BTreeMap<u32, Resumption>,
     finish: Option<Finish>,
 }
 
@@ -75,6 +106,7 @@ struct Closed {
 
 struct Finish {
     n_segments: u32,
+    n_resumptions: u32,
     end: RunEnd,
     report: Box<RunReport>,
 }
@@ -87,14 +119,22 @@ impl Pieces {
         match record {
             Record::Device(_) => Ok(()),
             Record::RunOpened(header) => put(&mut self.header, header, "header"),
+            Record::RunResumed {
+                number, resumption, ..
+            } => match self.resumptions.insert(number, *resumption) {
+                None => Ok(()),
+                Some(_) => Err(format!("resumption {number} is there twice")),
+            },
             Record::RunFinished {
                 n_segments,
+                n_resumptions,
                 end,
                 report,
                 ..
             } => {
                 let finish = Finish {
                     n_segments,
+                    n_resumptions,
                     end,
                     report,
                 };
@@ -112,33 +152,56 @@ impl Pieces {
     }
 
     fn join(mut self) -> Result<Assembled, String> {
+        let finish = self.finish.take().ok_or("its end is missing")?;
+        let UnderWay {
+            header,
+            segments,
+            resumptions,
+        } = self.join_under_way(finish.n_segments, finish.n_resumptions)?;
+        Ok(Assembled {
+            trace: RunTrace {
+                header,
+                segments,
+                resumptions,
+                end: finish.end,
+            },
+            report: *finish.report,
+        })
+    }
+
+    /// As far as it came, with the counts as its records have them.
+    fn join_open(self) -> Result<UnderWay, String> {
+        if self.finish.is_some() {
+            return Err("it is complete".to_owned());
+        }
+        let next = |last: Option<&u32>| last.map_or(0, |last| last.saturating_add(1));
+        let n_segments = next(self.segments.keys().next_back());
+        let n_resumptions = next(self.resumptions.keys().next_back());
+        self.join_under_way(n_segments, n_resumptions)
+    }
+
+    fn join_under_way(mut self, n_segments: u32, n_resumptions: u32) -> Result<UnderWay, String> {
         let header = *self.header.ok_or("its header is missing")?;
-        let finish = self.finish.ok_or("its end is missing")?;
         let mut segments = Vec::new();
-        for index in 0..finish.n_segments {
+        for index in 0..n_segments {
             let pieces = self
                 .segments
                 .remove(&index)
-                .ok_or_else(|| format!("segment {index} of {} is missing", finish.n_segments))?;
+                .ok_or_else(|| format!("segment {index} of {n_segments} is missing"))?;
             let segment = pieces
                 .join()
                 .map_err(|problem| format!("segment {index}: {problem}"))?;
             segments.push(segment);
         }
         if let Some((index, _)) = self.segments.first_key_value() {
-            let n_segments = finish.n_segments;
             return Err(format!(
                 "segment {index} is beyond its {n_segments} segments"
             ));
         }
-        let end = finish.end;
-        Ok(Assembled {
-            trace: RunTrace {
-                header,
-                segments,
-                end,
-            },
-            report: *finish.report,
+        Ok(UnderWay {
+            header,
+            segments,
+            resumptions: in_order(self.resumptions, n_resumptions)?,
         })
     }
 }
@@ -174,7 +237,10 @@ impl SegmentPieces {
                 };
                 put(&mut self.closed, closed, "end")
             }
-            Record::Device(_) | Record::RunOpened(_) | Record::RunFinished { .. } => Ok(()),
+            Record::Device(_)
+            | Record::RunOpened(_)
+            | Record::RunResumed { .. }
+            | Record::RunFinished { .. } => Ok(()),
         }
     }
 
@@ -241,6 +307,29 @@ impl SensorPieces {
         }
         let sensor = self.sensor;
         Ok(PowerTrace { sensor, samples })
+    }
+}
+
+/// All of them, each after a segment not before the last one's.
+fn in_order(
+    mut resumptions: BTreeMap<u32, Resumption>,
+    n_resumptions: u32,
+) -> Result<Vec<Resumption>, String> {
+    let mut row = Vec::new();
+    for number in 0..n_resumptions {
+        let resumption = resumptions
+            .remove(&number)
+            .ok_or_else(|| format!("resumption {number} of {n_resumptions} is missing"))?;
+        row.push(resumption);
+    }
+    if let Some((number, _)) = resumptions.first_key_value() {
+        return Err(format!(
+            "resumption {number} is beyond its {n_resumptions} resumptions"
+        ));
+    }
+    match row.is_sorted_by_key(|resumption: &Resumption| resumption.segment) {
+        true => Ok(row),
+        false => Err("its resumptions are not in order".to_owned()),
     }
 }
 

@@ -31,7 +31,7 @@ pub mod documents;
 /// What is wrong with something that came over the wire.
 pub mod error;
 
-pub use assemble::{Assembled, assemble};
+pub use assemble::{Assembled, UnderWay, assemble, assemble_under_way};
 pub use error::ContractError;
 pub use record::Record;
 

@@ -10,7 +10,7 @@ use tokwatt_domain::{
     ids::RunId,
     metrics::RunReport,
     power::PowerTrace,
-    run::{GaugeTrace, MemoryTrace, RequestTrace, RunEnd, RunHeader},
+    run::{GaugeTrace, MemoryTrace, RequestTrace, Resumption, RunEnd, RunHeader},
     time::{Stamp, Window},
 };
 
@@ -87,12 +87,23 @@ pub enum Record {
         /// The conditions meanwhile.
         gauges: Vec<GaugeTrace>,
     },
+    /// A run goes on after its agent was killed.
+    RunResumed {
+        /// Which run.
+        run: RunId,
+        /// How many times that had happened before.
+        number: u32,
+        /// Where, when, and idle power measured anew.
+        resumption: Box<Resumption>,
+    },
     /// A run is complete.
     RunFinished {
         /// Which run.
         run: RunId,
         /// How many segments it has.
         n_segments: u32,
+        /// How many times it went on after its agent was killed.
+        n_resumptions: u32,
         /// How it ended.
         end: RunEnd,
         /// What it came to, as the agent computed it.
@@ -151,6 +162,7 @@ impl Record {
             Self::Requests { run, .. }
             | Self::Power { run, .. }
             | Self::SegmentClosed { run, .. }
+            | Self::RunResumed { run, .. }
             | Self::RunFinished { run, .. } => Some(*run),
         }
     }
@@ -206,14 +218,25 @@ impl Record {
                 memory: memory.iter().map(memory::write).collect(),
                 gauges: gauges.iter().map(gauge::write).collect(),
             }),
+            Self::RunResumed {
+                run,
+                number,
+                resumption,
+            } => Kind::RunResumed(v1::RunResumed {
+                run: run.0.to_vec(),
+                number: *number,
+                resumption: Some(document::write(document::RESUMPTION, resumption)),
+            }),
             Self::RunFinished {
                 run,
                 n_segments,
+                n_resumptions,
                 end,
                 report,
             } => Kind::RunFinished(v1::RunFinished {
                 run: run.0.to_vec(),
                 n_segments: *n_segments,
+                n_resumptions: *n_resumptions,
                 end: v1::RunEnd::from(*end).into(),
                 report: Some(document::write(document::REPORT, report)),
             }),
@@ -229,6 +252,7 @@ impl Record {
             Kind::Power(_) => "power",
             Kind::SegmentClosed(_) => "segment_closed",
             Kind::RunFinished(_) => "run_finished",
+            Kind::RunResumed(_) => "run_resumed",
         };
         match kind {
             Kind::Device(message) => {
@@ -241,6 +265,7 @@ impl Record {
             Kind::Power(message) => read_power(message),
             Kind::SegmentClosed(message) => read_segment_closed(message),
             Kind::RunFinished(message) => read_run_finished(message),
+            Kind::RunResumed(message) => read_run_resumed(message),
         }
         .map_err(|error| error.within(name))
     }
@@ -324,8 +349,17 @@ fn read_run_finished(message: v1::RunFinished) -> Result<Record, ContractError> 
     Ok(Record::RunFinished {
         run: run_id(&message.run)?,
         n_segments: message.n_segments,
+        n_resumptions: message.n_resumptions,
         end,
         report: document::read(document::REPORT, message.report, "report")?,
+    })
+}
+
+fn read_run_resumed(message: v1::RunResumed) -> Result<Record, ContractError> {
+    Ok(Record::RunResumed {
+        run: run_id(&message.run)?,
+        number: message.number,
+        resumption: document::read(document::RESUMPTION, message.resumption, "resumption")?,
     })
 }
 

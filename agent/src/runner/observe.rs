@@ -23,21 +23,44 @@ pub(super) struct Observed {
     pub(super) is_engine_lost: bool,
 }
 
+/// A question, when and how it is asked.
+pub(super) struct Request<'a> {
+    /// Who answers.
+    pub(super) backend: &'a dyn Backend,
+    /// What is asked.
+    pub(super) question: Question,
+    /// Where it comes from.
+    pub(super) item: &'a Item,
+    /// Position in the run.
+    pub(super) index: u32,
+    /// When it is due; at once, if that is not said.
+    pub(super) scheduled: Option<Stamp>,
+    /// Longest time it may take from then on.
+    pub(super) timeout: Duration,
+    /// Ends it early.
+    pub(super) stop: &'a CancellationToken,
+    /// What time it is.
+    pub(super) clock: &'a dyn Clock,
+}
+
 /// Asks once. Never fails: a failure is a result.
-pub(super) async fn observe(
-    backend: &dyn Backend,
-    question: Question,
-    item: &Item,
-    index: u32,
-    timeout: Duration,
-    stop: &CancellationToken,
-    clock: &dyn Clock,
-) -> Observed {
-    let mut notes = Notes::new(clock.now());
+pub(super) async fn observe(request: Request<'_>) -> Observed {
+    let Request {
+        item,
+        index,
+        scheduled,
+        timeout,
+        stop,
+        clock,
+        ..
+    } = request;
+    let asked = clock.now();
+    let deadline = scheduled.map_or(Duration::ZERO, |due| due.since(asked)) + timeout;
+    let mut notes = Notes::new(asked, scheduled);
     let end = tokio::select! {
         biased;
-        end = listen(backend, question, &mut notes) => Some(end),
-        () = tokio::time::sleep(timeout) => None,
+        end = listen(request, &mut notes) => Some(end),
+        () = tokio::time::sleep(deadline) => None,
         () = abandoned(stop) => Some(Err(BackendError::Request {
             class: FailureClass::Cancelled,
             message: "stopped by a person".to_owned(),
@@ -64,12 +87,21 @@ async fn abandoned(stop: &CancellationToken) {
     tokio::time::sleep(STOP_GRACE).await;
 }
 
-async fn listen(
-    backend: &dyn Backend,
-    question: Question,
-    notes: &mut Notes,
-) -> Result<(), BackendError> {
-    let mut arrivals = backend.ask(question);
+async fn listen(request: Request<'_>, notes: &mut Notes) -> Result<(), BackendError> {
+    let mut arrivals = request.backend.ask(request.question);
+    if let Some(due) = request.scheduled {
+        // The first arrival says that it is encoded; until the next one is asked for, no byte is on its way.
+        let first = arrivals.next().await;
+        request.clock.until(due).await;
+        let now = request.clock.now();
+        match first.transpose()? {
+            Some(Arrival {
+                event: Event::Sent, ..
+            })
+            | None => notes.sent = now,
+            Some(other) => notes.add(other),
+        }
+    }
     while let Some(arrival) = arrivals.next().await {
         notes.add(arrival?);
     }
@@ -78,6 +110,7 @@ async fn listen(
 
 /// What has come back so far.
 struct Notes {
+    scheduled: Option<Stamp>,
     sent: Stamp,
     chunks: Vec<Chunk>,
     answer: Vec<u8>,
@@ -85,8 +118,9 @@ struct Notes {
 }
 
 impl Notes {
-    fn new(asked: Stamp) -> Self {
+    fn new(asked: Stamp, scheduled: Option<Stamp>) -> Self {
         Self {
+            scheduled,
             sent: asked,
             chunks: Vec::new(),
             answer: Vec::new(),
@@ -129,7 +163,7 @@ impl Notes {
         RequestTrace {
             index,
             item: item.name.clone(),
-            scheduled: None,
+            scheduled: self.scheduled,
             sent: self.sent,
             chunks: self.chunks,
             ended: self.finish.map_or(now, |(at, _)| at),

@@ -55,7 +55,8 @@ impl Aggregate {
 /// [`RankError::Several`] with every key that has more than one value and should not.
 pub(super) fn check(figures: &[Figure<'_>], question: &Question) -> Result<Aggregate, RankError> {
     let must_match = |key: &Key| {
-        let is_fixed = key.is_identity() && *key != Key::Task;
+        let is_asked_about = *key != Key::Limits || question.metric.definition.id == "goodput";
+        let is_fixed = key.is_identity() && *key != Key::Task && is_asked_about;
         let is_engine = question.is_strict && key.is_engine();
         (is_fixed || is_engine || *key == Key::Device) && !question.by.contains(key)
     };

@@ -27,6 +27,8 @@ pub enum Key {
     Sampling,
     /// How requests are offered.
     Load,
+    /// What a request has to keep to; matters to goodput only.
+    Limits,
     /// Whether caches may be reused.
     CachePolicy,
     /// Whether answers are streamed.
@@ -81,7 +83,7 @@ impl Condition {
 
 impl Key {
     /// All of them, identity before configuration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Device,
         Self::Suite,
         Self::SuiteDigest,
@@ -92,6 +94,7 @@ impl Key {
         Self::MaxTokens,
         Self::Sampling,
         Self::Load,
+        Self::Limits,
         Self::CachePolicy,
         Self::IsStreaming,
         Self::Backend,
@@ -129,6 +132,7 @@ impl Key {
             Self::MaxTokens => "max_tokens",
             Self::Sampling => "sampling",
             Self::Load => "load",
+            Self::Limits => "limits",
             Self::CachePolicy => "cache_policy",
             Self::IsStreaming => "is_streaming",
             Self::Backend => "backend",
@@ -167,6 +171,7 @@ impl Key {
             Self::MaxTokens => identity.max_tokens.to_string(),
             Self::Sampling => identity.sampling.to_string(),
             Self::Load => identity.load.to_string(),
+            Self::Limits => or_none(report.limits),
             Self::CachePolicy => identity.cache_policy.to_string(),
             Self::IsStreaming => identity.is_streaming.to_string(),
             Self::Backend => configuration.backend.clone(),

@@ -13,7 +13,7 @@ use tokwatt_domain::{
     power::{Provenance, Scope},
     run::{Cell, Configuration, Identity},
     time::WallTime,
-    workload::{CachePolicy, Load, Sampling},
+    workload::{CachePolicy, Limits, Load, Sampling},
 };
 
 use super::*;
@@ -30,6 +30,7 @@ fn run(number: u8, device: &str, tokens: f64) -> RankedRun {
             requests: Provenance::Measured,
             power: None,
         },
+        limits: None,
         window_s: 100.0,
         requests: RequestCounts {
             issued: 20,
@@ -353,6 +354,32 @@ fn models_are_not_compared_by_their_tokens() {
     let error = rank(&runs, &question("output_tps", &["model"], &[])).unwrap_err();
     assert_eq!(error, RankError::TokenizersDiffer("output_tps"));
     assert!(rank(&runs, &question("ttft", &["model"], &[])).is_ok());
+}
+
+#[test]
+fn goodput_is_compared_under_the_same_limits_only_and_other_figures_under_any() {
+    let good_within = |seconds: f64| {
+        move |report: &mut RunReport| {
+            report.limits = Some(Limits {
+                ttft_s: None,
+                tpot_s: None,
+                latency_s: Some(seconds),
+            });
+            report.totals.insert("good_requests".to_owned(), 50.0);
+        }
+    };
+    let one = with(three(1, "a", 1000.0), good_within(5.0));
+    let same = with(three(4, "b", 2000.0), good_within(5.0));
+    let other = with(three(4, "b", 2000.0), good_within(9.0));
+    let goodput = question("goodput", &["device"], &[]);
+    assert!(rank(&[one.clone(), same].concat(), &goodput).is_ok());
+    let runs = [one, other].concat();
+    let error = rank(&runs, &goodput).unwrap_err().to_string();
+    assert!(
+        error.contains("limits has several values (latency=5s, latency=9s)"),
+        "{error}"
+    );
+    assert!(rank(&runs, &question("output_tps", &["device"], &[])).is_ok());
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn asked(fixed: &mut Fixed, board: &Board) -> Vec<String> {
         fixed.take("max_tokens", |most| format!("at most {most} tokens")),
         fixed.take("sampling", str::to_owned),
         fixed.take("load", str::to_owned),
+        fixed.take("limits", |limits| format!("good within {limits}")),
         fixed.take("cache_policy", |policy| format!("{policy} cache")),
         fixed.take("is_streaming", streaming),
     ];

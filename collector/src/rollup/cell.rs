@@ -12,6 +12,7 @@ use tokwatt_domain::{
     },
     power::Scope,
     run::Cell,
+    workload::Limits,
 };
 
 use crate::store::CellRow;
@@ -22,6 +23,9 @@ struct Name<'a> {
     device: &'a str,
     #[serde(flatten)]
     cell: &'a Cell,
+    /// Goodput under other limits is another figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
 }
 
 /// What they come to.
@@ -91,6 +95,7 @@ fn name(report: &RunReport) -> String {
     json(&Name {
         device: report.device.as_str(),
         cell: &report.cell,
+        limits: report.limits,
     })
 }
 

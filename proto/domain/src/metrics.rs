@@ -9,6 +9,9 @@ pub mod totals;
 /// How long requests took.
 pub mod latency;
 
+/// Which requests keep to the limits that were stated.
+pub mod goodput;
+
 /// Memory in use.
 pub mod memory;
 
@@ -33,6 +36,9 @@ pub mod correlation;
 /// A run's gauges.
 mod gauges;
 
+/// How long more of the same would take.
+pub mod projection;
+
 /// The dictionary, filled in for a run.
 mod figures;
 
@@ -54,6 +60,7 @@ use crate::{
     power::{Provenance, Scope},
     run::{Cell, Outcome, RunTrace},
     time::WallTime,
+    workload::Limits,
 };
 
 /// What a run came to. Pure: the same trace gives the same report, here and at the collector.
@@ -71,6 +78,9 @@ pub struct RunReport {
     pub cell: Cell,
     /// How its figures came to be.
     pub provenance: RunProvenance,
+    /// What a request had to keep to, to count for `goodput`; `null` where nobody said.
+    #[serde(default)]
+    pub limits: Option<Limits>,
     /// W: Σ of the segments' windows, in seconds.
     pub window_s: f64,
     /// Requests by what became of them.
@@ -225,7 +235,8 @@ pub enum RefreshSource {
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Flag {
     /// `roofline`, `cache_leak`, `shared_device`, `clock_step`, `aliased`, `throttled`, `littles_law`, `token_leak`,
-    /// `bundled`, `client_lag`, `overcurrent`, `preempted`, `prefix_cache`, `interval_not_kept`, `quick`, `cancelled`, `aborted`, `report_differs`, `too_few_requests`; of an energy
+    /// `bundled`, `client_lag`, `overcurrent`, `preempted`, `prefix_cache`, `interval_not_kept`, `quick`, `resumed`, `cancelled`,
+    /// `aborted`, `report_differs`, `too_few_requests`; of an energy
     /// `not_bracketed`, `low_coverage`, `bound_above_5_percent`, `window_below_60_s`.
     pub id: String,
     /// Blocking: shown and not ranked.
@@ -264,6 +275,7 @@ pub fn measure(trace: &RunTrace) -> RunReport {
             requests: header.requests_provenance,
             power: power_provenance(trace),
         },
+        limits: header.limits,
         window_s: totals::window(trace).as_secs_f64(),
         requests: request_counts(trace),
         metrics: figures.metrics,
@@ -276,6 +288,14 @@ pub fn measure(trace: &RunTrace) -> RunReport {
             &header.reasons,
             reasons.into_iter().flatten().chain(no_sensor),
         ),
+    }
+}
+
+impl RunReport {
+    /// Whether not everything was asked: a person stopped it, or the engine did not come back.
+    pub fn ended_early(&self) -> bool {
+        let is_end = |flag: &Flag| ["cancelled", "aborted"].contains(&flag.id.as_str());
+        self.flags.iter().any(is_end)
     }
 }
 

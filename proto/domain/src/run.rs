@@ -9,7 +9,7 @@ use crate::{
     power::{PowerTrace, Provenance, Scope},
     time::{Stamp, WallTime, Window},
     units::Watts,
-    workload::{CachePolicy, Load, Sampling, Scoring, Truth},
+    workload::{CachePolicy, Limits, Load, Sampling, Scoring, Truth},
 };
 
 /// One configuration of the workload on one device.
@@ -104,6 +104,9 @@ pub struct RunHeader {
     /// What came of asking the same question again before the runs; absent where that was not done.
     #[serde(default)]
     pub cache_probe: Option<CacheProbe>,
+    /// What a request has to keep to, to count for goodput, if anybody said.
+    #[serde(default)]
+    pub limits: Option<Limits>,
     /// What could not be measured, and why: metric id or `power` to the reason. `settle`: what came of waiting for steady
     /// conditions; absent where neither temperature nor power can tell.
     pub reasons: BTreeMap<String, String>,
@@ -178,8 +181,23 @@ pub struct RunTrace {
     pub header: RunHeader,
     /// Stretches of at most 500 requests or 60 s, each drained before the next.
     pub segments: Vec<Segment>,
+    /// Where the agent was killed in between and went on, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumptions: Vec<Resumption>,
     /// How it ended.
     pub end: RunEnd,
+}
+
+/// An agent that was killed, or a machine that was switched off, went on with a run. What was in hand at the time is not known and
+/// was asked again; the monotonic clock went on from the last stamp that was kept, as if no time had passed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Resumption {
+    /// The first segment after it, by its position in the run.
+    pub segment: u32,
+    /// When, by the wall clock.
+    pub at: WallTime,
+    /// Idle power measured anew.
+    pub idle: Vec<IdleBaseline>,
 }
 
 /// How a run ended.

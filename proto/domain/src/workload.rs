@@ -116,7 +116,36 @@ pub enum Load {
     Open {
         /// Rate in requests per 1,000 s.
         per_1000_s: u32,
+        /// When they come at that rate.
+        #[serde(default)]
+        arrivals: Arrivals,
     },
+}
+
+/// When requests come that wait for nobody.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// At equal intervals.
+    #[default]
+    Constant,
+    /// Independently of each other: intervals are exponentially distributed.
+    Poisson,
+}
+
+/// What a request has to keep to, to count as good. In seconds, each stated or not, at least one stated.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Longest time to the first piece of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_s: Option<f64>,
+    /// Longest time per token after the first piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpot_s: Option<f64>,
+    /// Longest time to the last piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_s: Option<f64>,
 }
 
 /// Whether an engine may reuse what it computed for an earlier request.
@@ -158,8 +187,32 @@ impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed(concurrency) => write!(f, "closed({concurrency})"),
-            Self::Open { per_1000_s } => write!(f, "open({})", f64::from(*per_1000_s) / 1000.0),
+            Self::Open {
+                per_1000_s,
+                arrivals,
+            } => {
+                let rate = f64::from(*per_1000_s) / 1000.0;
+                match arrivals {
+                    Arrivals::Constant => write!(f, "open({rate})"),
+                    Arrivals::Poisson => write!(f, "open({rate}, poisson)"),
+                }
+            }
         }
+    }
+}
+
+/// As `bench --goodput` takes them: `ttft=0.5s,tpot=0.05s`.
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limits = [
+            ("ttft", self.ttft_s),
+            ("tpot", self.tpot_s),
+            ("latency", self.latency_s),
+        ];
+        let stated = limits
+            .into_iter()
+            .filter_map(|(name, seconds)| Some(format!("{name}={}s", seconds?)));
+        f.write_str(&stated.collect::<Vec<_>>().join(","))
     }
 }
 
@@ -178,5 +231,31 @@ impl fmt::Display for Sampling {
             Self::Greedy => f.write_str("greedy"),
             Self::Seeded { temperature, seed } => write!(f, "t={temperature},seed={seed}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_named_by_what_is_offered_and_when_it_comes() {
+        let open = |arrivals| Load::Open {
+            per_1000_s: 2500,
+            arrivals,
+        };
+        assert_eq!(open(Arrivals::Constant).to_string(), "open(2.5)");
+        assert_eq!(open(Arrivals::Poisson).to_string(), "open(2.5, poisson)");
+        assert_eq!(Load::Closed(8).to_string(), "closed(8)");
+    }
+
+    #[test]
+    fn limits_are_named_by_those_that_are_stated() {
+        let limits = Limits {
+            ttft_s: Some(0.5),
+            tpot_s: None,
+            latency_s: Some(5.0),
+        };
+        assert_eq!(limits.to_string(), "ttft=0.5s,latency=5s");
     }
 }

@@ -921,7 +921,7 @@ pub mod query_server {
 }
 /// What an agent has to tell: the content of an Envelope (ingest.proto), written once by the agent, kept byte for byte by the
 /// collector, readable for ever. A run is RunOpened, then for each segment its Requests and PowerChunks and one SegmentClosed,
-/// then RunFinished. A reader puts it together from counts and positions, in any order.
+/// then RunFinished; in between a RunResumed for each time that its agent was killed and went on. A reader puts it together from counts and positions, in any order.
 ///
 /// Why two forms: what is wide, rarely sent and still growing (profile, header, report, sensor, truth) is a JSON document, so
 /// that a new key is one line in proto/domain and none here. What is many (stamps, chunks, power samples) is columns of
@@ -932,7 +932,7 @@ pub mod query_server {
 /// stamp back exactly.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Record {
-    #[prost(oneof = "record::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "record::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: ::core::option::Option<record::Kind>,
 }
 /// Nested message and enum types in `Record`.
@@ -951,6 +951,8 @@ pub mod record {
         SegmentClosed(super::SegmentClosed),
         #[prost(message, tag = "6")]
         RunFinished(super::RunFinished),
+        #[prost(message, tag = "7")]
+        RunResumed(super::RunResumed),
     }
 }
 /// The device as it described itself when the agent started.
@@ -1165,6 +1167,19 @@ pub struct GaugeColumns {
     #[prost(sint64, repeated, tag = "4")]
     pub value: ::prost::alloc::vec::Vec<i64>,
 }
+/// A run goes on after its agent was killed or its machine switched off. What was in hand then is in no record, and is asked again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunResumed {
+    /// 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+    /// How many times that had happened before.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+    /// `tokwatt.resumption/1`: Resumption of proto/domain. Required.
+    #[prost(message, optional, tag = "3")]
+    pub resumption: ::core::option::Option<Document>,
+}
 /// A run is complete: so many segments it has.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunFinished {
@@ -1174,6 +1189,9 @@ pub struct RunFinished {
     /// Segments 0 to n_segments - 1 make the run.
     #[prost(uint32, tag = "2")]
     pub n_segments: u32,
+    /// RunResumed 0 to n_resumptions - 1 belong to the run.
+    #[prost(uint32, tag = "5")]
+    pub n_resumptions: u32,
     /// Required.
     #[prost(enumeration = "RunEnd", tag = "3")]
     pub end: i32,

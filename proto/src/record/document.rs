@@ -14,6 +14,9 @@ pub(super) const HEADER: &str = "tokwatt.header/1";
 /// A `RunReport`.
 pub(super) const REPORT: &str = "tokwatt.report/1";
 
+/// A `Resumption`.
+pub(super) const RESUMPTION: &str = "tokwatt.resumption/1";
+
 /// A `Sensor`.
 pub(super) const SENSOR: &str = "tokwatt.sensor/1";
 

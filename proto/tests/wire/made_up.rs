@@ -19,12 +19,14 @@ use tokwatt_domain::{
     run::{
         CacheProbe, Cell, Chunk, ChunkKind, Configuration, CountSource, EngineTimes, FailureClass,
         GaugeKind, GaugeTrace, Identity, IdleBaseline, IdleState, LoadKind, LoadTime, MemoryScope,
-        MemoryTrace, Outcome, RequestTrace, RunEnd, RunHeader, RunTrace, Segment, TokenCounts,
+        MemoryTrace, Outcome, RequestTrace, Resumption, RunEnd, RunHeader, RunTrace, Segment,
+        TokenCounts,
     },
     time::{Stamp, WallTime, Window},
     units::{Joules, Watts},
     workload::{
-        CachePolicy, KeyFact, Load, Sampling, SceneObject, SceneTruth, Scoring, Truth,
+        Arrivals, CachePolicy, KeyFact, Limits, Load, Sampling, SceneObject, SceneTruth, Scoring,
+        Truth,
         json::{Json, Kind, Schema},
     },
 };
@@ -44,9 +46,16 @@ impl Run {
         for (index, segment) in (0..).zip(&self.trace.segments) {
             records.extend(Record::segment(run, index, segment));
         }
+        let resumptions = (0..).zip(&self.trace.resumptions);
+        records.extend(resumptions.map(|(number, resumption)| Record::RunResumed {
+            run,
+            number,
+            resumption: Box::new(resumption.clone()),
+        }));
         records.push(Record::RunFinished {
             run,
             n_segments: u32::try_from(self.trace.segments.len()).unwrap(),
+            n_resumptions: u32::try_from(self.trace.resumptions.len()).unwrap(),
             end: self.trace.end,
             report: Box::new(self.report.clone()),
         });
@@ -54,14 +63,20 @@ impl Run {
     }
 }
 
-/// Two segments, the second with more power samples than a record holds.
+/// Two segments, the second with more power samples than a record holds, and two interruptions between them.
 pub(crate) fn small_run() -> Run {
     let mut segments = vec![segment_of(bare_request), segment_of(bare_request)];
     segments[0].requests.truncate(3);
     segments[1].power = vec![power_trace(2_000)];
+    let resumption = |at| Resumption {
+        segment: 1,
+        at: WallTime(at),
+        idle: Vec::new(),
+    };
     let trace = RunTrace {
         header: header(),
         segments,
+        resumptions: vec![resumption(1), resumption(2)],
         end: RunEnd::Complete,
     };
     let report = report();
@@ -172,6 +187,11 @@ pub(crate) fn header() -> RunHeader {
             cached_tokens: None,
             first_tokens: vec![(Duration::from_millis(90), Duration::from_millis(40))],
         }),
+        limits: Some(Limits {
+            ttft_s: Some(0.5),
+            tpot_s: None,
+            latency_s: Some(5.0),
+        }),
         reasons: BTreeMap::new(),
     }
 }
@@ -201,6 +221,7 @@ pub(crate) fn report() -> RunReport {
             requests: Provenance::Measured,
             power: Some(Provenance::Replayed),
         },
+        limits: None,
         window_s: 61.5,
         requests: RequestCounts {
             issued: 12,
@@ -271,16 +292,41 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
         Just(RunEnd::Cancelled),
         Just(RunEnd::Aborted)
     ];
-    (any_header(), vec(segment(), 0..3), end, any_report()).prop_map(
-        |(header, segments, end, report)| Run {
+    let resumptions = vec(resumption(), 0..3);
+    (
+        any_header(),
+        vec(segment(), 0..3),
+        resumptions,
+        end,
+        any_report(),
+    )
+        .prop_map(|(header, segments, resumptions, end, report)| Run {
             trace: RunTrace {
                 header,
                 segments,
+                resumptions,
                 end,
             },
             report,
-        },
-    )
+        })
+}
+
+/// All before one segment, so that they are in order.
+fn resumption() -> impl Strategy<Value = Resumption> {
+    (any::<i64>(), vec(idle_baseline(), 0..2)).prop_map(|(at, idle)| Resumption {
+        segment: 1,
+        at: WallTime(at),
+        idle,
+    })
+}
+
+pub(crate) fn a_device() -> DeviceProfile {
+    DeviceProfile {
+        id: DeviceId::parse("thor-1").unwrap(),
+        kind: DeviceKind::Thor,
+        facts: BTreeMap::new(),
+        reasons: BTreeMap::new(),
+    }
 }
 
 pub(crate) fn device_profile() -> impl Strategy<Value = DeviceProfile> {
@@ -325,7 +371,14 @@ fn any_cell() -> impl Strategy<Value = Cell> {
     ];
     let load = prop_oneof![
         any::<u32>().prop_map(Load::Closed),
-        any::<u32>().prop_map(|per_1000_s| Load::Open { per_1000_s })
+        (any::<u32>(), any::<bool>()).prop_map(|(per_1000_s, is_random)| Load::Open {
+            per_1000_s,
+            arrivals: if is_random {
+                Arrivals::Poisson
+            } else {
+                Arrivals::Constant
+            },
+        })
     ];
     let digest = option::of(any::<[u8; 32]>().prop_map(Digest));
     let image_px = option::of(any::<u32>());

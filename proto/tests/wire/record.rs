@@ -7,7 +7,7 @@ use tokwatt_domain::{
     time::Stamp,
 };
 use tokwatt_proto::{
-    Record, assemble,
+    Record, assemble, assemble_under_way,
     record::{POWER_SAMPLES_MAX, RECORD_BYTES_MAX, REQUESTS_BYTES_MAX},
 };
 
@@ -157,6 +157,11 @@ fn what_is_missing_is_named() {
         },
         "segment 1 of 2 is missing",
     );
+    check(
+        &run,
+        |record| !matches!(record, Record::RunResumed { number: 0, .. }),
+        "resumption 0 of 2 is missing",
+    );
 
     #[track_caller]
     fn check(run: &Run, keep: impl Fn(&Record) -> bool, want: &str) {
@@ -168,12 +173,40 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn a_run_that_has_no_end_yet_is_told_as_far_as_it_came() {
+    let run = made_up::small_run();
+    let name = run.trace.header.run;
+    let is_so_far = |record: &Record| {
+        !matches!(
+            record,
+            Record::RunFinished { .. }
+                | Record::Requests { segment: 1, .. }
+                | Record::Power { segment: 1, .. }
+                | Record::SegmentClosed { segment: 1, .. }
+        )
+    };
+    let mut so_far: Vec<Record> = run.records().into_iter().filter(is_so_far).collect();
+    so_far.insert(0, Record::Device(made_up::a_device()));
+    let told = assemble_under_way(name, so_far.clone()).unwrap();
+    assert_eq!(told.header, run.trace.header);
+    assert_eq!(told.segments, run.trace.segments[..1]);
+    assert_eq!(told.resumptions, run.trace.resumptions);
+
+    so_far.retain(|record| !matches!(record, Record::Requests { .. }));
+    let error = assemble_under_way(name, so_far).unwrap_err().to_string();
+    assert!(error.ends_with("requests 0 to 2 are missing"), "{error}");
+    let error = assemble_under_way(name, run.records()).unwrap_err();
+    assert!(error.to_string().ends_with("it is complete"), "{error}");
+}
+
+#[test]
 fn a_record_of_another_run_does_not_slip_in() {
     let run = made_up::small_run();
     let mut records = run.records();
     records.push(Record::RunFinished {
         run: RunId([9; 16]),
         n_segments: 0,
+        n_resumptions: 0,
         end: RunEnd::Complete,
         report: Box::new(run.report),
     });
@@ -188,6 +221,7 @@ fn a_claim_of_four_billion_segments_costs_nothing() {
     let finish = Record::RunFinished {
         run: run.trace.header.run,
         n_segments: u32::MAX,
+        n_resumptions: u32::MAX,
         end: RunEnd::Complete,
         report: Box::new(run.report),
     };

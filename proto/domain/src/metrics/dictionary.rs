@@ -284,7 +284,7 @@ static DEFINITIONS: &[Definition] = &[
     ratio("requests_per_s", "1/s", Higher, "successes", "window_s"),
     ratio("requests_per_min", "1/min", Higher, "successes", "window_min"),
     ratio("images_per_s", "1/s", Higher, "images", "window_s"),
-    number("goodput", "1/s", Higher),
+    ratio("goodput", "1/s", Higher, "good_requests", "window_s"),
     ratio("success_rate", "share", Higher, "successes", "requests"),
     ratio("truncated_share", "share", Lower, "truncated", "successes").not_ranked(),
     ratio("bad_output_share", "share", Lower, "bad_outputs", "successes"),

@@ -16,6 +16,7 @@ use crate::{
     },
     power::{PowerTrace, Scope, Sensor},
     run::{IdleBaseline, IdleState, RunTrace, Segment},
+    units::Watts,
 };
 
 /// Reports of all sensors, sorted by scope and source, and why some of their figures are absent: `energy@SCOPE` to the reason.
@@ -99,6 +100,20 @@ const WINDOW_LEAST_S: f64 = 60.0;
 /// Longest time between an idle baseline and the run that it is taken from.
 const OLDEST_BASELINE: Duration = Duration::from_mins(30);
 
+/// Mean power while nothing was asked.
+struct Idle {
+    power: Watts,
+    bound: Option<Watts>,
+}
+
+/// A stretch of a run without an interruption.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    /// Measured before it.
+    idle: &'a [IdleBaseline],
+    segments: &'a [Segment],
+}
+
 /// Where reasons go: under the metric's id and this scope.
 struct Absent<'a> {
     scope: Scope,
@@ -174,12 +189,12 @@ fn report(
     );
     let loaded = absent.note("idle_loaded_power", idle(trace, &sensor, IdleState::Loaded));
     let net = joules
-        .zip(loaded)
+        .zip(loaded.as_ref())
         .map(|(joules, idle)| joules - idle.power.0 * seconds);
     // The two errors are independent of each other and may add up.
     let net_bound = net.and(bound).ok_or("there is no net energy".to_owned());
     let net_bound = net_bound.and_then(|bound| {
-        let idle = loaded.and_then(|idle| idle.bound);
+        let idle = loaded.as_ref().and_then(|idle| idle.bound);
         let idle = idle.ok_or("the idle baseline has no bound".to_owned())?;
         Ok(bound + idle.0 * seconds)
     });
@@ -282,24 +297,86 @@ fn no_refresh() -> String {
         .to_owned()
 }
 
-/// The latest baseline of that sensor, if it is long and fresh enough.
-fn idle<'a>(
-    trace: &'a RunTrace,
+/// Idle power of that sensor: before the run, and where that was interrupted also before it went on, each counted by how long the
+/// windows after it lasted.
+fn idle(trace: &RunTrace, sensor: &Sensor, state: IdleState) -> Result<Idle, String> {
+    let mut parts = Vec::new();
+    for part in parts_of(trace) {
+        let latest = latest(trace, &part, sensor, state)?;
+        let length: Duration = part.segments.iter().map(|s| s.window.length()).sum();
+        parts.push((latest, length.as_secs_f64()));
+    }
+    if let [(only, _)] = parts[..] {
+        return Ok(Idle {
+            power: only.power,
+            bound: only.bound,
+        });
+    }
+    let whole: f64 = parts.iter().map(|(_, length)| length).sum();
+    let weighted = |of: &dyn Fn(&IdleBaseline) -> Option<Watts>| -> Option<Watts> {
+        let products = parts
+            .iter()
+            .map(|(idle, length)| Some(of(idle)?.0 * length));
+        Some(Watts(products.sum::<Option<f64>>()? / whole))
+    };
+    let power = weighted(&|idle| Some(idle.power));
+    Ok(Idle {
+        power: power.ok_or("no idle baseline was measured")?,
+        bound: weighted(&|idle| idle.bound),
+    })
+}
+
+/// The stretches between interruptions that have segments; of a run without any segment, one.
+fn parts_of(trace: &RunTrace) -> Vec<Part<'_>> {
+    let position = |n: u32| {
+        usize::try_from(n)
+            .unwrap_or(usize::MAX)
+            .min(trace.segments.len())
+    };
+    let later = trace
+        .resumptions
+        .iter()
+        .map(|resumption| (position(resumption.segment), &*resumption.idle));
+    let starts: Vec<(usize, &[IdleBaseline])> = std::iter::once((0, &*trace.header.idle))
+        .chain(later)
+        .collect();
+    let ends = starts.iter().skip(1).map(|(start, _)| *start);
+    let parts = starts.iter().zip(ends.chain([trace.segments.len()]));
+    let parts: Vec<Part<'_>> = parts
+        .map(|((start, idle), end)| Part {
+            idle,
+            segments: trace.segments.get(*start..end).unwrap_or_default(),
+        })
+        .collect();
+    let asked: Vec<Part<'_>> = parts
+        .iter()
+        .copied()
+        .filter(|part| !part.segments.is_empty())
+        .collect();
+    match asked.is_empty() {
+        true => parts.into_iter().take(1).collect(),
+        false => asked,
+    }
+}
+
+/// The latest baseline of that sensor before a part of the run, if it is long and fresh enough.
+fn latest<'a>(
+    trace: &RunTrace,
+    part: &Part<'a>,
     sensor: &Sensor,
     state: IdleState,
 ) -> Result<&'a IdleBaseline, String> {
     let is_same = |idle: &&IdleBaseline| {
         idle.source == sensor.source && idle.scope == sensor.scope && idle.state == state
     };
-    let latest = trace
-        .header
+    let latest = part
         .idle
         .iter()
         .filter(is_same)
         .max_by_key(|idle| idle.ended);
     let latest = latest.ok_or("no idle baseline was measured")?;
     let needed = Duration::from_secs(if trace.header.is_quick { 10 } else { 60 });
-    let start = trace
+    let start = part
         .segments
         .first()
         .map(|segment| segment.window.from)

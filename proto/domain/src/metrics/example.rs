@@ -18,6 +18,10 @@ pub(crate) fn stamp(milliseconds: u64) -> Stamp {
     Stamp(milliseconds * 1_000_000)
 }
 
+pub(crate) fn number(count: usize) -> f64 {
+    count as f64
+}
+
 /// A success sent at `sent` ms whose chunks come at so many ms after.
 pub(crate) fn request(
     index: u32,
@@ -57,6 +61,7 @@ pub(crate) fn run(requests: Vec<RequestTrace>) -> RunTrace {
     RunTrace {
         header: header(),
         segments: vec![segment(requests)],
+        resumptions: Vec::new(),
         end: RunEnd::Complete,
     }
 }
@@ -123,6 +128,7 @@ pub(crate) fn header() -> RunHeader {
         load_time: None,
         image_tokens: None,
         cache_probe: None,
+        limits: None,
         reasons: BTreeMap::new(),
     }
 }

@@ -131,7 +131,6 @@ fn per_run(trace: &RunTrace, id: &str) -> Option<Result<f64, String>> {
             let tokens = trace.header.image_tokens.map(f64::from);
             Some(tokens.ok_or_else(|| "not measured for this model and size".to_owned()))
         }
-        "goodput" => Some(Err("no limits are stated".to_owned())),
         "cv_requests" => Some(cv_requests(trace)),
         "load_time" => Some(load_time(trace, variant)),
         _ if base.starts_with("memory_") => Some(memory_figure(trace, base, variant)),

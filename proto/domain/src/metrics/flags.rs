@@ -79,6 +79,7 @@ pub fn flags(
         token_leak(trace, totals),
         bundled(trace),
         client_lag(trace),
+        resumed(trace),
         trace
             .header
             .is_quick
@@ -142,6 +143,15 @@ fn ended_early(trace: &RunTrace) -> Option<Flag> {
             "the engine did not come back".to_owned(),
         )),
     }
+}
+
+/// The agent was killed in between, and went on.
+fn resumed(trace: &RunTrace) -> Option<Flag> {
+    let n = trace.resumptions.len();
+    let detail = format!(
+        "went on after it was interrupted, {n} times; what was in hand then was asked again"
+    );
+    (n > 0).then(|| Flag::note("resumed", detail))
 }
 
 /// Requests in flight = Σ time in flight / W, which a closed loop holds at its concurrency.
@@ -213,7 +223,7 @@ fn bundled(trace: &RunTrace) -> Option<Flag> {
 
 /// Open loop: p99 of how much later than scheduled requests went out.
 fn client_lag(trace: &RunTrace) -> Option<Flag> {
-    let Load::Open { per_1000_s } = trace.header.cell.identity.load else {
+    let Load::Open { per_1000_s, .. } = trace.header.cell.identity.load else {
         return None;
     };
     let lag = |request: &RequestTrace| Some(request.sent.since(request.scheduled?).as_secs_f64());
@@ -294,6 +304,9 @@ mod tests {
     use super::*;
     use crate::{
         metrics::{dictionary::definition, example, measure},
+        run::Resumption,
+        time::WallTime,
+        workload::Arrivals,
         workload::CachePolicy,
     };
 
@@ -419,7 +432,10 @@ mod tests {
     fn an_open_loop_that_sends_late_says_so() {
         let late = |milliseconds: u64| {
             move |trace: &mut RunTrace| {
-                trace.header.cell.identity.load = Load::Open { per_1000_s: 2500 };
+                trace.header.cell.identity.load = Load::Open {
+                    per_1000_s: 2500,
+                    arrivals: Arrivals::Constant,
+                };
                 each(trace, |request| {
                     request.scheduled =
                         Some(request.sent.before(Duration::from_millis(milliseconds)));
@@ -468,6 +484,18 @@ mod tests {
         check(every_120_ms_asked_for(100), &[]);
         check(every_120_ms_asked_for(99), &[("interval_not_kept", false)]);
         check(every_120_ms_asked_for(151), &[("interval_not_kept", false)]);
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_says_so_and_is_ranked() {
+        let resumed = |trace: &mut RunTrace| {
+            trace.resumptions.push(Resumption {
+                segment: 1,
+                at: WallTime(0),
+                idle: Vec::new(),
+            });
+        };
+        check(resumed, &[("resumed", false)]);
     }
 
     #[test]

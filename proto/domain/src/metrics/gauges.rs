@@ -7,10 +7,10 @@ use crate::{
     time::Stamp,
 };
 
-/// The samples of each gauge of a kind, over all segments.
-pub(crate) fn all(trace: &RunTrace, kind: GaugeKind) -> BTreeMap<&str, Vec<(Stamp, i64)>> {
+/// The samples of each gauge of a kind, over these segments.
+pub(crate) fn all(segments: &[Segment], kind: GaugeKind) -> BTreeMap<&str, Vec<(Stamp, i64)>> {
     let mut all: BTreeMap<&str, Vec<(Stamp, i64)>> = BTreeMap::new();
-    let gauges = trace.segments.iter().flat_map(|segment| &segment.gauges);
+    let gauges = segments.iter().flat_map(|segment| &segment.gauges);
     for gauge in gauges.filter(|gauge| gauge.kind == kind) {
         all.entry(&gauge.name).or_default().extend(&gauge.samples);
     }

@@ -10,7 +10,7 @@ use crate::{
     power::{PowerTrace, Reading},
     run::{
         CountSource, EngineTimes, FailureClass, IdleBaseline, IdleState, LoadKind, LoadTime,
-        RequestTrace, TokenCounts,
+        RequestTrace, Resumption, TokenCounts,
     },
     time::Window,
     units::{Joules, Watts},
@@ -338,6 +338,37 @@ fn net_energy_is_what_idling_does_not_explain() {
         report.reasons["energy_net@module"],
         "there is no idle power with the model loaded"
     );
+}
+
+#[test]
+fn a_run_that_was_interrupted_takes_the_idle_power_that_was_measured_before_each_part() {
+    // 4 s with idle power of 4 W before, 1 s with 9 W: 5 W in all.
+    let mut trace = with_power(example::run(vec![timed(0, 0, (500, 4000), 5, 10)]), 10);
+    trace.header.is_quick = true;
+    trace.header.idle = vec![baseline(IdleState::Loaded, 4.0, 10)];
+    let late = 60 * 60 * 1000;
+    let mut other = example::run(vec![timed(1, late, (500, 1000), 5, 10)]);
+    let points = [(late - 100, 10), (late + 1100, 10)];
+    other.segments[0].power.push(example::power(&points));
+    trace.segments.extend(other.segments);
+    let resumed = |segment, watts| Resumption {
+        segment,
+        at: WallTime(0),
+        idle: vec![IdleBaseline {
+            ended: example::stamp(late),
+            ..baseline(IdleState::Loaded, watts, 10)
+        }],
+    };
+    // It was interrupted twice before it came to the second segment.
+    trace.resumptions = vec![resumed(1, 7.0), resumed(1, 9.0)];
+    let power = &measure(&trace).power[0];
+    assert_eq!(power.idle_loaded_power_w, Some(5.0));
+    assert!((power.energy_net_j.unwrap() - 25.0).abs() < 1e-9);
+    trace.resumptions[1].idle.clear();
+    let report = measure(&trace);
+    assert_eq!(report.power[0].idle_loaded_power_w, None);
+    let reason = &report.reasons["idle_loaded_power@module"];
+    assert_eq!(reason, "no idle baseline was measured");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    metrics::latency,
+    metrics::{goodput, latency},
     run::{CountSource, RequestTrace, RunTrace, Segment, TokenCounts},
     workload::CachePolicy,
 };
@@ -22,6 +22,7 @@ pub struct Totals {
     /// - of successes that have the time below the line of their ratio: `ttft_s` and `uncached_prompt_tokens` Σ(P − C);
     ///   `decode_s` Σ(L − ttft) and `decode_tokens` Σ(N − k₁); `server_decode_s`, `server_decode_tokens`, `server_prefill_s`,
     ///   `server_prefill_tokens`;
+    /// - with limits: `good_requests`, successes that keep to all of them;
     /// - from elsewhere: `correct_answers`, `bad_outputs`, `energy_j@SCOPE`.
     pub values: BTreeMap<String, f64>,
     /// Why the others are absent.
@@ -52,6 +53,10 @@ pub fn totals(trace: &RunTrace) -> Totals {
             .map(|request| latency::request_latency(request)),
     );
     totals.add_tokens(trace, &successes);
+    match goodput::good_requests(trace, &totals) {
+        Ok(count) => totals.set_count("good_requests", count),
+        Err(reason) => totals.miss("good_requests", reason),
+    }
     totals
 }
 

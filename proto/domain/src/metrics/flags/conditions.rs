@@ -33,7 +33,7 @@ fn throttled(trace: &RunTrace) -> Option<Flag> {
 /// Limits in force at any look, those just before and just after a window included: a window shorter than a second has no
 /// others, and what was in force before it went on into it.
 fn limits(trace: &RunTrace) -> impl Iterator<Item = String> {
-    all(trace, GaugeKind::Throttle)
+    all(&trace.segments, GaugeKind::Throttle)
         .into_iter()
         .filter_map(|(name, samples)| {
             let in_force = samples.iter().filter(|(_, state)| *state > 0);
@@ -115,8 +115,8 @@ fn overcurrent(trace: &RunTrace) -> Option<Flag> {
         let (first, last) = (samples.first()?.1, samples.last()?.1);
         (last > first).then(|| format!("`{name}` rose from {first} to {last}"))
     };
-    let what: Vec<String> = all(trace, GaugeKind::Overcurrent)
-        .into_iter()
+    let what: Vec<String> = uninterrupted(trace)
+        .flat_map(|segments| all(segments, GaugeKind::Overcurrent))
         .filter_map(rose)
         .collect();
     (!what.is_empty()).then(|| Flag::note("overcurrent", what.join("; ")))
@@ -124,7 +124,7 @@ fn overcurrent(trace: &RunTrace) -> Option<Flag> {
 
 /// Others on the GPU at any look.
 fn shared_device(trace: &RunTrace) -> Option<Flag> {
-    let gauges = all(trace, GaugeKind::ForeignGpuProcess);
+    let gauges = all(&trace.segments, GaugeKind::ForeignGpuProcess);
     let most = gauges.values().flatten().map(|(_, n)| *n).max()?;
     let detail = format!("{most} GPU processes that are neither ours nor the engine's");
     (most > 0).then(|| Flag::blocking("shared_device", detail))
@@ -132,8 +132,10 @@ fn shared_device(trace: &RunTrace) -> Option<Flag> {
 
 /// A wall clock that went another way than the monotonic one by more than half a second between two looks.
 fn clock_step(trace: &RunTrace) -> Option<Flag> {
-    let gauges = all(trace, GaugeKind::WallOffset);
-    let steps = gauges.values().flat_map(|samples| samples.windows(2));
+    let gauges: Vec<Vec<(Stamp, i64)>> = uninterrupted(trace)
+        .flat_map(|segments| all(segments, GaugeKind::WallOffset).into_values())
+        .collect();
+    let steps = gauges.iter().flat_map(|samples| samples.windows(2));
     let largest = steps
         .map(|pair| (pair[0].1.abs_diff(pair[1].1), pair[1].1 > pair[0].1))
         .max()?;
@@ -144,6 +146,28 @@ fn clock_step(trace: &RunTrace) -> Option<Flag> {
         number(microseconds) / 1e6
     );
     (microseconds > STEP_US).then(|| Flag::blocking("clock_step", detail))
+}
+
+/// The segments between interruptions: over one, counters begin anew and the monotonic clock stood still.
+fn uninterrupted(trace: &RunTrace) -> impl Iterator<Item = &[Segment]> {
+    let is_new = |index: u32| {
+        let mut resumptions = trace.resumptions.iter();
+        resumptions.any(|resumption| resumption.segment == index)
+    };
+    let mut segments = &trace.segments[..];
+    let mut index = 0;
+    std::iter::from_fn(move || {
+        let rest = segments.get(1..)?;
+        let length = 1
+            + (index + 1..)
+                .zip(rest)
+                .take_while(|(at, _)| !is_new(*at))
+                .count();
+        let (part, after) = segments.split_at(length);
+        segments = after;
+        index += u32::try_from(length).unwrap_or(u32::MAX);
+        Some(part)
+    })
 }
 
 fn is_gpu(gauge: &GaugeTrace, kind: GaugeKind) -> bool {
@@ -162,7 +186,7 @@ const STEP_US: u64 = 500_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::example;
+    use crate::{metrics::example, run::Resumption, time::WallTime};
 
     /// A run of 10 s and one gauge of each series, read every second from the first one's time on, in s.
     fn run(gauges: &[(GaugeKind, &str, u64, &[i64])]) -> RunTrace {
@@ -330,6 +354,31 @@ mod tests {
         check(&trace, &[]);
         let later = run(&[(GaugeKind::Overcurrent, "oc1", 20, &[3, 5])]);
         trace.segments.extend(later.segments);
+        check(&trace, &[("overcurrent", false, "`oc1` rose from 3 to 5")]);
+    }
+
+    #[test]
+    fn what_happened_while_a_run_was_interrupted_is_not_held_against_it() {
+        let wall = |values: &[i64]| run(&[(GaugeKind::WallOffset, "wall", 0, values)]);
+        let mut trace = wall(&[10, 10]);
+        trace
+            .segments
+            .extend(wall(&[3_600_000_010, 3_600_000_010]).segments);
+        trace.segments.extend(wall(&[3_600_000_010]).segments);
+        let resumed = |segment| Resumption {
+            segment,
+            at: WallTime(0),
+            idle: Vec::new(),
+        };
+        trace.resumptions = vec![resumed(0), resumed(1)];
+        check(&trace, &[]);
+        trace.resumptions = vec![resumed(2)];
+        assert_eq!(flags(&trace).count(), 1);
+
+        let counted = |values: &[i64]| run(&[(GaugeKind::Overcurrent, "oc1", 0, values)]);
+        let mut trace = counted(&[3, 5]);
+        trace.segments.extend(counted(&[0, 0]).segments);
+        trace.resumptions = vec![resumed(1)];
         check(&trace, &[("overcurrent", false, "`oc1` rose from 3 to 5")]);
     }
 

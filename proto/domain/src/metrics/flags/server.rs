@@ -50,7 +50,7 @@ pub(super) fn foreign_tokens(trace: &RunTrace) -> Result<Option<Flag>, String> {
 
 /// By how much a counter moved, and how much of that may have been ours, if that is not all of it.
 fn excess(trace: &RunTrace, kind: GaugeKind, ours: u64) -> Result<Option<(u64, u64)>, String> {
-    let counters = gauges::all(trace, kind);
+    let counters = gauges::all(&trace.segments, kind);
     let Some((name, samples)) = counters.first_key_value() else {
         return Ok(None);
     };
