@@ -23,6 +23,10 @@ fuzz cases="20000":
     PROPTEST_CASES={{ cases }} cargo test --release --locked --workspace --test power -- corpus damaged hostile
     PROPTEST_CASES={{ cases }} cargo test --release --locked --workspace --lib -- power:: decode:: metrics::energy
 
+# kill -9 at ten points of a batch of 2,000 requests, resumed each time: every request once. `ci` has a smaller one
+resume requests="2000" kills="10":
+    TOKWATT_BATCH_REQUESTS={{ requests }} TOKWATT_BATCH_KILLS={{ kills }} cargo test --release --locked --workspace --test system -- resume::
+
 # Format, then lint with warnings denied
 lint:
     cargo fmt --all

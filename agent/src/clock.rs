@@ -1,17 +1,12 @@
 //! The one place that reads clocks.
 
-use std::{
-    io,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures::{FutureExt, future::BoxFuture};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
-use tokio::io::{Interest, unix::AsyncFd};
 use tokwatt_domain::time::{Stamp, WallTime};
+
+/// A timer that is exact.
+mod alarm;
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -59,7 +54,7 @@ impl Clock for SystemClock {
     fn until(&self, then: Stamp) -> BoxFuture<'static, ()> {
         let wait = then.since(self.now());
         async move {
-            if let Err(error) = ring_after(wait).await {
+            if let Err(error) = alarm::ring_after(wait).await {
                 tracing::debug!(%error, "no timer of the kernel's, tokio's is used");
                 tokio::time::sleep(wait).await;
             }
@@ -103,25 +98,6 @@ impl Clock for VirtualClock {
         let elapsed = i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX);
         WallTime(self.started.0.saturating_add(elapsed))
     }
-}
-
-/// Waits with a timer of the kernel's, which is late by some ten microseconds.
-async fn ring_after(wait: Duration) -> io::Result<()> {
-    if wait.is_zero() {
-        return Ok(());
-    }
-    let timer = timerfd_create(
-        TimerfdClockId::Monotonic,
-        TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
-    )?;
-    let once = Itimerspec {
-        it_interval: Timespec::default(),
-        it_value: Timespec::try_from(wait).map_err(io::Error::other)?,
-    };
-    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once)?;
-    let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
-    timer.readable().await?.retain_ready();
-    Ok(())
 }
 
 /// Nanoseconds on the machine's monotonic clock, the same for all its processes: for comparing two of them.

@@ -1,7 +1,7 @@
 //! One run after the other: load, idle, settle, warm up, ask, observe, measure, spool.
 //!
-//! Order: group (a model at one precision, in one power mode) by group, repetition by repetition, concurrency by concurrency,
-//! cell by cell in the suite's order. So the repetitions of a cell are spread over the group's time instead of standing side by
+//! Order: group (a model at one precision, in one power mode) by group, repetition by repetition, load by load, cell by cell in the
+//! suite's order. So the repetitions of a cell are spread over the group's time instead of standing side by
 //! side, and a slow drift of the machine shows as spread, not as a difference between tasks.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -11,15 +11,19 @@ use tokio_util::sync::CancellationToken;
 use tokwatt_domain::{
     device::DeviceProfile,
     ids::RunId,
-    metrics::{RunReport, measure},
+    metrics::{
+        RunReport,
+        projection::{Projection, Stretch, project},
+    },
     power::Provenance,
     run::{
         CacheProbe, Cell, Configuration, Identity, IdleBaseline, LoadTime, RunEnd, RunHeader,
         RunTrace, Segment,
     },
-    workload::{CachePolicy, Load, Sampling},
+    time::Stamp,
+    workload::{CachePolicy, Limits, Load, Sampling},
 };
-use tokwatt_proto::record::Record;
+use tokwatt_proto::{ContractError, record::Record};
 
 use crate::{
     backend::{Backend, BackendError, ModelCard},
@@ -27,7 +31,7 @@ use crate::{
     device::{HostRoot, gauges::Gauges},
     power::sampler::{Health, Sampler},
     power_mode::Target,
-    spool::{Spool, SpoolError},
+    spool::{OpenRun, Spool, SpoolError},
     workload::{
         album::Album,
         plan::{Item, ItemPicture, Plan, PlannedCell},
@@ -36,15 +40,22 @@ use crate::{
 
 mod closed_loop;
 mod conditions;
+mod drive;
 mod memory;
 mod mode;
 mod observe;
+mod open_loop;
 mod probe;
 mod quiet;
+mod resume;
 mod settle;
 mod watch;
 
 pub use quiet::{Quiet, QuietGate};
+pub use resume::{abandon, asked_so_far, last_stamp};
+
+use drive::{Drive, End, Questions};
+use resume::Interrupted;
 
 /// Runs a plan on this device.
 pub struct Runner {
@@ -70,6 +81,8 @@ pub struct Runner {
     pub settings: RunnerSettings,
     /// Ends it early, with what was measured kept.
     pub stop: CancellationToken,
+    /// Once it has been stopped: that it is to be resumed, so that the run in hand has no end.
+    pub leave: CancellationToken,
 }
 
 /// How to run.
@@ -77,8 +90,10 @@ pub struct Runner {
 pub struct RunnerSettings {
     /// Repetitions of each cell.
     pub repeat: u32,
-    /// Concurrencies of the closed loop, in this order.
-    pub concurrency: Vec<u32>,
+    /// How requests are offered, one load after the other.
+    pub loads: Vec<Load>,
+    /// What a request has to keep to, to count for goodput.
+    pub limits: Option<Limits>,
     /// Longest time a request may take.
     pub timeout: Duration,
     /// Token limit that replaces the suite's.
@@ -113,14 +128,14 @@ pub struct Group {
 pub struct Outcome {
     /// One for each run, in order.
     pub reports: Vec<RunReport>,
-    /// The traces behind them, in the same order.
-    pub traces: Vec<RunTrace>,
     /// How each power instrument fared.
     pub instruments: Vec<Health>,
     /// What happened to the machine meanwhile that a person should know; nothing, if all is well.
     pub warnings: Vec<String>,
     /// Whether a person stopped it.
     pub is_cancelled: bool,
+    /// Whether it can be resumed: it was told to leave, or has nowhere to keep results.
+    pub is_unfinished: bool,
     /// Why it could not go on, if it could not; what was measured before stands.
     pub error: Option<RunnerError>,
 }
@@ -145,7 +160,11 @@ pub enum Progress {
         done: u64,
         /// Of so many.
         total: u64,
+        /// What is left, from how long it has taken so far.
+        left: Option<Projection>,
     },
+    /// A run has ended and is in the spool, and this is what happened.
+    Finished(Box<RunTrace>),
 }
 
 /// A bench could not go on.
@@ -157,6 +176,40 @@ pub enum RunnerError {
     /// Nowhere to keep results.
     #[error("cannot keep what was measured")]
     Spool(#[from] SpoolError),
+    /// What the spool has of a run cannot be read.
+    #[error("cannot go on with the bench that was interrupted; `--abandon` gives it up")]
+    Unreadable(#[from] ContractError),
+    /// What was interrupted is not what would go on.
+    #[error(
+        "cannot go on with run {run}: since it was interrupted, {}; put it back as it was, or give the run up with `--abandon`",
+        changed.join(", ")
+    )]
+    Changed {
+        /// Which run.
+        run: RunId,
+        /// What is different, with what it was and is.
+        changed: Vec<String>,
+    },
+}
+
+/// A bench in the making.
+struct Work<'a> {
+    plan: &'a Plan,
+    n_groups: usize,
+    album: Arc<Album>,
+    /// Number of the first run that is not finished.
+    next: u64,
+    /// That run, if an agent that is gone began it.
+    open: Option<OpenRun>,
+}
+
+/// One run of a group: which repetition of which cell under which load.
+struct Turn<'a> {
+    /// From 0, over all groups.
+    number: u64,
+    repetition: u32,
+    load: Load,
+    planned: &'a PlannedCell,
 }
 
 /// What a group's runs share.
@@ -175,25 +228,37 @@ struct Loaded {
 struct Tally<'a> {
     done: u64,
     total: u64,
+    clock: &'a dyn Clock,
+    /// When the last segment ended, or the first one of a run was near.
+    since: Stamp,
+    /// Of this agent's life.
+    stretches: Vec<Stretch>,
     report: &'a mut (dyn FnMut(Progress) + Send),
 }
 
 impl Runner {
-    /// Runs every cell of the plan with every group. Each run is in the spool when it is reported. If groups have power modes,
-    /// [`Self::put_mode_back`] comes next.
+    /// Runs every cell of the plan with every group, or what is left of them, if the spool has a bench that was interrupted. Each run
+    /// is in the spool when it is reported. If groups have power modes, [`Self::put_mode_back`] comes next.
     pub async fn bench(
         &self,
         plan: &Plan,
         groups: &[Group],
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Outcome {
-        let mut tally = Tally::new(self.total_requests(plan, groups), progress);
+        let total = self.total_requests(plan, groups);
+        let mut tally = Tally::new(total, &*self.clock, progress);
         let mut outcome = Outcome::default();
         let result = self.run_groups(plan, groups, &mut tally, &mut outcome);
         outcome.error = result.await.err();
         let sampler = self.sampler.as_ref();
         outcome.instruments = sampler.map_or_else(Vec::new, |sampler| sampler.health());
         outcome.is_cancelled = self.stop.is_cancelled();
+        outcome.is_unfinished = self.leave.is_cancelled()
+            || !matches!(outcome.error, None | Some(RunnerError::Setup(_)));
+        if !outcome.is_unfinished {
+            let ended = self.with_spool(Spool::end_bench).await;
+            outcome.error = outcome.error.or(ended.err().map(RunnerError::Spool));
+        }
         outcome
     }
 
@@ -204,18 +269,28 @@ impl Runner {
         tally: &mut Tally<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
+        let mut work = self.take_up(plan, groups, outcome).await?;
+        tally.done = outcome
+            .reports
+            .iter()
+            .map(|r| u64::from(r.requests.issued))
+            .sum();
         self.keep(vec![Record::Device(self.device.clone())]).await?;
-        let album = Arc::new(Album::new(PICTURES_BYTES_MAX));
-        for group in groups {
+        for (group, first) in groups.iter().zip((0..).step_by(self.runs_per_group(plan))) {
             if self.stop.is_cancelled() {
                 break;
             }
+            let turns = self.turns(plan, first);
+            let turns: Vec<Turn<'_>> = turns.filter(|turn| turn.number >= work.next).collect();
+            if turns.is_empty() {
+                continue;
+            }
             if let Err(reason) = self.enter_mode(group, tally).await? {
-                self.keep_failed_group(plan, group, &reason, outcome)
+                self.keep_failed_group(&mut work, group, &turns, &reason, tally, outcome)
                     .await?;
                 continue;
             }
-            self.run_group(plan, group, groups.len(), &album, tally, outcome)
+            self.run_group(&mut work, group, &turns, tally, outcome)
                 .await?;
             group.backend.unload().await.map_err(RunnerError::Setup)?;
         }
@@ -224,15 +299,14 @@ impl Runner {
 
     async fn run_group(
         &self,
-        plan: &Plan,
+        work: &mut Work<'_>,
         group: &Group,
-        n_groups: usize,
-        album: &Arc<Album>,
+        turns: &[Turn<'_>],
         tally: &mut Tally<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
         let prepared = tokio::select! {
-            prepared = self.prepare(plan, group, tally) => prepared,
+            prepared = self.prepare(work.plan, group, tally) => prepared,
             () = self.stop.cancelled() => return Ok(()),
         };
         let loaded = match prepared {
@@ -240,61 +314,77 @@ impl Runner {
             Err(error @ BackendError::Setup { .. }) => return Err(RunnerError::Setup(error)),
             Err(error) => {
                 let reason = error.to_string();
-                return self.keep_failed_group(plan, group, &reason, outcome).await;
+                return self
+                    .keep_failed_group(work, group, turns, &reason, tally, outcome)
+                    .await;
             }
         };
-        let total = n_groups * self.runs_per_group(plan);
-        for repetition in 1..=self.settings.repeat {
-            for &concurrency in &self.settings.concurrency {
-                for planned in &plan.cells {
-                    let mut header =
-                        self.header(plan, planned, group, &loaded, repetition, concurrency);
-                    let cell = header.cell.label();
-                    let label = format!("{}{cell} #{repetition}", mode::prefix(group));
-                    tally.tell(Progress::Run {
-                        number: outcome.reports.len() + 1,
-                        total,
-                        label: label.clone(),
-                    });
-                    let begun_in = self.note_mode(group, &mut header, outcome).await;
-                    let run = self.run_cell(planned, group, &loaded, album, header, tally);
-                    let Some(trace) = run.await? else {
-                        return Ok(());
-                    };
-                    if let Some(mode) = begun_in {
-                        outcome.warn(self.stray_since(&mode, &label).await);
-                    }
-                    self.finish(trace, outcome).await?;
-                }
+        let total = work.n_groups * self.runs_per_group(work.plan);
+        for turn in turns {
+            let mut header = self.header(work.plan, turn, group, &loaded);
+            let cell = header.cell.label();
+            let label = format!("{}{cell} #{}", mode::prefix(group), turn.repetition);
+            tally.tell(Progress::Run {
+                number: usize::try_from(turn.number).unwrap_or(usize::MAX) + 1,
+                total,
+                label: label.clone(),
+            });
+            let interrupted = match work.open.take() {
+                Some(open) => Some(self.go_on_with(open, &header).await?),
+                None => None,
+            };
+            let begun_in = self.note_mode(group, &mut header, outcome).await;
+            let run = self.run_cell(
+                work,
+                turn.planned,
+                group,
+                &loaded,
+                header,
+                interrupted,
+                tally,
+            );
+            let Some(end) = run.await? else {
+                return Ok(());
+            };
+            if let Some(mode) = begun_in {
+                outcome.warn(self.stray_since(&mode, &label).await);
             }
+            self.finish(turn.number + 1, end, tally, outcome).await?;
         }
         Ok(())
     }
 
-    /// One run: settle, warm up, then segments, each safe on disk before the next begins. Nothing if it was stopped before its first
-    /// question.
+    /// One run, or the rest of one that was interrupted: settle, warm up, then segments, each safe on disk before the next begins. How
+    /// it ended; nothing if it has no end, because it was stopped before its first question, or is to be resumed.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, and each is another thing"
+    )]
     async fn run_cell(
         &self,
+        work: &Work<'_>,
         planned: &PlannedCell,
         group: &Group,
         loaded: &Loaded,
-        album: &Arc<Album>,
         mut header: RunHeader,
+        interrupted: Option<Interrupted>,
         tally: &mut Tally<'_>,
-    ) -> Result<Option<RunTrace>, RunnerError> {
+    ) -> Result<Option<RunEnd>, RunnerError> {
         let identity = header.cell.identity.clone();
-        let drive = closed_loop::Drive {
+        let drive = Drive {
             backend: &*group.backend,
             cell: planned,
             identity: &identity,
+            repetition: header.repetition,
             timeout: self.settings.timeout,
             clock: &*self.clock,
             stop: &self.stop,
         };
         self.check_room().await?;
+        tally.begin();
         let settled = tokio::select! {
             settled = self.settle(tally) => settled,
-            () = self.stop.cancelled() => return Ok(None),
+            () = self.stop.cancelled() => return Ok(self.stopped(interrupted.as_ref())),
         };
         header
             .reasons
@@ -306,42 +396,65 @@ impl Runner {
         header.started = self.clock.wall();
         let mut end = self.make_ready(&drive, &mut header.reasons).await;
         if end == RunEnd::Cancelled {
-            return Ok(None);
+            return Ok(self.stopped(interrupted.as_ref()));
         }
-        self.keep(vec![Record::RunOpened(Box::new(header.clone()))])
-            .await?;
-        let mut segments: Vec<Segment> = Vec::new();
-        let mut asked = 0;
+        let mut so_far = match interrupted {
+            Some(interrupted) => interrupted,
+            None => Interrupted::fresh(header.run),
+        };
+        match so_far.n_resumptions {
+            None => self.open(&header).await?,
+            Some(number) => {
+                self.keep(vec![so_far.resumed(number, self.clock.wall(), loaded)])
+                    .await?
+            }
+        }
+        tally.add_asked_before(so_far.asked);
         let items = planned.items_at(identity.load);
-        while asked < items.len() && end == RunEnd::Complete {
-            let files = next_files(album, &items[asked..]).await;
-            let (segment, ended) = self.segment(&drive, loaded, asked, &files).await;
-            asked += segment.requests.len();
-            tally.add(segment.requests.len() as u64);
+        while so_far.asked < items.len() && end == RunEnd::Complete {
+            if so_far.n_segments > 0 {
+                self.check_room().await?;
+            }
+            let items = &items[so_far.asked..];
+            let files = next_files(&work.album, items).await;
+            let questions = Questions {
+                items,
+                files: &files,
+                first: so_far.asked,
+                longest: drive::SEGMENT_LENGTH_MAX,
+            };
+            let (segment, ended) = self.segment(&drive, loaded, &questions).await;
+            if self.leave.is_cancelled() {
+                return Ok(None);
+            }
+            so_far.asked += segment.requests.len();
             if !segment.requests.is_empty() {
-                let index = u32::try_from(segments.len()).unwrap_or(u32::MAX);
-                self.keep(Record::segment(header.run, index, &segment))
+                self.keep(Record::segment(so_far.run, so_far.n_segments, &segment))
                     .await?;
-                segments.push(segment);
+                so_far.n_segments += 1;
+                tally.add(segment.requests.len() as u64);
             }
             end = match ended {
-                closed_loop::End::Drained => RunEnd::Complete,
-                closed_loop::End::Stopped => RunEnd::Cancelled,
+                End::Drained => RunEnd::Complete,
+                End::Stopped => RunEnd::Cancelled,
                 // How it died stands with the request that it died of.
-                closed_loop::End::EngineLost => self.make_ready(&drive, &mut BTreeMap::new()).await,
+                End::EngineLost => self.make_ready(&drive, &mut BTreeMap::new()).await,
             };
         }
-        Ok(Some(RunTrace {
-            header,
-            segments,
-            end,
-        }))
+        Ok(Some(end).filter(|_| !self.leave.is_cancelled()))
+    }
+
+    /// A run that was interrupted has requests that are kept; one that had not begun is no run.
+    fn stopped(&self, interrupted: Option<&Interrupted>) -> Option<RunEnd> {
+        interrupted
+            .filter(|_| !self.leave.is_cancelled())
+            .map(|_| RunEnd::Cancelled)
     }
 
     /// Loads the engine if it is gone, and warms it up; dying of that twice aborts the run, with the reason.
     async fn make_ready(
         &self,
-        drive: &closed_loop::Drive<'_>,
+        drive: &Drive<'_>,
         reasons: &mut BTreeMap<String, String>,
     ) -> RunEnd {
         let mut why = String::new();
@@ -368,11 +481,10 @@ impl Runner {
     /// One drained stretch of requests, with what was drawn and used meanwhile.
     async fn segment(
         &self,
-        drive: &closed_loop::Drive<'_>,
+        drive: &Drive<'_>,
         loaded: &Loaded,
-        asked: usize,
-        files: &[Option<Arc<[u8]>>],
-    ) -> (Segment, closed_loop::End) {
+        questions: &Questions<'_>,
+    ) -> (Segment, End) {
         let watch = watch::Watch {
             memory: loaded.memory.clone(),
             engine: drive.backend.process(),
@@ -383,7 +495,7 @@ impl Runner {
         let (driven, watched) = watch
             .during(async {
                 self.bracket().await;
-                drive.segment(asked, files).await
+                drive.segment(questions).await
             })
             .await;
         // The sample after the window counts, too.
@@ -399,26 +511,31 @@ impl Runner {
         (segment, driven.end)
     }
 
-    async fn finish(&self, trace: RunTrace, outcome: &mut Outcome) -> Result<(), RunnerError> {
-        let report = measure(&trace);
-        self.keep(vec![Record::RunFinished {
-            run: trace.header.run,
-            n_segments: u32::try_from(trace.segments.len()).unwrap_or(u32::MAX),
-            end: trace.end,
-            report: Box::new(report.clone()),
-        }])
-        .await?;
+    /// The run in hand ends; it is measured from what the spool has of it, and from nothing else.
+    async fn finish(
+        &self,
+        next: u64,
+        end: RunEnd,
+        tally: &mut Tally<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), RunnerError> {
+        let (trace, report) =
+            off_thread(&self.spool, move |spool| resume::close(spool, next, end)).await?;
+        self.grown.notify_one();
         outcome.reports.push(report);
-        outcome.traces.push(trace);
+        tally.tell(Progress::Finished(Box::new(trace)));
         Ok(())
     }
 
-    /// The engine died while it was being loaded, or its power mode is not to be had: one run of each cell that says so.
+    /// The engine died while it was being loaded, or its power mode is not to be had: one run of each cell that says so. A run that was
+    /// interrupted ends with what it has.
     async fn keep_failed_group(
         &self,
-        plan: &Plan,
+        work: &mut Work<'_>,
         group: &Group,
+        turns: &[Turn<'_>],
         reason: &str,
+        tally: &mut Tally<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
         tracing::error!(
@@ -426,6 +543,13 @@ impl Runner {
             model = group.expected.model,
             "nothing of a model can be run"
         );
+        let (Some(first), Some(last)) = (turns.first(), turns.last()) else {
+            return Ok(());
+        };
+        let next = last.number + 1;
+        if work.open.take().is_some() {
+            return self.finish(next, RunEnd::Aborted, tally, outcome).await;
+        }
         let loaded = Loaded {
             card: group.expected.clone(),
             idle: Vec::new(),
@@ -435,31 +559,18 @@ impl Runner {
             cache_probe: None,
             settled: BTreeMap::new(),
         };
-        for planned in &plan.cells {
-            let concurrency = self.settings.concurrency.first().copied().unwrap_or(1);
-            let mut header = self.header(plan, planned, group, &loaded, 1, concurrency);
+        for planned in &work.plan.cells {
+            let turn = Turn { planned, ..*first };
+            let mut header = self.header(work.plan, &turn, group, &loaded);
             header.reasons.insert("run".to_owned(), reason.to_owned());
-            let trace = RunTrace {
-                header,
-                segments: Vec::new(),
-                end: RunEnd::Aborted,
-            };
-            self.keep(vec![Record::RunOpened(Box::new(trace.header.clone()))])
-                .await?;
-            self.finish(trace, outcome).await?;
+            self.open(&header).await?;
+            self.finish(next, RunEnd::Aborted, tally, outcome).await?;
         }
         Ok(())
     }
 
-    fn header(
-        &self,
-        plan: &Plan,
-        planned: &PlannedCell,
-        group: &Group,
-        loaded: &Loaded,
-        repetition: u32,
-        concurrency: u32,
-    ) -> RunHeader {
+    fn header(&self, plan: &Plan, turn: &Turn<'_>, group: &Group, loaded: &Loaded) -> RunHeader {
+        let planned = turn.planned;
         let mut reasons = self.power_reasons.clone();
         reasons.extend(loaded.settled.clone());
         let has_pictures = planned.has_pictures();
@@ -482,10 +593,10 @@ impl Runner {
             run: random_run_id(),
             device: self.device.id.clone(),
             cell: Cell {
-                identity: self.identity(plan, planned, &loaded.card, concurrency),
+                identity: self.identity(plan, planned, &loaded.card, turn.load),
                 configuration: configuration(&self.device, group, &loaded.card),
             },
-            repetition,
+            repetition: turn.repetition,
             started: self.clock.wall(),
             scoring: (!is_simulated).then_some(planned.scoring),
             has_pictures,
@@ -495,6 +606,7 @@ impl Runner {
             load_time: loaded.load_time,
             image_tokens,
             cache_probe: loaded.cache_probe.clone(),
+            limits: self.settings.limits,
             reasons,
         }
     }
@@ -504,7 +616,7 @@ impl Runner {
         plan: &Plan,
         planned: &PlannedCell,
         card: &ModelCard,
-        concurrency: u32,
+        load: Load,
     ) -> Identity {
         Identity {
             suite: plan.suite.clone(),
@@ -515,7 +627,7 @@ impl Runner {
             precision: card.precision.clone(),
             max_tokens: self.settings.max_tokens.unwrap_or(planned.max_tokens),
             sampling: self.settings.sampling,
-            load: Load::Closed(concurrency),
+            load,
             cache_policy: CachePolicy::Cold,
             is_streaming: self.settings.is_streaming,
         }
@@ -523,35 +635,67 @@ impl Runner {
 
     /// Appends to the spool off the async threads; on disk when it returns.
     async fn keep(&self, records: Vec<Record>) -> Result<(), SpoolError> {
-        let spool = self.spool.clone();
-        tokio::task::spawn_blocking(move || {
+        self.with_spool(move |spool| {
             let encoded: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
             spool.append(&encoded)
         })
-        .await
-        .expect("appending does not panic")?;
+        .await?;
         self.grown.notify_one();
         Ok(())
     }
 
-    /// What is measured must fit: a full spool ends the bench before a run, not after it.
+    /// A run begins.
+    async fn open(&self, header: &RunHeader) -> Result<(), SpoolError> {
+        let run = header.run;
+        let record = Record::RunOpened(Box::new(header.clone()));
+        self.with_spool(move |spool| spool.open_run(run, record.encode()))
+            .await?;
+        self.grown.notify_one();
+        Ok(())
+    }
+
+    /// What is measured must fit: a full spool ends the bench before it asks, not after it.
     async fn check_room(&self) -> Result<(), SpoolError> {
-        let spool = self.spool.clone();
-        tokio::task::spawn_blocking(move || spool.check_room())
-            .await
-            .expect("looking does not panic")
+        self.with_spool(Spool::check_room).await
+    }
+
+    async fn with_spool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Spool) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        off_thread(&self.spool, work).await
+    }
+
+    /// A group's runs, the first of which has that number.
+    fn turns<'a>(&'a self, plan: &'a Plan, first: u64) -> impl Iterator<Item = Turn<'a>> {
+        let loads = |repetition| {
+            self.settings
+                .loads
+                .iter()
+                .map(move |load| (repetition, *load))
+        };
+        let passes = (1..=self.settings.repeat).flat_map(loads);
+        let runs = passes.flat_map(|pass| plan.cells.iter().map(move |planned| (pass, planned)));
+        (first..)
+            .zip(runs)
+            .map(|(number, ((repetition, load), planned))| Turn {
+                number,
+                repetition,
+                load,
+                planned,
+            })
     }
 
     fn runs_per_group(&self, plan: &Plan) -> usize {
-        self.settings.repeat as usize * self.settings.concurrency.len() * plan.cells.len()
+        self.settings.repeat as usize * self.settings.loads.len() * plan.cells.len()
     }
 
     fn total_requests(&self, plan: &Plan, groups: &[Group]) -> u64 {
-        let at = |concurrency: &u32| -> usize {
-            let asked = |cell: &PlannedCell| cell.items_at(Load::Closed(*concurrency)).len();
+        let at = |load: &Load| -> usize {
+            let asked = |cell: &PlannedCell| cell.items_at(*load).len();
             plan.cells.iter().map(asked).sum()
         };
-        let per_pass: usize = self.settings.concurrency.iter().map(at).sum();
+        let per_pass: usize = self.settings.loads.iter().map(at).sum();
         (per_pass * groups.len() * self.settings.repeat as usize) as u64
     }
 }
@@ -565,19 +709,40 @@ impl Outcome {
 }
 
 impl<'a> Tally<'a> {
-    fn new(total: u64, report: &'a mut (dyn FnMut(Progress) + Send)) -> Self {
+    fn new(total: u64, clock: &'a dyn Clock, report: &'a mut (dyn FnMut(Progress) + Send)) -> Self {
         Self {
             done: 0,
             total,
+            clock,
+            since: clock.now(),
+            stretches: Vec::new(),
             report,
         }
     }
 
+    /// A run is near: what it does before its first request belongs to its first segment.
+    fn begin(&mut self) {
+        self.since = self.clock.now();
+    }
+
+    /// Of a run that goes on.
+    fn add_asked_before(&mut self, requests: usize) {
+        self.done += requests as u64;
+    }
+
+    /// A segment is over and kept.
     fn add(&mut self, requests: u64) {
         self.done += requests;
+        let now = self.clock.now();
+        self.stretches.push(Stretch {
+            requests,
+            time: now.since(self.since),
+        });
+        self.since = now;
         self.tell(Progress::Requests {
             done: self.done,
             total: self.total,
+            left: project(&self.stretches, self.total.saturating_sub(self.done)),
         });
     }
 
@@ -609,9 +774,19 @@ fn configuration(device: &DeviceProfile, group: &Group, card: &ModelCard) -> Con
     }
 }
 
+async fn off_thread<T: Send + 'static, E: Send + 'static>(
+    spool: &Arc<Spool>,
+    work: impl FnOnce(&Spool) -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let spool = spool.clone();
+    tokio::task::spawn_blocking(move || work(&spool))
+        .await
+        .expect("the spool does not panic")
+}
+
 /// The files of a segment's pictures, drawn before it begins: inside a window nothing of ours takes a processor's time.
 async fn next_files(album: &Arc<Album>, items: &[Item]) -> Vec<Option<Arc<[u8]>>> {
-    let items = items.iter().take(closed_loop::SEGMENT_REQUESTS_MAX);
+    let items = items.iter().take(drive::SEGMENT_REQUESTS_MAX);
     let pictures: Vec<Option<ItemPicture>> = items.map(|item| item.picture.clone()).collect();
     let album = album.clone();
     tokio::task::spawn_blocking(move || album.files(&pictures))

@@ -17,7 +17,7 @@ use tokwatt_agent::{
         sampler::{Cadence, Sampler},
         select,
     },
-    runner::{Group, QuietGate, Runner, RunnerSettings},
+    runner::{Group, Progress, QuietGate, Runner, RunnerSettings},
     simulate::{Model, Simulated},
     spool::Spool,
     workload::{
@@ -31,7 +31,7 @@ use tokwatt_domain::{
     power::{Provenance, Scope},
     run::{GaugeKind, GaugeTrace, RunTrace},
     time::{WallTime, Window},
-    workload::{Sampling, Scoring},
+    workload::{Load, Sampling, Scoring},
 };
 
 /// What came of one bench, and what was drawn.
@@ -50,7 +50,7 @@ impl Bench {
             .start_paused(true)
             .build()
             .unwrap();
-        let mut outcome = runtime.block_on(async {
+        let (mut outcome, mut traces) = runtime.block_on(async {
             let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
             let tasks = TaskTracker::new();
             let choices = select::parse(power).unwrap();
@@ -72,6 +72,7 @@ impl Bench {
                 quiet: QuietGate::default(),
                 settings: settings(),
                 stop: CancellationToken::new(),
+                leave: CancellationToken::new(),
             };
             let model = Model::parse("made-up-2b", "f16").unwrap();
             let group = Group {
@@ -81,13 +82,19 @@ impl Bench {
                 backend: Arc::new(simulated.engine(model, clock.clone())),
             };
             let (plan, groups) = (plan(n_items), [group]);
-            let mut in_silence = |_| {};
-            runner.bench(&plan, &groups, &mut in_silence).await
+            let mut traces = Vec::new();
+            let mut keep = |step| {
+                if let Progress::Finished(trace) = step {
+                    traces.push(*trace);
+                }
+            };
+            let outcome = runner.bench(&plan, &groups, &mut keep).await;
+            (outcome, traces)
         });
         assert!(outcome.error.is_none(), "{:?}", outcome.error);
         Self {
             report: outcome.reports.remove(0),
-            trace: outcome.traces.remove(0),
+            trace: traces.remove(0),
             simulated,
         }
     }
@@ -102,7 +109,8 @@ impl Bench {
 fn settings() -> RunnerSettings {
     RunnerSettings {
         repeat: 1,
-        concurrency: vec![1],
+        loads: vec![Load::Closed(1)],
+        limits: None,
         timeout: Duration::from_secs(60),
         max_tokens: None,
         sampling: Sampling::Greedy,

@@ -169,18 +169,26 @@ fn an_agent_killed_in_the_middle_delivers_what_it_had_committed_once() {
         (6, 5, 1)
     );
 
-    // Life goes on, and what is there is not admitted again.
-    document(&bench(data, SMALL));
+    // Life goes on with another bench once the killed one is given up, and what is there is not admitted again.
+    let refused = bench(data, SMALL);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("0 runs of it are finished"), "{said}");
+    document(&bench(data, &[SMALL, &["--abandon"]].concat()));
     deliver(data, &collector);
     let second = runs(&collector);
     assert_eq!(second.len(), 11);
-    for run in &first {
+    for run in first.iter().filter(|run| run["state"] == "complete") {
         assert_eq!(
             second.iter().filter(|other| *other == run).count(),
             1,
             "{run}"
         );
     }
+    let given_up = second.iter().filter(|run| {
+        let flags = run["flags"].as_array().unwrap();
+        flags.contains(&"cancelled".into())
+    });
+    assert_eq!(given_up.count(), 1);
 }
 
 #[test]

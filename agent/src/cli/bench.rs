@@ -11,9 +11,12 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tokwatt_domain::{device::DeviceProfile, power::Provenance, run::RunEnd, workload::Sampling};
+use tokwatt_domain::{
+    device::DeviceProfile, ids::RunId, metrics::RunReport, power::Provenance, time::Stamp,
+    workload::Sampling,
+};
 
-use self::instruments::Instruments;
+use self::{instruments::Instruments, kept::Kept, load::LoadArgs};
 use super::{
     Exit, Format, General, complain, runtime,
     simulate::{SimulateArgs, virtual_runtime},
@@ -25,7 +28,7 @@ use crate::{
     runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerSettings},
     settings::{Given, Settings},
     simulate::Simulated,
-    spool::Spool,
+    spool::{BenchLock, Spool},
     uplink::{Address, LinkState, Uplink},
     workload::{
         plan::{Plan, PlanOptions},
@@ -37,11 +40,14 @@ mod bundle;
 mod document;
 mod groups;
 mod instruments;
+mod kept;
+mod load;
 mod modes;
 mod progress;
 mod server;
 mod summary;
 mod truth;
+mod unfinished;
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
@@ -79,9 +85,8 @@ pub(super) struct BenchArgs {
     /// a label
     #[arg(long, value_delimiter = ',', value_name = "P,…")]
     precision: Vec<String>,
-    /// Requests in flight, one closed loop after the other; what the suite suggests without it, mostly 1
-    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    concurrency: Vec<u32>,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Repetitions of every cell; three or more give an interval
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
@@ -127,6 +132,13 @@ pub(super) struct BenchArgs {
     /// Switch power modes without asking
     #[arg(long, requires = "power_modes")]
     yes: bool,
+    /// Go on with the bench that was interrupted by kill -9, SIGTERM, a reboot or a full disk, asked for in the same way; without such,
+    /// begin
+    #[arg(long, conflicts_with = "abandon")]
+    resume: bool,
+    /// Give up the bench that was interrupted, with what was measured kept as cancelled, and begin this one
+    #[arg(long)]
+    abandon: bool,
     /// Folder for the bundle: bench.json, every raw trace, SHA256SUMS
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -199,16 +211,20 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let aside = aside.transpose()?;
     let folder = outbox(&settings, aside.as_ref());
     let spool = Spool::open(&folder, now, settings.spool_bytes_max.value)?;
+    let _lock = BenchLock::take(&folder)?;
+    let after = unfinished::take_up(&spool, &args, &settings, &plan)?;
     let here = Here {
         args: &args,
         settings: &settings,
         plan,
+        after,
         spool: Arc::new(spool),
         address,
     };
     let Measured {
         device,
         mut outcome,
+        mut kept,
         delivered,
     } = match &simulated {
         None => {
@@ -223,21 +239,34 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     for warning in &outcome.warnings {
         complain(&anyhow::Error::msg(warning.clone()));
     }
+    if outcome.is_unfinished {
+        complain(&anyhow::anyhow!(
+            "the bench is not finished; the same command with --resume goes on with it"
+        ));
+    }
     if let Some(error) = outcome.error.take_if(|_| outcome.reports.is_empty()) {
         return Err(error.into());
     }
-    let truth = simulated.map(|simulated| truth::energies(&simulated, &outcome.traces));
-    let truth = truth.as_deref();
+    if let Some(error) = kept.error.take() {
+        return Err(error);
+    }
+    let truth = simulated.as_ref().map(|_| &*kept.truth);
     let document = document::Document::new(&device, &outcome, truth);
-    if let Some(out) = &args.out {
-        bundle::write(out, &document, &outcome.traces)?;
+    if let Some(out) = args.out.as_deref().filter(|_| !outcome.is_unfinished) {
+        let runs: Vec<RunId> = outcome.reports.iter().map(|report| report.run).collect();
+        let n_missing = bundle::write(out, &document, &runs)?;
+        if n_missing > 0 {
+            complain(&anyhow::anyhow!(
+                "--out: {n_missing} runs of before the interruption have no trace in the bundle: they ran without it"
+            ));
+        }
     }
     show(
         &here,
         &device,
         &outcome,
         &document,
-        truth,
+        &kept,
         delivered.as_deref(),
     )?;
     let mut exit = exit(&outcome);
@@ -262,6 +291,10 @@ impl BenchArgs {
         ensure!(
             !is_simulated || self.power_modes.is_empty(),
             "--power-modes: a simulated machine has one mode only"
+        );
+        ensure!(
+            !is_simulated || !(self.resume || self.abandon),
+            "--resume and --abandon: a simulated bench leaves nothing that could go on, and its seed brings it back"
         );
         match self.backend {
             BackendKind::Embedded => self.check_embedded(is_simulated),
@@ -320,14 +353,17 @@ struct Here<'a> {
     args: &'a BenchArgs,
     settings: &'a Settings,
     plan: Plan,
+    /// The last stamp of the bench that this one goes on with.
+    after: Option<Stamp>,
     spool: Arc<Spool>,
     address: Option<Address>,
 }
 
 /// What came of it.
-struct Measured {
+struct Measured<'a> {
     device: DeviceProfile,
     outcome: Outcome,
+    kept: Kept<'a>,
     /// What became of the delivery, if one was asked for.
     delivered: Option<String>,
 }
@@ -341,12 +377,15 @@ struct Bench {
     groups: Vec<Group>,
 }
 
-impl Here<'_> {
+impl<'a> Here<'a> {
     /// On this machine, delivering meanwhile.
-    async fn measure(&self) -> anyhow::Result<Measured> {
+    async fn measure(&self) -> anyhow::Result<Measured<'a>> {
         let root = HostRoot::at(&self.settings.host_root.value);
         let device = super::named(&root, self.settings);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let clock: Arc<dyn Clock> = Arc::new(match self.after {
+            Some(last) => SystemClock::start_after(last),
+            None => SystemClock::start(),
+        });
         let groups = groups::groups(self.args, self.settings, &self.plan, &clock)?;
         let baseline = match self.settings.power.value.as_str() {
             "none" => Duration::ZERO,
@@ -362,14 +401,16 @@ impl Here<'_> {
             clock,
         };
         let tasks = TaskTracker::new();
-        let stop = stop::on_signal(&tasks)?;
+        let (stop, leave) = stop::or_leave(&tasks)?;
         let grown = Arc::new(Notify::new());
         let quiet = QuietGate::default();
         let delivery = self.address.clone().map(|address| {
             Delivery::start(address, &bench.device, &self.spool, &quiet, &grown, &tasks)
         });
         let device = bench.device.clone();
-        let outcome = self.run(bench, quiet, grown, stop.clone()).await;
+        let mut kept = Kept::new(self.args.out.as_deref(), None);
+        let run = self.run(bench, quiet, grown, (stop.clone(), leave), &mut kept);
+        let outcome = run.await;
         // What was measured before an error is delivered and shown all the same.
         let delivered = match delivery {
             Some(delivery) => Some(delivery.finish(&self.spool, &stop).await?),
@@ -378,13 +419,15 @@ impl Here<'_> {
         Ok(Measured {
             device,
             outcome,
+            kept,
             delivered,
         })
     }
 
     /// On a machine that does not exist, in virtual time; delivered afterwards, for the network knows no such time.
-    fn simulate(&self, simulated: &Simulated) -> anyhow::Result<Measured> {
+    fn simulate(&self, simulated: &'a Simulated) -> anyhow::Result<Measured<'a>> {
         let device = simulated.profile();
+        let mut kept = Kept::new(self.args.out.as_deref(), Some(simulated));
         let (outcome, is_stopped) = virtual_runtime()?.block_on(async {
             let tasks = TaskTracker::new();
             let stop = stop::on_signal(&tasks)?;
@@ -397,7 +440,8 @@ impl Here<'_> {
                 clock,
             };
             let (quiet, grown) = (QuietGate::default(), Arc::default());
-            let outcome = self.run(bench, quiet, grown, stop.clone()).await;
+            let stops = (stop.clone(), CancellationToken::new());
+            let outcome = self.run(bench, quiet, grown, stops, &mut kept).await;
             anyhow::Ok((outcome, stop.is_cancelled()))
         })?;
         let delivered = match self.address.clone().filter(|_| !is_stopped) {
@@ -407,6 +451,7 @@ impl Here<'_> {
         Ok(Measured {
             device,
             outcome,
+            kept,
             delivered,
         })
     }
@@ -424,7 +469,8 @@ impl Here<'_> {
         bench: Bench,
         quiet: QuietGate,
         grown: Arc<Notify>,
-        stop: CancellationToken,
+        (stop, leave): (CancellationToken, CancellationToken),
+        kept: &mut Kept<'a>,
     ) -> Outcome {
         let mut bar = progress::Bar::start();
         let why = bench.instruments.why.iter().cloned();
@@ -448,10 +494,14 @@ impl Here<'_> {
             quiet,
             settings: runner_settings(self.args, &self.plan, provenance),
             stop,
+            leave,
         };
-        let mut outcome = runner
-            .bench(&self.plan, &bench.groups, &mut |step| bar.show(step))
-            .await;
+        let mut watch = |step| match step {
+            Progress::Finished(trace) => kept.keep(&trace),
+            step => bar.show(step),
+        };
+        let bench_of = runner.bench(&self.plan, &bench.groups, &mut watch);
+        let mut outcome = bench_of.await;
         bar.end();
         runner.put_mode_back(&bench.groups, &mut outcome).await;
         outcome
@@ -485,10 +535,8 @@ fn plan(args: &BenchArgs) -> anyhow::Result<Plan> {
 fn runner_settings(args: &BenchArgs, plan: &Plan, provenance: Provenance) -> RunnerSettings {
     RunnerSettings {
         repeat: args.repeat,
-        concurrency: match &*args.concurrency {
-            [] => plan.concurrency.clone(),
-            asked => asked.to_vec(),
-        },
+        loads: args.load.loads(&plan.concurrency),
+        limits: args.load.limits(),
         timeout: args.timeout,
         max_tokens: args.max_tokens,
         sampling: Sampling::Greedy,
@@ -545,7 +593,7 @@ fn show(
     device: &DeviceProfile,
     outcome: &Outcome,
     document: &document::Document<'_>,
-    truth: Option<&[truth::Energies]>,
+    kept: &Kept<'_>,
     delivered: Option<&str>,
 ) -> anyhow::Result<()> {
     let Here {
@@ -563,17 +611,16 @@ fn show(
         device,
         outcome,
         document::AgentCost::of_this_process(),
-        truth,
+        kept,
     )?;
-    if truth.is_some() {
+    if args.simulate.is_asked() {
         let bundle = args.out.as_deref();
         let waiting = spool.status()?.waiting_records;
         return summary::write_simulated_whereabouts(&mut out, delivered, waiting, bundle);
     }
-    let kept = spool.status()?.waiting_records;
     let how = delivery(settings, spool);
     let waiting = summary::Waiting {
-        records: kept,
+        records: spool.status()?.waiting_records,
         spool: spool.path(),
         how: &how,
     };
@@ -585,10 +632,7 @@ fn exit(outcome: &Outcome) -> Exit {
         .reports
         .iter()
         .any(|report| report.requests.succeeded < report.requests.issued);
-    let is_incomplete = outcome
-        .traces
-        .iter()
-        .any(|trace| trace.end != RunEnd::Complete);
+    let is_incomplete = outcome.is_unfinished || outcome.reports.iter().any(RunReport::ended_early);
     let is_marred = outcome.is_cancelled || !outcome.warnings.is_empty() || outcome.error.is_some();
     if has_failures || is_incomplete || is_marred {
         Exit::FoundWrong

@@ -4,11 +4,14 @@ use std::io::Write;
 
 use clap::{Args, Subcommand};
 
+use serde::Serialize;
+
 use super::{Exit, Format, General};
 use crate::{
     clock::{Clock, SystemClock},
+    runner::asked_so_far,
     settings::Given,
-    spool::Spool,
+    spool::{Spool, SpoolStatus},
 };
 
 #[derive(Args)]
@@ -27,11 +30,45 @@ enum Action {
     },
 }
 
+/// What there is.
+#[derive(Serialize)]
+struct Status {
+    #[serde(flatten)]
+    waiting: SpoolStatus,
+    /// Null without a bench under way.
+    bench: Option<UnderWay>,
+}
+
+/// A bench under way, or interrupted.
+#[derive(Serialize)]
+struct UnderWay {
+    /// Runs that are finished.
+    finished_runs: u64,
+    /// Requests that are kept of the run in hand.
+    kept_requests: usize,
+}
+
+impl Status {
+    fn of(spool: &Spool) -> anyhow::Result<Self> {
+        let bench = match spool.unfinished()? {
+            None => None,
+            Some(unfinished) => Some(UnderWay {
+                finished_runs: unfinished.next,
+                kept_requests: asked_so_far(spool)?,
+            }),
+        };
+        Ok(Self {
+            waiting: spool.status()?,
+            bench,
+        })
+    }
+}
+
 pub(super) fn spool(general: General, args: &SpoolArgs) -> anyhow::Result<Exit> {
     let settings = general.settings(Given::default())?;
     let now = SystemClock::start().wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
-    let status = spool.status()?;
+    let status = Status::of(&spool)?;
     let Action::Status { format } = args.action;
     let mut out = std::io::stdout().lock();
     if format == Format::Json {
@@ -42,7 +79,7 @@ pub(super) fn spool(general: General, args: &SpoolArgs) -> anyhow::Result<Exit> 
         writeln!(
             out,
             "waiting          {} records, {} bytes",
-            status.waiting_records, status.waiting_bytes
+            status.waiting.waiting_records, status.waiting.waiting_bytes
         )?;
         writeln!(
             out,
@@ -52,8 +89,18 @@ pub(super) fn spool(general: General, args: &SpoolArgs) -> anyhow::Result<Exit> 
         writeln!(
             out,
             "last number      {} of epoch {}",
-            status.last.0, status.epoch.0
+            status.waiting.last.0, status.waiting.epoch.0
         )?;
+        if let Some(UnderWay {
+            finished_runs,
+            kept_requests,
+        }) = status.bench
+        {
+            writeln!(
+                out,
+                "bench            under way or interrupted: {finished_runs} runs finished, {kept_requests} requests of the next one kept"
+            )?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -5,15 +5,25 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A token that is cancelled by the first signal.
 pub(super) fn on_signal(tasks: &TaskTracker) -> anyhow::Result<CancellationToken> {
+    let (stop, _leave) = or_leave(tasks)?;
+    Ok(stop)
+}
+
+/// A token that is cancelled by the first signal, and one that is cancelled before it, if that was SIGTERM: a person stops what is in
+/// hand, a machine that is switched off only interrupts it.
+pub(super) fn or_leave(
+    tasks: &TaskTracker,
+) -> anyhow::Result<(CancellationToken, CancellationToken)> {
     let stop = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let token = stop.clone();
+    let leave = CancellationToken::new();
+    let (token, left) = (stop.clone(), leave.clone());
     tasks.spawn(async move {
         for is_first in [true, false] {
             tokio::select! {
                 _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+                _ = terminate.recv() => if is_first { left.cancel() },
                 () = token.cancelled(), if is_first => return,
             }
             if !is_first {
@@ -24,5 +34,5 @@ pub(super) fn on_signal(tasks: &TaskTracker) -> anyhow::Result<CancellationToken
             token.cancel();
         }
     });
-    Ok(stop)
+    Ok((stop, leave))
 }

@@ -205,10 +205,13 @@ impl Stretch {
 
 /// Of the request that the engine died of: it was the first to end so.
 fn last_words(stretch: Stretch) -> String {
-    let messages = stretch.requests.into_iter().filter_map(|request| match request.outcome {
-        Outcome::Failed { message, .. } => Some(message),
-        Outcome::Stop | Outcome::Length => None,
-    });
+    let messages = stretch
+        .requests
+        .into_iter()
+        .filter_map(|request| match request.outcome {
+            Outcome::Failed { message, .. } => Some(message),
+            Outcome::Stop | Outcome::Length => None,
+        });
     messages
         .into_iter()
         .next()

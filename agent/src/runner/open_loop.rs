@@ -1,11 +1,10 @@
 //! The open loop: requests are sent when they are due, whatever is in flight.
 //!
 //! A request is encoded shortly before it is due and then waits for its time, so that encoding makes it no later. What goes out late
-//! all the same, because the agent could not or because too many are in flight, keeps its scheduled time: latency counts from there,
-//! and how late it was shows in `client_lag`.
+//! all the same keeps its scheduled time: latency counts from there, and how late it was shows in `client_lag`.
 //!
-//! Segments are drained here, too. An engine that cannot keep up thus gets rid of its queue once a segment, and the latencies of an
-//! overload say how long it lasted rather than how long it might have grown.
+//! Segments are drained here, too. So no more than a segment's 500 requests are ever in flight, and an engine that cannot keep up gets
+//! rid of its queue once a segment: the latencies of an overload say how long it lasted rather than how long it might have grown.
 
 use std::{future::pending, time::Duration};
 
@@ -35,7 +34,6 @@ impl Drive<'_> {
         loop {
             let next = waiting.peek().map(|(_, due)| due.before(AHEAD));
             let next = next.filter(|_| self.may_go_on(&stretch));
-            let is_room = in_flight.len() < IN_FLIGHT_MAX;
             let near = async {
                 match next {
                     Some(at) => self.clock.until(at).await,
@@ -44,7 +42,7 @@ impl Drive<'_> {
             };
             tokio::select! {
                 biased;
-                () = near, if next.is_some() && is_room => {
+                () = near, if next.is_some() => {
                     let due = waiting.next().map(|(asked, due)| self.ask(asked, Some(due)));
                     in_flight.extend(due);
                 }
@@ -58,10 +56,6 @@ impl Drive<'_> {
 
 /// How long before it is due a request is encoded: a picture of some megabytes takes a part of it.
 const AHEAD: Duration = Duration::from_millis(20);
-
-/// Most requests in flight, those just encoded included. Beyond it a request waits, and is late. An engine with so many does not keep
-/// up anyway, and connections to a server are not endless.
-const IN_FLIGHT_MAX: usize = 1024;
 
 /// A segment has at least so many, however long that takes: W lacks the interval after a segment's last request, which is at most one
 /// in twenty then.

@@ -150,7 +150,7 @@ impl Spool {
         let read = || {
             let mut statement = connection.prepare("SELECT bytes FROM finished ORDER BY number")?;
             let rows = statement.query_map([], |row| row.get(0))?;
-            rows.collect()
+            rows.collect::<rusqlite::Result<Vec<Vec<u8>>>>()
         };
         read().map_err(self.failed("read"))
     }

@@ -549,7 +549,7 @@ fn digest_over(suite: &Suite, pictures: &[OwnPicture]) -> Digest {
 mod tests {
     use std::{collections::BTreeSet, num::NonZeroU32};
 
-    use tokwatt_domain::metrics::quality;
+    use tokwatt_domain::{metrics::quality, workload::Arrivals};
 
     use super::*;
     use crate::workload::gallery::{Drawing, draw_to_folder};
@@ -824,7 +824,11 @@ mod tests {
         let asked = |load| plan.cells[1].items_at(load).len();
         let closed = [1, 2, 32, 64].map(|n| asked(Load::Closed(n)));
         assert_eq!(closed, [20, 40, 640, 640]);
-        assert_eq!(asked(Load::Open { per_1000_s: 1 }), 640);
+        let open = Load::Open {
+            per_1000_s: 1,
+            arrivals: Arrivals::Constant,
+        };
+        assert_eq!(asked(open), 640);
     }
 
     #[test]

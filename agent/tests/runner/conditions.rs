@@ -153,15 +153,15 @@ async fn settled(is_quick: bool, millidegrees: fn(i64) -> i64) -> (RunTrace, Vec
     let mut bench = in_virtual_time(gauges(show));
     bench.runner.settings.is_quick = is_quick;
     let group = bench.group(|_| Ok(()), |_| Reply::Answer);
-    let mut told = Vec::new();
-    let mut note = |step: Progress| {
-        if let Progress::Stage(stage) = step {
-            told.push(stage);
-        }
+    let (mut told, mut traces) = (Vec::new(), Vec::new());
+    let mut note = |step: Progress| match step {
+        Progress::Stage(stage) => told.push(stage),
+        Progress::Finished(trace) => traces.push(*trace),
+        _ => {}
     };
-    let mut outcome = bench.runner.bench(&plan(1), &[group], &mut note).await;
+    let outcome = bench.runner.bench(&plan(1), &[group], &mut note).await;
     let report = &outcome.reports[0];
-    let trace = outcome.traces.remove(0);
+    let trace = traces.remove(0);
     assert_eq!(report.reasons["settle"], trace.header.reasons["settle"]);
     assert_eq!(report.requests.succeeded, 1);
     (trace, told)

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conditions;
+mod open_loop;
+mod resume;
 mod scripted;
 mod square_wave;
 
 use std::{
     fs,
+    ops::{Deref, DerefMut},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{
@@ -34,7 +37,7 @@ use tokwatt_agent::{
         sampler::{Cadence, Sampler},
     },
     power_mode::{Switch, Target},
-    runner::{Group, Outcome, QuietGate, Runner, RunnerError, RunnerSettings},
+    runner::{Group, Outcome as Ended, Progress, QuietGate, Runner, RunnerError, RunnerSettings},
     spool::{Spool, SpoolError},
     workload::plan::{Item, Plan, PlannedCell},
 };
@@ -45,15 +48,35 @@ use tokwatt_domain::{
     run::{FailureClass, Outcome as Ending, RequestTrace, RunEnd, RunTrace},
     time::WallTime,
     units::Watts,
-    workload::{Sampling, Scoring},
+    workload::{Load, Sampling, Scoring},
 };
 use tokwatt_proto::Record;
 
 use scripted::{Reply, Scripted, Seen, card, died};
 
+/// What a bench came to, with the traces of the runs that ended in it.
+struct Outcome {
+    ended: Ended,
+    traces: Vec<RunTrace>,
+}
+
+impl Deref for Outcome {
+    type Target = Ended;
+
+    fn deref(&self) -> &Ended {
+        &self.ended
+    }
+}
+
+impl DerefMut for Outcome {
+    fn deref_mut(&mut self) -> &mut Ended {
+        &mut self.ended
+    }
+}
+
 /// A runner with everything around it.
 struct Bench {
-    _folder: TempDir,
+    folder: TempDir,
     runner: Runner,
     seen: Arc<Mutex<Seen>>,
 }
@@ -83,7 +106,8 @@ impl Bench {
             quiet: QuietGate::default(),
             settings: RunnerSettings {
                 repeat: 1,
-                concurrency: vec![1],
+                loads: vec![Load::Closed(1)],
+                limits: None,
                 timeout: Duration::from_secs(60),
                 max_tokens: None,
                 sampling: Sampling::Greedy,
@@ -93,9 +117,10 @@ impl Bench {
                 provenance: Provenance::Simulated,
             },
             stop: CancellationToken::new(),
+            leave: CancellationToken::new(),
         };
         Self {
-            _folder: folder,
+            folder,
             runner,
             seen: Arc::default(),
         }
@@ -131,7 +156,14 @@ impl Bench {
 
     async fn run(&self, n_items: usize, groups: &[Group]) -> Outcome {
         let plan = plan(n_items);
-        self.runner.bench(&plan, groups, &mut |_| {}).await
+        let mut traces = Vec::new();
+        let mut keep = |step| {
+            if let Progress::Finished(trace) = step {
+                traces.push(*trace);
+            }
+        };
+        let ended = self.runner.bench(&plan, groups, &mut keep).await;
+        Outcome { ended, traces }
     }
 
     /// In which power modes the device was described.
@@ -225,7 +257,7 @@ fn classes(trace: &RunTrace) -> Vec<Option<FailureClass>> {
 async fn a_closed_loop_never_has_more_in_flight_than_its_concurrency() {
     for concurrency in [1, 3, 8] {
         let mut bench = Bench::new();
-        bench.runner.settings.concurrency = vec![concurrency];
+        bench.runner.settings.loads = vec![Load::Closed(concurrency)];
         bench.ask(40, |_| Reply::Answer).await;
         let seen = bench.seen.lock().unwrap();
         assert_eq!(seen.most_in_flight, concurrency as usize);
@@ -236,7 +268,7 @@ async fn a_closed_loop_never_has_more_in_flight_than_its_concurrency() {
 #[tokio::test]
 async fn clients_ask_in_the_order_of_the_plan() {
     let mut bench = Bench::new();
-    bench.runner.settings.concurrency = vec![4];
+    bench.runner.settings.loads = vec![Load::Closed(4)];
     let outcome = bench.ask(40, |_| Reply::Answer).await;
     let planned: Vec<String> = (0..40).map(|n| format!("q{n}")).collect();
     assert_eq!(bench.asked('q'), planned);
@@ -498,7 +530,7 @@ async fn a_segment_is_in_the_spool_before_the_next_one_begins() {
 #[tokio::test]
 async fn warm_up_is_over_before_the_window_and_never_in_the_trace() {
     let mut bench = Bench::new();
-    bench.runner.settings.concurrency = vec![2];
+    bench.runner.settings.loads = vec![Load::Closed(2)];
     let outcome = bench.ask(4, |_| Reply::Answer).await;
     let trace = &outcome.traces[0];
     assert!(names(trace).iter().all(|name| name.starts_with('q')));

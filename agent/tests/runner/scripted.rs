@@ -29,6 +29,8 @@ pub(crate) enum Reply {
     /// With so many tokens, after so long.
     Slowly(Duration, u32),
     Never,
+    /// Once so many are in flight, and from then on at once.
+    Together(usize),
     Fail(FailureClass),
     Die,
 }
@@ -118,7 +120,7 @@ impl Backend for Scripted {
             false => Reply::Die,
         };
         let flight = Flight::start(self, question.prompt);
-        let is_up = self.is_up.clone();
+        let (is_up, seen) = (self.is_up.clone(), self.seen.clone());
         let sent = arrival(Event::Sent);
         let rest = async move {
             // The others are asked meanwhile.
@@ -136,6 +138,12 @@ impl Backend for Scripted {
                     let mut finish = finish();
                     finish.tokens = Some(counts);
                     vec![arrival(chunk()), arrival(Event::Done(finish))]
+                }
+                Reply::Together(n) => {
+                    while seen.lock().unwrap().most_in_flight < n {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    vec![arrival(chunk()), arrival(Event::Done(finish()))]
                 }
                 Reply::Never => std::future::pending().await,
                 Reply::Fail(class) => vec![Err(BackendError::Request {

@@ -78,6 +78,9 @@ fn ollama(
     };
     let model = model.to_string_lossy().into_owned();
     let precision = args.precision.first().cloned();
+    let loads = args.load.loads(&plan.concurrency);
+    // Of an open loop nobody knows beforehand; requests may overlap.
+    let in_flight = loads.iter().map(|load| load.concurrency().unwrap_or(2));
     let asked = OllamaSettings {
         endpoint: server::endpoint(args, settings)?,
         model: model.clone(),
@@ -85,7 +88,7 @@ fn ollama(
         context: CONTEXT_DEFAULT,
         has_pictures: plan.has_pictures(),
         has_fixed_length: plan.cells.iter().any(|cell| cell.is_fixed_length),
-        concurrency: args.concurrency.iter().copied().max().unwrap_or(1),
+        concurrency: in_flight.max().unwrap_or(1),
     };
     let backend = OllamaBackend::new(asked, clock.clone()).context("--url")?;
     let expected = unnamed(args.backend, model, precision);

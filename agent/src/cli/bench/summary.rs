@@ -9,12 +9,16 @@ use std::{
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use tokwatt_domain::{
     device::DeviceProfile,
-    metrics::{Flag, MetricValue, Percentile, PowerReport, RunReport, spread},
+    metrics::{Flag, MetricValue, Percentile, PowerReport, RunReport, projection::project, spread},
     power::Scope,
-    run::RunEnd,
 };
 
-use super::{document::AgentCost, truth::Energies};
+use super::{
+    document::AgentCost,
+    kept::{Kept, Pace},
+    progress::in_words,
+    truth::Energies,
+};
 use crate::{power::sampler::Health, runner::Outcome};
 
 /// The repetitions of one cell.
@@ -33,7 +37,7 @@ pub(super) fn write(
     device: &DeviceProfile,
     outcome: &Outcome,
     agent: AgentCost,
-    truth: Option<&[Energies]>,
+    kept: &Kept<'_>,
 ) -> anyhow::Result<()> {
     write_device(out, device)?;
     let Some(first) = outcome.reports.first() else {
@@ -43,14 +47,14 @@ pub(super) fn write(
     write_engine(out, first)?;
     writeln!(out, "{}", table(&outcome.reports).trim_fmt())?;
     write_legend(out, &outcome.reports)?;
+    write_goodput(out, &outcome.reports)?;
     for (title, reports) in by_mode(&outcome.reports) {
         write_energy(out, &title, &reports)?;
     }
     let mut instruments = outcome.instruments.iter();
     instruments.try_for_each(|health| write_health(out, health))?;
-    if let Some(truth) = truth {
-        write_truth(out, &outcome.reports, truth)?;
-    }
+    write_truth(out, &outcome.reports, &kept.truth)?;
+    write_projections(out, &kept.paces)?;
     write_doubts(out, outcome)?;
     let window: f64 = outcome.reports.iter().map(|report| report.window_s).sum();
     writeln!(
@@ -284,6 +288,17 @@ impl Repetitions<'_> {
         show(values.collect(), 1)
     }
 
+    /// Arithmetic, for it may be 0.
+    fn mean(&self, id: &str) -> String {
+        let values = self.0.iter().map(|report| match report.metrics.get(id) {
+            Some(Some(MetricValue::Number(value))) => Some(*value),
+            _ => None,
+        });
+        let values: Option<Vec<f64>> = values.collect();
+        let mean = values.and_then(|values| spread::arithmetic_mean(&values));
+        mean.map_or_else(|| "–".to_owned(), |mean| format!("{mean:.3}"))
+    }
+
     /// The score that stands for the task.
     fn leading(&self) -> Option<&'static str> {
         let quality = &self.0[0].quality;
@@ -309,6 +324,51 @@ impl Repetitions<'_> {
         };
         (mean(id), mean(&format!("{id}.constant")))
     }
+}
+
+/// How many requests a second kept to the limits that were stated, for each cell.
+fn write_goodput(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<()> {
+    for repetitions in cells(reports).values() {
+        let first = repetitions.0[0];
+        let Some(limits) = first.limits else { continue };
+        let what = match first.metrics.get("goodput") {
+            Some(Some(_)) => format!(
+                "{} of {} requests/s",
+                repetitions.mean("goodput"),
+                repetitions.mean("requests_per_s")
+            ),
+            _ => {
+                let reason = first.reasons.get("goodput");
+                format!(
+                    "none: {}",
+                    reason.map_or("no request has it", String::as_str)
+                )
+            }
+        };
+        writeln!(
+            out,
+            "goodput within {limits}: {}: {what}",
+            first.cell.label()
+        )?;
+    }
+    Ok(())
+}
+
+/// What was not measured, and is not a result.
+fn write_projections(out: &mut impl Write, paces: &[Pace]) -> anyhow::Result<()> {
+    for pace in paces {
+        let Some(projection) = project(&pace.stretches, PROJECTED_REQUESTS) else {
+            continue;
+        };
+        writeln!(
+            out,
+            "projected, not measured: {PROJECTED_REQUESTS} requests of {} would take {} (from {} segments, 95 %)",
+            pace.label,
+            in_words(&projection),
+            pace.stretches.len()
+        )?;
+    }
+    Ok(())
 }
 
 /// What the score of each task is.
@@ -477,20 +537,13 @@ fn write_failures(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()>
         writeln!(out, "failed: {count} requests: {class}")?;
     }
     let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for trace in outcome
-        .traces
-        .iter()
-        .filter(|trace| trace.end == RunEnd::Aborted)
-    {
-        let why = trace
-            .header
+    let is_aborted = |report: &&RunReport| report.flags.iter().any(|flag| flag.id == "aborted");
+    for report in outcome.reports.iter().filter(is_aborted) {
+        let why = report
             .reasons
             .get("run")
             .map_or("the engine died and did not come back", String::as_str);
-        reasons
-            .entry(why)
-            .or_default()
-            .push(trace.header.cell.label());
+        reasons.entry(why).or_default().push(report.cell.label());
     }
     for (why, cells) in reasons {
         let more = match cells.len() {
@@ -501,6 +554,9 @@ fn write_failures(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()>
     }
     Ok(())
 }
+
+/// What a long batch is planned by.
+const PROJECTED_REQUESTS: u64 = 100_000;
 
 const HEADER: [&str; 11] = [
     "precision",
