@@ -4,7 +4,7 @@
 //! reader takes the runner's [`Clock`](crate::clock::Clock) and stamps a batch of bytes as it comes off the socket or
 //! pipe, before anything is parsed. That is the one stamp METRICS.md allows, and parsing after it costs no latency.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -32,6 +32,15 @@ pub mod ollama;
 /// What a server tells of itself while it answers.
 pub mod server_metrics;
 
+/// A server that we start and stop, whatever it speaks.
+pub mod managed;
+
+/// How much of the weights is in the page cache, and how to get it out.
+pub mod page_cache;
+
+/// Whether it was want of memory that ended a process.
+mod out_of_memory;
+
 /// An engine that answers questions about pictures.
 #[async_trait]
 pub trait Backend: Send + Sync {
@@ -48,6 +57,17 @@ pub trait Backend: Send + Sync {
 
     /// The process whose tree holds the model, where it is one of ours.
     fn process(&self) -> Option<u32>;
+
+    /// Whether `load` returns with the first generated token, so that its time is the whole load time; a model that is merely in
+    /// memory has its first question yet to answer.
+    fn answers_when_loaded(&self) -> bool {
+        false
+    }
+
+    /// The files and folders that a load reads the weights from, as far as it is known where they lie on this machine.
+    fn weights(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 /// One question about at most one picture.
@@ -90,7 +110,7 @@ pub struct ModelCard {
     pub mmproj_digest: Option<Digest>,
     /// Precision of the projector.
     pub mmproj_precision: Option<String>,
-    /// From the load call until the engine said it was ready; absent if it was loaded before.
+    /// From the load call until the engine said it was ready, without the time for digests; absent if it was loaded before.
     pub load_time: Option<Duration>,
 }
 

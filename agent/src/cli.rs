@@ -20,11 +20,13 @@ mod guard;
 mod power_mode_keeper;
 mod probe;
 mod run;
+mod servers;
 mod service_manager;
 mod simulate;
 mod spool;
 mod stop;
 mod suites;
+mod swap;
 
 /// Measures how fast, and at what cost in joules, this device runs a vision-language model.
 #[derive(Parser)]
@@ -66,6 +68,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure a model on this device
     Bench(Box<bench::BenchArgs>),
+    /// Measure two models that take turns in memory: what a switch costs, and when it pays
+    Swap(Box<swap::SwapArgs>),
     /// Deliver what waits in the spool, until stopped
     Run(run::RunArgs),
     /// Look into the spool
@@ -123,6 +127,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Probe(args) => probe::probe(general, &args),
         Command::Doctor(args) => doctor::doctor(general, &args),
         Command::Bench(args) => bench::bench(general, *args),
+        Command::Swap(args) => swap::swap(general, &args),
         Command::Run(args) => run::run(general, args),
         Command::Spool(args) => spool::spool(general, &args),
         Command::Config(args) => config::config(general, &args),

@@ -28,7 +28,10 @@ use rustix::{
 
 /// Where the guard's program is.
 #[derive(Clone, Debug)]
-pub struct Guard(PathBuf);
+pub struct Guard {
+    program: PathBuf,
+    grace: Duration,
+}
 
 /// A command under a guard. Dropping it ends the command and waits for that.
 #[derive(Debug)]
@@ -37,12 +40,21 @@ pub struct Guarded(Child);
 impl Guard {
     /// The running agent's own program, also when its file has been replaced by an upgrade.
     pub fn this_program() -> Self {
-        Self(PathBuf::from("/proc/self/exe"))
+        Self::at(Path::new("/proc/self/exe"))
     }
 
     /// Another agent's program: for tests and tools that are not the agent.
     pub fn at(program: &Path) -> Self {
-        Self(program.to_owned())
+        Self {
+            program: program.to_owned(),
+            grace: GRACE,
+        }
+    }
+
+    /// With another time from the request to end until force.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// Starts `command` under a guard. The agent's file descriptors that are not closed on exec pass through; `command`'s
@@ -52,10 +64,12 @@ impl Guard {
     /// The guard cannot be started. That `command` cannot is the guard's exit code 2 and its words on standard error.
     pub fn start(&self, command: &Command, outputs: [Stdio; 2]) -> io::Result<Guarded> {
         let [stdout, stderr] = outputs;
-        let mut guard = Command::new(&self.0);
+        let mut guard = Command::new(&self.program);
         guard
             .arg0("tokwatt-agent")
-            .args(["guard", "--"])
+            .args(["guard", "--grace"])
+            .arg(format!("{}ms", self.grace.as_millis()))
+            .arg("--")
             .arg(command.get_program())
             .args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -97,7 +111,7 @@ impl Guarded {
         self.0.try_wait()
     }
 
-    /// Ends the command if it has not ended, a request and [`GRACE`] later force, and says how it did.
+    /// Ends the command if it has not ended, a request and the guard's grace later force, and says how it did.
     ///
     /// # Errors
     /// As [`Child::wait`].
@@ -115,8 +129,8 @@ impl Drop for Guarded {
     }
 }
 
-/// The guard itself: runs `program` until it ends or standard input closes, then ends its process group and waits until
-/// nothing of it is left.
+/// The guard itself: runs `program` until it ends or standard input closes, then ends its process group, a request and `grace`
+/// later force, and waits until nothing of it is left.
 ///
 /// Returns the exit code of `program`, or 128 and the number of the signal that ended it.
 ///
@@ -125,6 +139,7 @@ impl Drop for Guarded {
 pub fn run<I: AsRef<OsStr>>(
     program: &OsStr,
     arguments: impl IntoIterator<Item = I>,
+    grace: Duration,
 ) -> io::Result<u8> {
     // A member whose parent ends becomes our child, so that it can be waited for.
     set_child_subreaper(Some(getpid()))?;
@@ -143,7 +158,7 @@ pub fn run<I: AsRef<OsStr>>(
     if is_orphan {
         signal(group, Signal::TERM);
         // Whether it ended or time did: the group is killed next.
-        drop(ends.recv_timeout(GRACE));
+        drop(ends.recv_timeout(grace));
     }
     // The leader is not reaped yet, so that the group's number cannot belong to anybody else.
     signal(group, Signal::KILL);

@@ -41,6 +41,7 @@ use crate::{
 mod closed_loop;
 mod conditions;
 mod drive;
+mod load;
 mod memory;
 mod mode;
 mod observe;
@@ -49,10 +50,12 @@ mod probe;
 mod quiet;
 mod resume;
 mod settle;
+mod swap;
 mod watch;
 
 pub use quiet::{Quiet, QuietGate};
 pub use resume::{abandon, asked_so_far, last_stamp};
+pub use swap::{Drawn, Swapped, SwappedModel, Switch};
 
 use drive::{Drive, End, Questions};
 use resume::Interrupted;
@@ -106,6 +109,8 @@ pub struct RunnerSettings {
     pub idle: Duration,
     /// Whether idle baselines were shortened.
     pub is_quick: bool,
+    /// How often each model is loaded cold and warm before its runs, for the load times alone.
+    pub load_trials: u32,
     /// How the requests' figures come to be: measured on a device, simulated on a made-up one.
     pub provenance: Provenance,
 }
@@ -216,12 +221,26 @@ struct Turn<'a> {
 struct Loaded {
     card: ModelCard,
     idle: Vec<IdleBaseline>,
+    load_trials: Vec<LoadTime>,
     load_time: Option<LoadTime>,
     memory: memory::Baseline,
     image_tokens: BTreeMap<Option<u32>, u32>,
     cache_probe: Option<CacheProbe>,
-    /// How the waits before the idle baselines ended, for `reasons`.
-    settled: BTreeMap<String, String>,
+    /// How the waits before the idle baselines ended, and why no load was cold.
+    reasons: BTreeMap<String, String>,
+}
+
+impl Group {
+    /// What its model is called before it has been loaded, for people.
+    fn name(&self) -> String {
+        let ModelCard {
+            model, precision, ..
+        } = &self.expected;
+        match precision.as_str() {
+            "unknown" => model.clone(),
+            precision => format!("{model} {precision}"),
+        }
+    }
 }
 
 /// Counts what has been done, for the progress bar.
@@ -553,11 +572,12 @@ impl Runner {
         let loaded = Loaded {
             card: group.expected.clone(),
             idle: Vec::new(),
+            load_trials: Vec::new(),
             load_time: None,
             memory: memory::Baseline::take(&self.host_root, None),
             image_tokens: BTreeMap::new(),
             cache_probe: None,
-            settled: BTreeMap::new(),
+            reasons: BTreeMap::new(),
         };
         for planned in &work.plan.cells {
             let turn = Turn { planned, ..*first };
@@ -572,7 +592,7 @@ impl Runner {
     fn header(&self, plan: &Plan, turn: &Turn<'_>, group: &Group, loaded: &Loaded) -> RunHeader {
         let planned = turn.planned;
         let mut reasons = self.power_reasons.clone();
-        reasons.extend(loaded.settled.clone());
+        reasons.extend(loaded.reasons.clone());
         let has_pictures = planned.has_pictures();
         let image_tokens = loaded.image_tokens.get(&planned.image_px).copied();
         let image_tokens = image_tokens.filter(|_| has_pictures);
@@ -604,6 +624,7 @@ impl Runner {
             is_quick: self.settings.is_quick,
             idle: loaded.idle.clone(),
             load_time: loaded.load_time,
+            load_trials: loaded.load_trials.clone(),
             image_tokens,
             cache_probe: loaded.cache_probe.clone(),
             limits: self.settings.limits,

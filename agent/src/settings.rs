@@ -4,6 +4,7 @@
 //! its default; a key that is not there is an error that names it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -37,6 +38,25 @@ pub struct Settings {
     pub power_interval: Setting<Duration>,
     /// Where /sys, /proc and /etc are.
     pub host_root: Setting<PathBuf>,
+    /// Servers that may be started by their names.
+    pub servers: Setting<Vec<NamedServer>>,
+}
+
+/// A server that the file defines, as written; what its texts mean is found out when it is asked for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct NamedServer {
+    /// What it is asked for by, and what its log is called.
+    pub name: String,
+    /// Program and arguments; no shell reads it.
+    pub command: String,
+    /// Where it will answer; absent: on this machine, at the port that `--port` of the command names.
+    pub url: Option<String>,
+    /// Which of its models to ask; absent: the one that it has.
+    pub model: Option<String>,
+    /// Files and folders that a load reads; empty: those that the command names.
+    #[serde(default)]
+    pub weights: Vec<PathBuf>,
 }
 
 /// A value and where it came from.
@@ -108,6 +128,9 @@ pub enum SettingsError {
         "power samples are taken every 10 ms to 10 s, not every {0:?}: change --power-interval or `power.interval_ms`"
     )]
     Interval(Duration),
+    /// Names are parts of file names, and each stands for one server.
+    #[error("`server.name` is `{0}`: letters, digits, `-`, `_` and `.`, and no two the same")]
+    ServerName(String),
     /// A device is recognised by its files; without any, every device looks the same.
     #[error("no folder `{}` to read /sys, /proc and /etc from: change --host-root or `host_root`", .0.display())]
     HostRoot(PathBuf),
@@ -124,6 +147,7 @@ struct File {
     engine: EngineSection,
     backend: BackendSection,
     power: PowerSection,
+    server: Option<Vec<NamedServer>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -180,6 +204,7 @@ impl Settings {
             power: pick(given.power, file.power.sources, "auto".to_owned()),
             power_interval: pick(given.power_interval, interval, Duration::from_millis(100)),
             host_root: pick(given.host_root, file.host_root, "/".into()),
+            servers: pick(None, file.server, Vec::new()),
         }
         .checked()
     }
@@ -190,6 +215,12 @@ impl Settings {
         }
         if !self.host_root.value.is_dir() {
             return Err(SettingsError::HostRoot(self.host_root.value));
+        }
+        let mut names = BTreeSet::new();
+        for NamedServer { name, .. } in &self.servers.value {
+            if !is_file_name(name) || !names.insert(name) {
+                return Err(SettingsError::ServerName(name.clone()));
+            }
         }
         Ok(self)
     }
@@ -242,6 +273,17 @@ impl Settings {
                 path(&self.tegrastats),
                 self.tegrastats.origin,
             ),
+            (
+                "server",
+                match &*self.servers.value {
+                    [] => "(none)".to_owned(),
+                    some => {
+                        let names: Vec<&str> = some.iter().map(|server| &*server.name).collect();
+                        names.join(", ")
+                    }
+                },
+                self.servers.origin,
+            ),
         ]
     }
 }
@@ -257,6 +299,11 @@ impl File {
             source: Box::new(source),
         })
     }
+}
+
+fn is_file_name(name: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
+    name.chars().all(is_fit) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 fn pick<T>(given: Option<T>, file: Option<T>, default: T) -> Setting<T> {
@@ -325,6 +372,26 @@ mod tests {
             table.map(|(key, value, _)| (key, value)).collect()
         };
         assert_eq!(values(&with), values(&without));
+    }
+
+    #[test]
+    fn a_server_is_read_as_written_and_has_a_name_of_its_own() {
+        let entry = "[[server]]\nname = \"a\"\ncommand = \"llama-server --port 1\"\n";
+        let (_folder, path) = file(entry);
+        let settings = Settings::resolve(Some(&path), Given::default()).unwrap();
+        let server = &settings.servers.value[0];
+        assert_eq!(server.command, "llama-server --port 1");
+        assert_eq!((&server.url, server.weights.len()), (&None, 0));
+        let row = settings.table().into_iter().last().unwrap();
+        assert_eq!(row, ("server", "a".to_owned(), Origin::File));
+
+        let twice = entry.repeat(2);
+        let nameless = entry.replace("\"a\"", "\"../a\"");
+        for (text, named) in [(twice, "`a`"), (nameless, "`../a`")] {
+            let (_folder, path) = file(&text);
+            let error = Settings::resolve(Some(&path), Given::default()).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
     }
 
     #[test]

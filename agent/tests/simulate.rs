@@ -118,6 +118,7 @@ fn settings() -> RunnerSettings {
         // A minute of idle power is as much work as a minute of answers.
         idle: Duration::from_secs(10),
         is_quick: true,
+        load_trials: 0,
         provenance: Provenance::Simulated,
     }
 }

@@ -293,6 +293,7 @@ fn header(device: &str, run: RunId, repetition: u32) -> RunHeader {
         is_quick: false,
         idle: Vec::new(),
         load_time: None,
+        load_trials: Vec::new(),
         image_tokens: None,
         cache_probe: None,
         limits: None,

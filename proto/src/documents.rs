@@ -3,5 +3,8 @@
 /// JSON Schema of `bench --format json`: a document `tokwatt.bench/1`.
 pub const BENCH_SCHEMA: &str = include_str!("../schema/json/bench.schema.json");
 
+/// JSON Schema of `swap --format json`: a document `tokwatt.swap/1`.
+pub const SWAP_SCHEMA: &str = include_str!("../schema/json/swap.schema.json");
+
 /// JSON Schema of `rank --format json`: a document `tokwatt.rank/1`, a [`Board`](tokwatt_domain::leaderboard::Board).
 pub const RANK_SCHEMA: &str = include_str!("../schema/json/rank.schema.json");

@@ -81,9 +81,22 @@ pub fn unpack(precision: &str, folder: &Path) -> Result<Unpacked, EngineError> {
     })
 }
 
+/// Where [`unpack`] puts them, whether they are there or not; nothing if there is no such precision.
+pub fn places(precision: &str, folder: &Path) -> Option<Unpacked> {
+    let model = MODELS.iter().find(|file| file.precision == precision)?;
+    Some(Unpacked {
+        model: model.place(folder),
+        mmproj: MMPROJ.place(folder),
+    })
+}
+
 impl ShippedFile {
+    fn place(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}-{}.gguf", &self.sha256[..16], self.name))
+    }
+
     fn unpack(&self, folder: &Path) -> Result<PathBuf, EngineError> {
-        let path = folder.join(format!("{}-{}.gguf", &self.sha256[..16], self.name));
+        let path = self.place(folder);
         let has_all = fs::metadata(&path).is_ok_and(|file| file.len() == self.bytes.len() as u64);
         if !has_all {
             self.write(folder, &path)

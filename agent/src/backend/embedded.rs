@@ -6,7 +6,6 @@
 
 use std::{
     ffi::OsString,
-    io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
     sync::{
@@ -19,7 +18,6 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::Mutex;
-use tokwatt_domain::ids::Digest;
 
 use super::{Arrival, Backend, BackendError, ModelCard, Question};
 use crate::clock::Clock;
@@ -44,7 +42,7 @@ pub use weights::Weights;
 use exchange::Exchange;
 use process::{Arrived, Death, Worker};
 use protocol::{Failed, Load, Loaded, Order, Outcome, Reply};
-use weights::DigestCache;
+pub(super) use weights::digest;
 
 /// How to run the embedded engine.
 #[derive(Clone, Debug)]
@@ -156,23 +154,10 @@ impl EmbeddedBackend {
             model: loaded.name.unwrap_or(file_name),
             precision: loaded.precision.unwrap_or_else(|| "unknown".into()),
             facts,
-            digest: self.digest(model).await,
-            mmproj_digest: self.digest(mmproj).await,
+            digest: digest(&self.settings.data, model).await,
+            mmproj_digest: digest(&self.settings.data, mmproj).await,
             mmproj_precision: loaded.mmproj_precision,
             load_time: Some(load_time),
-        }
-    }
-
-    async fn digest(&self, file: PathBuf) -> Option<Digest> {
-        let cache = DigestCache::in_folder(&self.settings.data);
-        let name = file.display().to_string();
-        let computed = tokio::task::spawn_blocking(move || cache.digest(&file));
-        match computed.await.map_err(io::Error::other).flatten() {
-            Ok(digest) => Some(digest),
-            Err(error) => {
-                tracing::warn!(%error, file = name, "no digest of the weights");
-                None
-            }
         }
     }
 }
@@ -216,6 +201,13 @@ impl Backend for EmbeddedBackend {
     fn process(&self) -> Option<u32> {
         Some(self.slot.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
     }
+
+    fn weights(&self) -> Vec<PathBuf> {
+        match &self.settings.weights {
+            Weights::Shipped { precision } => shipped(precision, &self.settings.models()),
+            Weights::Files { model, mmproj, .. } => vec![model.clone(), mmproj.clone()],
+        }
+    }
 }
 
 impl EmbeddedSettings {
@@ -235,6 +227,11 @@ impl EmbeddedSettings {
         })
     }
 
+    /// Where the shipped model is unpacked.
+    fn models(&self) -> PathBuf {
+        self.data.join("models")
+    }
+
     fn load(&self) -> Load {
         let (model, mmproj, precision) = match &self.weights {
             Weights::Shipped { precision } => (Vec::new(), Vec::new(), precision.clone()),
@@ -251,13 +248,26 @@ impl EmbeddedSettings {
         Load {
             model,
             mmproj,
-            shipped_folder: bytes(&self.data.join("models")),
+            shipped_folder: bytes(&self.models()),
             precision,
             threads: self.threads.unwrap_or_else(all_but_one),
             context: self.context,
             gpu_layers: self.gpu_layers,
         }
     }
+}
+
+/// Where the shipped model's files are after its first load.
+#[cfg(all(feature = "embedded", feature = "tiny-model"))]
+fn shipped(precision: &str, folder: &Path) -> Vec<PathBuf> {
+    tokwatt_embedded::shipped::places(precision, folder)
+        .map_or_else(Vec::new, |places| vec![places.model, places.mmproj])
+}
+
+/// Another program brings it.
+#[cfg(not(all(feature = "embedded", feature = "tiny-model")))]
+fn shipped(_precision: &str, _folder: &Path) -> Vec<PathBuf> {
+    Vec::new()
 }
 
 fn all_but_one() -> u32 {

@@ -38,13 +38,13 @@ use crate::{
 
 mod bundle;
 mod document;
-mod groups;
-mod instruments;
+pub(super) mod groups;
+pub(super) mod instruments;
 mod kept;
 mod load;
 mod modes;
-mod progress;
-mod server;
+pub(super) mod progress;
+pub(super) mod server;
 mod summary;
 mod truth;
 mod unfinished;
@@ -61,6 +61,14 @@ pub(super) struct BenchArgs {
     /// without it, and for Ollama http://127.0.0.1:11434
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// A server to start before its runs and to stop after them, with --backend openai: a command (a program and its arguments,
+    /// read by no shell), or the name of a [[server]] of the configuration. It answers at --url, or on this machine at the port
+    /// that `--port N` of the command names
+    #[arg(long, value_name = "COMMAND|NAME")]
+    server: Option<String>,
+    /// Longest time from the start of --server to its first answer
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = some_time)]
+    server_ready_within: Duration,
     /// File with the server's API key; else the environment's TOKWATT_API_KEY. It is shown to that server only, and kept nowhere
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
@@ -93,6 +101,10 @@ pub(super) struct BenchArgs {
     /// Idle baselines of 10 s instead of 60, at most 5 s of waiting for flat temperatures and power before a run instead of 60; everything is marked `quick`, energy is shown and not ranked
     #[arg(long)]
     quick: bool,
+    /// Load every model so many times from disk (its pages dropped from the page cache) and as many from memory before its
+    /// runs, and report both load times; 0 loads once, from whatever is cached, and says what that was
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    load_times: u32,
     /// Most pictures of each task, or questions where they have none
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -153,7 +165,7 @@ pub(super) struct BenchArgs {
 }
 
 /// A duration that is not zero: nothing is answered in no time.
-fn some_time(text: &str) -> Result<Duration, String> {
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("no request is answered in no time; try 60s".to_owned()),
         Ok(time) => Ok(time),
@@ -163,7 +175,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum BackendKind {
+pub(super) enum BackendKind {
     /// The engine inside this binary
     Embedded,
     /// A server of the OpenAI interface: vLLM, llama.cpp, SGLang, TensorRT-LLM and others
@@ -310,12 +322,16 @@ impl BenchArgs {
             "--backend {backend}: a simulated machine has an engine of its own"
         );
         ensure!(
+            self.server.is_none() || self.backend == BackendKind::Openai,
+            "--server: a server that we start is asked by the OpenAI interface; Ollama starts its models itself"
+        );
+        ensure!(
             self.mmproj.is_none(),
-            "--mmproj: a server is started with its projector; --backend {backend} does not start it"
+            "--mmproj: a server is started with its projector: it belongs into the server's own command"
         );
         ensure!(
             self.threads.is_none(),
-            "--threads: a server is started with its threads; --backend {backend} does not start it"
+            "--threads: a server is started with its threads: they belong into the server's own command"
         );
         ensure!(
             self.precision.len() <= 1,
@@ -327,6 +343,7 @@ impl BenchArgs {
     fn check_embedded(&self, is_simulated: bool) -> anyhow::Result<()> {
         let of_servers = [
             ("--url", self.url.is_some()),
+            ("--server", self.server.is_some()),
             ("--api-key-file", self.api_key_file.is_some()),
             ("--ca-file", self.ca_file.is_some()),
         ];
@@ -375,6 +392,8 @@ struct Bench {
     clock: Arc<dyn Clock>,
     instruments: Instruments,
     groups: Vec<Group>,
+    /// Where the words of a server that we start are kept.
+    server_log: Option<PathBuf>,
 }
 
 impl<'a> Here<'a> {
@@ -389,13 +408,14 @@ impl<'a> Here<'a> {
         let groups = groups::groups(self.args, self.settings, &self.plan, &clock)?;
         let baseline = match self.settings.power.value.as_str() {
             "none" => Duration::ZERO,
-            _ => idle(self.args),
+            _ => idle(self.args.quick),
         };
         let groups = modes::multiply(groups, self.args, &device, &root, baseline)?;
         let metrics = server::metrics(self.args, self.settings, &clock)?;
         let bench = Bench {
             instruments: instruments::start(self.settings, &device, &root, &clock, metrics)?,
             groups,
+            server_log: groups::server(self.args, self.settings)?.map(|chosen| chosen.server.log()),
             device,
             host_root: root,
             clock,
@@ -435,6 +455,7 @@ impl<'a> Here<'a> {
             let bench = Bench {
                 instruments: instruments::made_up(self.settings, simulated, &clock, &tasks)?,
                 groups: groups::simulated(self.args, simulated, &clock)?,
+                server_log: None,
                 device: device.clone(),
                 host_root: simulated.root(),
                 clock,
@@ -479,6 +500,12 @@ impl<'a> Here<'a> {
             true => Provenance::Simulated,
             false => bench.host_root.provenance(),
         };
+        if let Some(log) = &bench.server_log {
+            let log = log.display();
+            bar.show(Progress::Stage(format!(
+                "what the server prints is kept in {log}"
+            )));
+        }
         if provenance == Provenance::Replayed {
             bar.show(Progress::Stage(recorded(&self.settings.host_root.value)));
         }
@@ -541,8 +568,9 @@ fn runner_settings(args: &BenchArgs, plan: &Plan, provenance: Provenance) -> Run
         max_tokens: args.max_tokens,
         sampling: Sampling::Greedy,
         is_streaming: !args.no_stream,
-        idle: idle(args),
+        idle: idle(args.quick),
         is_quick: args.quick,
+        load_trials: args.load_times,
         provenance,
     }
 }
@@ -584,8 +612,9 @@ fn recorded(root: &Path) -> String {
     )
 }
 
-fn idle(args: &BenchArgs) -> Duration {
-    if args.quick { QUICK_IDLE } else { IDLE }
+/// How long idle power is watched.
+pub(super) fn idle(is_quick: bool) -> Duration {
+    if is_quick { QUICK_IDLE } else { IDLE }
 }
 
 fn show(

@@ -1,11 +1,16 @@
 //! `guard`: runs a command and kills it when the agent is gone; started by the agent, not by people.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::Args;
 
+use crate::guard::{GRACE, run};
+
 #[derive(Args)]
 pub(super) struct GuardArgs {
+    /// From the request to end until force
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
     /// The command
     program: OsString,
     /// Its arguments
@@ -15,5 +20,6 @@ pub(super) struct GuardArgs {
 
 /// Its exit code is the command's.
 pub(super) fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {
-    Ok(crate::guard::run(&args.program, &args.arguments)?.into())
+    let grace = args.grace.unwrap_or(GRACE);
+    Ok(run(&args.program, &args.arguments, grace)?.into())
 }

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokwatt_domain::{
     metrics::energy::energy,
-    power::PowerTrace,
-    run::{IdleBaseline, IdleState, LoadKind, LoadTime},
+    power::{PowerTrace, Provenance},
+    run::{IdleBaseline, IdleState},
     time::Window,
     units::Watts,
 };
 
-use super::{Group, Loaded, Progress, Runner, Tally, memory, watch::patiently};
+use super::{Group, Loaded, Progress, Runner, Tally, load::PageCache, memory, watch::patiently};
 use crate::{backend::BackendError, workload::plan::Plan};
 
 impl Runner {
@@ -28,32 +28,31 @@ impl Runner {
         let memory = memory::Baseline::take(&self.host_root, gpu);
         let mut settled = BTreeMap::new();
         let mut idle = self.idle(IdleState::Unloaded, &mut settled, tally).await;
-        tally.tell(Progress::Stage(format!(
-            "loading {} {}",
-            group.expected.model, group.expected.precision
-        )));
-        let called = self.clock.now();
-        let card = group.backend.load().await?;
-        let first = self.ask_first(&*group.backend, plan).await?;
+        let (load_trials, mut why_warm) = self.load_trials(plan, group, tally).await?;
+        tally.tell(Progress::Stage(format!("loading {}", group.name())));
+        let load = self.load(&*group.backend, plan, PageCache::AsItIs).await?;
+        why_warm = why_warm.or_else(|| load.why_warm());
         idle.extend(self.idle(IdleState::Loaded, &mut settled, tally).await);
         let (image_tokens, cache_probe) = self.probe(&*group.backend, plan).await?;
+        let is_measured = self.settings.provenance != Provenance::Simulated;
+        let why_warm = why_warm.filter(|_| is_measured);
         Ok(Loaded {
-            card,
+            card: load.card,
             idle,
-            load_time: first.and_then(|asked| asked.first).map(|at| LoadTime {
-                duration: at.since(called),
-                // Whether the pages were cached is not looked at yet, so the weaker word.
-                kind: LoadKind::Warm,
-            }),
+            load_trials,
+            load_time: load.time,
             memory,
             image_tokens,
             cache_probe,
-            settled,
+            reasons: settled
+                .into_iter()
+                .chain(why_warm.map(|why| ("load_time.cold".to_owned(), why)))
+                .collect(),
         })
     }
 
     /// Watches idle power, if there is an instrument, once it is flat, with the rest of the agent as still as in a run.
-    async fn idle(
+    pub(super) async fn idle(
         &self,
         state: IdleState,
         settled: &mut BTreeMap<String, String>,

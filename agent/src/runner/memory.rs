@@ -99,6 +99,12 @@ pub(super) fn tree(process: u32) -> BTreeSet<u32> {
     tree
 }
 
+/// MemAvailable: what there is for a model.
+pub(super) fn available_bytes(root: &HostRoot) -> Option<u64> {
+    let meminfo = fs::read_to_string(root.join("/proc/meminfo")).ok()?;
+    Some(kib_of(&meminfo, "MemAvailable:")? * 1024)
+}
+
 /// MemTotal − MemAvailable.
 fn system_bytes(root: &HostRoot) -> Option<u64> {
     let meminfo = fs::read_to_string(root.join("/proc/meminfo")).ok()?;

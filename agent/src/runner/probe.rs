@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Probed {
     /// When it was sent.
-    sent: Option<Stamp>,
+    pub(super) sent: Option<Stamp>,
     /// When its first token came.
     pub(super) first: Option<Stamp>,
     /// What was counted.

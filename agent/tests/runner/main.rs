@@ -114,6 +114,7 @@ impl Bench {
                 is_streaming: true,
                 idle: Duration::ZERO,
                 is_quick: true,
+                load_trials: 0,
                 provenance: Provenance::Simulated,
             },
             stop: CancellationToken::new(),

@@ -21,6 +21,7 @@ use super::*;
 /// A run of 100 s that generated `tokens` tokens: `output_tps` is a hundredth of that.
 fn run(number: u8, device: &str, tokens: f64) -> RankedRun {
     let report = RunReport {
+        loads: Vec::new(),
         run: RunId([number; 16]),
         device: DeviceId::parse(device).unwrap(),
         repetition: u32::from(number),

@@ -30,6 +30,9 @@ pub mod quality;
 /// Means and intervals over repetitions.
 pub mod spread;
 
+/// Two models on one machine: what a switch costs, and when it pays.
+pub mod swap;
+
 /// What goes together with what.
 pub mod correlation;
 
@@ -58,7 +61,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{DeviceId, RunId},
     power::{Provenance, Scope},
-    run::{Cell, Outcome, RunTrace},
+    run::{Cell, LoadKind, LoadTime, Outcome, RunTrace},
     time::WallTime,
     workload::Limits,
 };
@@ -83,6 +86,9 @@ pub struct RunReport {
     pub limits: Option<Limits>,
     /// W: Σ of the segments' windows, in seconds.
     pub window_s: f64,
+    /// Loads of the model that came before the run's requests, in order; the last is the one of its group.
+    #[serde(default)]
+    pub loads: Vec<LoadReport>,
     /// Requests by what became of them.
     pub requests: RequestCounts,
     /// Metric id to its figure. Absent figures are `null`, with the reason in `reasons`.
@@ -109,6 +115,17 @@ pub struct RunProvenance {
     pub requests: Provenance,
     /// Of power; absent without a sensor.
     pub power: Option<Provenance>,
+}
+
+/// One load of the model: from the call to the first generated token.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LoadReport {
+    /// What state the machine was in.
+    pub kind: LoadKind,
+    /// How long it took.
+    pub duration_s: f64,
+    /// Share of the weights' pages that were in the page cache before it, 0 to 1; absent where nobody could tell.
+    pub resident: Option<f64>,
 }
 
 /// Requests by what became of them.
@@ -277,6 +294,10 @@ pub fn measure(trace: &RunTrace) -> RunReport {
         },
         limits: header.limits,
         window_s: totals::window(trace).as_secs_f64(),
+        loads: {
+            let loads = header.load_trials.iter().chain(&header.load_time);
+            loads.map(LoadReport::of).collect()
+        },
         requests: request_counts(trace),
         metrics: figures.metrics,
         power,
@@ -288,6 +309,16 @@ pub fn measure(trace: &RunTrace) -> RunReport {
             &header.reasons,
             reasons.into_iter().flatten().chain(no_sensor),
         ),
+    }
+}
+
+impl LoadReport {
+    fn of(load: &LoadTime) -> Self {
+        Self {
+            kind: load.kind,
+            duration_s: load.duration.as_secs_f64(),
+            resident: load.resident,
+        }
     }
 }
 

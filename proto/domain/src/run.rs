@@ -99,6 +99,9 @@ pub struct RunHeader {
     pub idle: Vec<IdleBaseline>,
     /// How long loading the model took, if this run's group loaded it.
     pub load_time: Option<LoadTime>,
+    /// Loads before that one, done for their times alone, in order; records of agents before it have none.
+    #[serde(default)]
+    pub load_trials: Vec<LoadTime>,
     /// Prompt tokens that a picture of this size takes, measured once per model and size.
     pub image_tokens: Option<u32>,
     /// What came of asking the same question again before the runs; absent where that was not done.
@@ -154,12 +157,16 @@ pub enum IdleState {
 }
 
 /// From the load call to the first generated token, download excluded.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LoadTime {
     /// How long.
     pub duration: Duration,
     /// What state the machine was in.
     pub kind: LoadKind,
+    /// Share of the weights' pages that were in the page cache before the load, 0 to 1; absent where nobody could tell, and in
+    /// records of agents before it.
+    #[serde(default)]
+    pub resident: Option<f64>,
 }
 
 /// What was in memory before a load.
@@ -466,6 +473,27 @@ impl FailureClass {
     }
 }
 
+impl LoadKind {
+    /// The kind of a load that nothing had to make room for, by the share of the weights' pages that was cached.
+    ///
+    /// Cold is a claim, so it takes a look that says so; everything else is the weaker word.
+    pub fn of_cached(resident: Option<f64>) -> Self {
+        match resident {
+            Some(share) if share <= COLD_RESIDENT_MOST => Self::Cold,
+            _ => Self::Warm,
+        }
+    }
+
+    /// The name under which it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+            Self::Swap => "swap",
+        }
+    }
+}
+
 impl MemoryScope {
     /// The name under which it is stored and shown.
     pub fn as_str(self) -> &'static str {
@@ -503,3 +531,6 @@ impl GaugeKind {
 fn always() -> bool {
     true
 }
+
+/// A load is cold if no more of the weights than this is in the page cache: a file's header is read by whoever looks at it.
+pub const COLD_RESIDENT_MOST: f64 = 0.01;

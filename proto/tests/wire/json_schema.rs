@@ -176,6 +176,9 @@ fn a_bench_document_has_no_words_of_its_own() {
     refuse("/runs/0/provenance/requests", json!("guessed"));
     refuse("/runs/0/provenance/power", json!("guessed"));
     refuse("/runs/0/window_s", Value::Null);
+    refuse("/runs/0/loads/0/kind", json!("lukewarm"));
+    refuse("/runs/0/loads/0/resident", json!(1.5));
+    refuse("/runs/0/loads/0/surprise", json!(1));
     refuse("/runs/0/requests/failed/sulked", json!(1));
     refuse("/runs/0/metrics/output_tps", json!("fast"));
     refuse("/runs/0/metrics/request_latency/p50", json!("slow"));

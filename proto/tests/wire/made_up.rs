@@ -12,8 +12,9 @@ use tokwatt_domain::{
     device::{DeviceKind, DeviceProfile},
     ids::{DeviceId, Digest, RunId},
     metrics::{
-        Distribution, Failed, Flag, MetricValue, Percentile, PowerReport, RefreshSource,
-        RequestCounts, RunProvenance, RunReport, correlation::Correlation, server::ServerReport,
+        Distribution, Failed, Flag, LoadReport, MetricValue, Percentile, PowerReport,
+        RefreshSource, RequestCounts, RunProvenance, RunReport, correlation::Correlation,
+        server::ServerReport,
     },
     power::{OwnClock, PowerSample, PowerTrace, Provenance, Rail, Reading, Scope, Sensor},
     run::{
@@ -181,6 +182,7 @@ pub(crate) fn header() -> RunHeader {
         is_quick: false,
         idle: vec![],
         load_time: None,
+        load_trials: vec![],
         image_tokens: Some(16),
         cache_probe: Some(CacheProbe {
             prompt_tokens: Some(90),
@@ -223,6 +225,11 @@ pub(crate) fn report() -> RunReport {
         },
         limits: None,
         window_s: 61.5,
+        loads: vec![LoadReport {
+            kind: LoadKind::Cold,
+            duration_s: 3.2,
+            resident: Some(0.0),
+        }],
         requests: RequestCounts {
             issued: 12,
             succeeded: 10,
@@ -339,28 +346,36 @@ pub(crate) fn device_profile() -> impl Strategy<Value = DeviceProfile> {
 }
 
 fn any_header() -> impl Strategy<Value = RunHeader> {
-    let load_time = duration().prop_map(|duration| LoadTime {
-        duration,
-        kind: LoadKind::Swap,
-    });
     let idle = vec(idle_baseline(), 0..3);
     (
         any_cell(),
         any::<[u8; 16]>().prop_map(RunId),
         any::<i64>().prop_map(WallTime),
         idle,
-        option::of(load_time),
+        option::of(load_time()),
+        vec(load_time(), 0..3),
         texts(),
     )
-        .prop_map(|(cell, run, started, idle, load_time, reasons)| RunHeader {
-            run,
-            cell,
-            started,
-            idle,
-            load_time,
-            reasons,
-            ..header()
-        })
+        .prop_map(
+            |(cell, run, started, idle, load_time, load_trials, reasons)| RunHeader {
+                run,
+                cell,
+                started,
+                idle,
+                load_time,
+                load_trials,
+                reasons,
+                ..header()
+            },
+        )
+}
+
+fn load_time() -> impl Strategy<Value = LoadTime> {
+    (duration(), option::of(0.0..=1.0)).prop_map(|(duration, resident)| LoadTime {
+        duration,
+        kind: LoadKind::Swap,
+        resident,
+    })
 }
 
 fn any_cell() -> impl Strategy<Value = Cell> {

@@ -20,7 +20,10 @@ use tokio::{sync::mpsc, time::timeout};
 use tokwatt_domain::{run::FailureClass, time::Stamp};
 
 use super::protocol::{self, Frames, Reply, put_frame};
-use crate::clock::Clock;
+use crate::{
+    backend::out_of_memory::{KillCounter, wants_memory},
+    clock::Clock,
+};
 
 /// A worker process. Dropping it ends the process, in the middle of whatever it is doing.
 pub struct Worker {
@@ -58,7 +61,7 @@ impl Worker {
     /// # Errors
     /// There is no such program, or it cannot be started.
     pub fn spawn(program: &Path, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let oom_kills = oom_kills();
+        let kills = KillCounter::now();
         let mut child = Command::new(program)
             .arg("engine-worker")
             // An assertion would start a debugger to print a backtrace, if there is one.
@@ -77,7 +80,7 @@ impl Worker {
             output,
             errors,
             child: child.clone(),
-            oom_kills,
+            kills,
             clock,
             sender,
         };
@@ -160,7 +163,7 @@ struct Listener {
     output: ChildStdout,
     errors: ChildStderr,
     child: Arc<Mutex<Child>>,
-    oom_kills: Option<u64>,
+    kills: KillCounter,
     clock: Arc<dyn Clock>,
     sender: mpsc::Sender<Arrived>,
 }
@@ -189,7 +192,7 @@ impl Listener {
                 Death::unknown(format!("after sending what is no message: {error}"))
             }
             (None, Err(error)) => Death::unknown(format!("nobody knows how: {error}")),
-            (None, Ok(status)) => Death::new(status, words, has_oom_kill(self.oom_kills)),
+            (None, Ok(status)) => Death::new(status, words, self.kills.has_risen()),
         };
         // Nobody may listen any more, which is fine.
         drop(self.sender.blocking_send(Arrived::Ended(death)));
@@ -198,11 +201,8 @@ impl Listener {
 
 impl Death {
     fn new(status: ExitStatus, last_words: String, has_oom_kill: bool) -> Self {
-        let wants_memory = OUT_OF_MEMORY
-            .iter()
-            .any(|phrase| last_words.contains(phrase));
         let is_killed = status.signal() == Some(KILL);
-        let class = if wants_memory || (is_killed && has_oom_kill) {
+        let class = if wants_memory(&last_words) || (is_killed && has_oom_kill) {
             FailureClass::OutOfMemory
         } else {
             FailureClass::Crashed
@@ -297,27 +297,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn has_oom_kill(before: Option<u64>) -> bool {
-    matches!((before, oom_kills()), (Some(before), Some(after)) if after > before)
-}
-
-/// Processes that the kernel killed for want of memory since it started; it does not say which.
-fn oom_kills() -> Option<u64> {
-    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
-    let line = counters
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill "));
-    line?.parse().ok()
-}
-
 const KILL: i32 = 9;
-/// How llama.cpp and the C++ library say that there is no memory.
-const OUT_OF_MEMORY: [&str; 4] = [
-    "std::bad_alloc",
-    "insufficient memory",
-    "failed to allocate",
-    "out of memory",
-];
 /// A question and its cancellation, and the same of one that was given up before.
 const COMMANDS_MAX: usize = 4;
 /// Some seconds of tokens: a bound, should nobody listen.

@@ -33,7 +33,7 @@ pub enum Weights {
 
 /// Digests by path, valid as long as size and time of the last change are the same.
 #[derive(Debug)]
-pub(super) struct DigestCache {
+struct DigestCache {
     file: PathBuf,
 }
 
@@ -58,6 +58,20 @@ impl Weights {
                 .map_or_else(|| model.to_owned(), |precision| sibling(model, precision)),
             mmproj: mmproj.to_owned(),
             precision: precision.map(str::to_owned),
+        }
+    }
+}
+
+/// A file's digest, remembered in the folder `data`; none, which is said, where it cannot be read.
+pub(in crate::backend) async fn digest(data: &Path, file: PathBuf) -> Option<Digest> {
+    let cache = DigestCache::in_folder(data);
+    let name = file.display().to_string();
+    let computed = tokio::task::spawn_blocking(move || cache.digest(&file));
+    match computed.await.map_err(io::Error::other).flatten() {
+        Ok(digest) => Some(digest),
+        Err(error) => {
+            tracing::warn!(%error, file = name, "no digest of the weights");
+            None
         }
     }
 }
@@ -87,14 +101,14 @@ fn names_a_precision(part: &str) -> bool {
 
 impl DigestCache {
     /// Kept in this folder.
-    pub(super) fn in_folder(folder: &Path) -> Self {
+    fn in_folder(folder: &Path) -> Self {
         Self {
             file: folder.join("digests.json"),
         }
     }
 
     /// A file's SHA-256, from memory if the file has not changed.
-    pub(super) fn digest(&self, path: &Path) -> io::Result<Digest> {
+    fn digest(&self, path: &Path) -> io::Result<Digest> {
         let metadata = fs::metadata(path)?;
         let key = path.canonicalize()?.to_string_lossy().into_owned();
         let modified_ns =

@@ -24,18 +24,18 @@ use crate::{
 };
 
 /// What is there, and what is to be said about the rest.
-pub(super) struct Instruments {
+pub(in crate::cli) struct Instruments {
     /// Reads them all; absent without one.
-    pub(super) sampler: Option<Arc<Sampler>>,
+    pub(in crate::cli) sampler: Option<Arc<Sampler>>,
     /// Under which conditions the device works.
-    pub(super) gauges: Gauges,
+    pub(in crate::cli) gauges: Gauges,
     /// `power` to why there is none; `power.NAME` to why that instrument is not read.
-    pub(super) reasons: BTreeMap<String, String>,
+    pub(in crate::cli) reasons: BTreeMap<String, String>,
     /// How the choice came about, for people.
-    pub(super) why: Vec<String>,
+    pub(in crate::cli) why: Vec<String>,
 }
 
-pub(super) fn start(
+pub(in crate::cli) fn start(
     settings: &Settings,
     device: &DeviceProfile,
     root: &HostRoot,
@@ -71,7 +71,7 @@ fn gauges(root: &HostRoot, server: Option<ServerMetrics>) -> Gauges {
 }
 
 /// Those of a made-up machine, read by tasks: its time is tokio's.
-pub(super) fn made_up(
+pub(in crate::cli) fn made_up(
     settings: &Settings,
     simulated: &Simulated,
     clock: &Arc<dyn Clock>,

@@ -9,7 +9,7 @@ use tokwatt_domain::metrics::{projection::Projection, spread::Interval};
 use crate::runner::Progress;
 
 /// The bar, or lines where there is no terminal.
-pub(super) struct Bar {
+pub(in crate::cli) struct Bar {
     bar: ProgressBar,
     is_terminal: bool,
     left: Option<Projection>,
@@ -18,7 +18,7 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    pub(super) fn start() -> Self {
+    pub(in crate::cli) fn start() -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let target = if is_terminal {
             // Drawn at most twice a second, so that it costs the measurement nothing.
@@ -37,7 +37,7 @@ impl Bar {
         }
     }
 
-    pub(super) fn show(&mut self, step: Progress) {
+    pub(in crate::cli) fn show(&mut self, step: Progress) {
         match step {
             Progress::Stage(stage) => {
                 self.line(&stage);
@@ -68,7 +68,7 @@ impl Bar {
         }
     }
 
-    pub(super) fn end(&self) {
+    pub(in crate::cli) fn end(&self) {
         self.bar.finish_and_clear();
     }
 

@@ -1,10 +1,10 @@
-//! A server that is there already: where it is, and how to be let in.
+//! A server: where it is, and how to be let in.
 
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{BackendKind, BenchArgs};
+use super::{BackendKind, BenchArgs, groups};
 use crate::{
     backend::{
         http::{ApiKey, BaseUrl, Endpoint},
@@ -21,8 +21,11 @@ use crate::{
 ///
 /// # Errors
 /// One of them is missing or cannot be used.
-pub(super) fn endpoint(args: &BenchArgs, settings: &Settings) -> anyhow::Result<Endpoint> {
-    let url = match (&settings.backend_url.value, args.backend) {
+pub(in crate::cli) fn endpoint(
+    backend: BackendKind,
+    settings: &Settings,
+) -> anyhow::Result<Endpoint> {
+    let url = match (&settings.backend_url.value, backend) {
         (Some(url), _) => url,
         (None, BackendKind::Ollama) => ollama::URL_DEFAULT,
         (None, kind) => bail!(
@@ -37,13 +40,13 @@ pub(super) fn endpoint(args: &BenchArgs, settings: &Settings) -> anyhow::Result<
         "--ca-file: {url} is spoken to without TLS; give it as https://…"
     );
     Ok(Endpoint {
-        key: key(settings)?,
+        key: key(settings, settings.backend_url.origin == Origin::File)?,
         url,
         ca_file,
     })
 }
 
-/// What `--server-metrics` asks for: the page that it names, else that of the server of `--url`. A key is shown to that server only.
+/// What `--server-metrics` asks for: the page that it names, else that of the server of `--server` or `--url`. A key is shown to that server only.
 ///
 /// # Errors
 /// There is no such server, or it cannot be spoken to.
@@ -57,7 +60,10 @@ pub(super) fn metrics(
     };
     let answers = match args.backend {
         BackendKind::Embedded => None,
-        BackendKind::Openai => Some(endpoint(args, settings)?),
+        BackendKind::Openai => Some(match groups::server(args, settings)? {
+            Some(chosen) => started(chosen.url, settings)?,
+            None => endpoint(args.backend, settings)?,
+        }),
         // It has no such page; one of somebody else's may be named.
         BackendKind::Ollama => None,
     };
@@ -83,7 +89,22 @@ pub(super) fn metrics(
     Ok(Some(metrics.context("--server-metrics")?))
 }
 
-fn key(settings: &Settings) -> anyhow::Result<Option<ApiKey>> {
+/// A server that we start: the key and the authority of the configuration are for another one.
+///
+/// # Errors
+/// Something that was given cannot be used.
+pub(in crate::cli) fn started(url: BaseUrl, settings: &Settings) -> anyhow::Result<Endpoint> {
+    let ca_file = &settings.ca_file;
+    let is_given = ca_file.origin == Origin::Given;
+    Ok(Endpoint {
+        key: key(settings, false)?,
+        url,
+        ca_file: ca_file.value.clone().filter(|_| is_given),
+    })
+}
+
+/// `has_its_own`: the configuration's key is this server's.
+fn key(settings: &Settings, has_its_own: bool) -> anyhow::Result<Option<ApiKey>> {
     let file = &settings.api_key_file;
     let by_variable = || {
         let value = std::env::var(KEY_VARIABLE).ok();
@@ -94,7 +115,7 @@ fn key(settings: &Settings) -> anyhow::Result<Option<ApiKey>> {
         (Some(path), Origin::Given) => Some(ApiKey::read(path).context("--api-key-file")?),
         (file, _) => match by_variable() {
             Some(key) => Some(key?),
-            None if settings.backend_url.origin == Origin::File => file
+            None if has_its_own => file
                 .as_deref()
                 .map(ApiKey::read)
                 .transpose()

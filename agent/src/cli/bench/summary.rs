@@ -11,6 +11,7 @@ use tokwatt_domain::{
     device::DeviceProfile,
     metrics::{Flag, MetricValue, Percentile, PowerReport, RunReport, projection::project, spread},
     power::Scope,
+    run::LoadKind,
 };
 
 use super::{
@@ -45,6 +46,7 @@ pub(super) fn write(
         return Ok(());
     };
     write_engine(out, first)?;
+    write_loads(out, &outcome.reports)?;
     writeln!(out, "{}", table(&outcome.reports).trim_fmt())?;
     write_legend(out, &outcome.reports)?;
     write_goodput(out, &outcome.reports)?;
@@ -155,6 +157,56 @@ fn write_engine(out: &mut impl Write, report: &RunReport) -> anyhow::Result<()> 
         writeln!(out, "note   {note}")?;
     }
     Ok(())
+}
+
+/// One line for each model that was loaded: how long, and from where.
+fn write_loads(out: &mut impl Write, reports: &[RunReport]) -> anyhow::Result<()> {
+    let mut told = Vec::new();
+    for report in reports.iter().filter(|report| !report.loads.is_empty()) {
+        let precision = &report.cell.identity.precision;
+        if told.contains(&(precision, mode_of(report))) {
+            continue;
+        }
+        told.push((precision, mode_of(report)));
+        let kinds = [LoadKind::Cold, LoadKind::Warm, LoadKind::Swap];
+        let loads = kinds.into_iter().filter_map(|kind| loads_of(report, kind));
+        let loads = loads.collect::<Vec<_>>().join("; ");
+        let why = report.reasons.get("load_time.cold");
+        let why = why.and_then(|why| why.strip_prefix("the load was `warm`: "));
+        let why = why.map_or_else(String::new, |why| format!("; not cold: {why}"));
+        writeln!(out, "load   {precision}: {loads}{why}")?;
+    }
+    Ok(())
+}
+
+/// `cold 1.203 s (median of 5, 0 % of the weights cached)`.
+fn loads_of(report: &RunReport, kind: LoadKind) -> Option<String> {
+    let metric = report
+        .metrics
+        .get(&format!("load_time.{}", kind.as_str()))?;
+    let Some(MetricValue::Number(seconds)) = metric else {
+        return None;
+    };
+    let of_kind = report.loads.iter().filter(|load| load.kind == kind);
+    let resident = of_kind.clone().filter_map(|load| load.resident);
+    let least = resident.clone().reduce(f64::min);
+    let most = resident.reduce(f64::max);
+    let cached = match (least, most) {
+        (Some(least), Some(most)) if most - least < 0.005 => {
+            format!("{:.0} % of the weights cached", 100.0 * most)
+        }
+        (Some(least), Some(most)) => format!(
+            "{:.0} to {:.0} % of the weights cached",
+            100.0 * least,
+            100.0 * most
+        ),
+        _ => "nobody can tell how much was cached".to_owned(),
+    };
+    let n = match of_kind.count() {
+        1 => String::new(),
+        n => format!("median of {n}, "),
+    };
+    Some(format!("{} {seconds:.3} s ({n}{cached})", kind.as_str()))
 }
 
 fn table(reports: &[RunReport]) -> Table {

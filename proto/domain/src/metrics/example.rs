@@ -126,6 +126,7 @@ pub(crate) fn header() -> RunHeader {
         is_quick: false,
         idle: Vec::new(),
         load_time: None,
+        load_trials: Vec::new(),
         image_tokens: None,
         cache_probe: None,
         limits: None,

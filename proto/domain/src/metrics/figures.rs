@@ -1,6 +1,6 @@
 //! A run's metrics by id, and why the others are absent: the dictionary, filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     metrics::{
@@ -12,7 +12,7 @@ use crate::{
         spread,
         totals::{NO_PICTURE, Totals, number, requests, successes},
     },
-    run::{LoadKind, MemoryScope, RequestTrace, RunTrace},
+    run::{LoadTime, MemoryScope, RequestTrace, RunTrace},
 };
 
 /// Metric id to its figure, and to why it is absent.
@@ -147,21 +147,23 @@ fn cv_requests(trace: &RunTrace) -> Result<f64, String> {
         .ok_or_else(|| "takes two successes and a latency above 0".to_owned())
 }
 
+/// Median, by nearest rank, of the loads of a kind: the one of this run's group, and the trials before it.
 fn load_time(trace: &RunTrace, kind: &str) -> Result<f64, String> {
-    let load = trace
-        .header
-        .load_time
-        .ok_or("the model was not loaded for this run")?;
-    let own = match load.kind {
-        LoadKind::Cold => "cold",
-        LoadKind::Warm => "warm",
-        LoadKind::Swap => "swap",
-    };
-    if own == kind {
-        Ok(load.duration.as_secs_f64())
-    } else {
-        Err(format!("the load was `{own}`"))
+    let header = &trace.header;
+    let loads = header.load_trials.iter().chain(&header.load_time);
+    let seconds = |load: &LoadTime| load.duration.as_secs_f64();
+    let of_kind = loads.clone().filter(|load| load.kind.as_str() == kind);
+    let mut of_kind: Vec<f64> = of_kind.map(seconds).collect();
+    if of_kind.is_empty() {
+        let kinds: BTreeSet<&str> = loads.map(|load| load.kind.as_str()).collect();
+        return Err(match Vec::from_iter(kinds)[..] {
+            [] => "the model was not loaded for this run".to_owned(),
+            [own] => format!("the load was `{own}`"),
+            ref several => format!("the loads were `{}`", several.join("` and `")),
+        });
     }
+    of_kind.sort_by(f64::total_cmp);
+    Ok(of_kind[(of_kind.len() - 1) / 2])
 }
 
 fn memory_figure(trace: &RunTrace, figure: &str, scope: &str) -> Result<f64, String> {

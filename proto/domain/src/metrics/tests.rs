@@ -150,6 +150,7 @@ fn every_run_metric_has_its_closed_form() {
     trace.header.load_time = Some(LoadTime {
         duration: Duration::from_secs(2),
         kind: LoadKind::Warm,
+        resident: Some(1.0),
     });
     let report = measure(&trace);
     for (id, want) in [
@@ -180,6 +181,63 @@ fn every_run_metric_has_its_closed_form() {
     assert_eq!(report.reasons["load_time.cold"], "the load was `warm`");
     assert_eq!(report.reasons["goodput"], "no limits are stated");
     assert_eq!(report.reasons["ttft.p90"], "takes 10 requests, there are 2");
+}
+
+#[test]
+fn the_load_time_of_a_kind_is_the_median_of_its_loads() {
+    let load = |seconds, kind, resident| LoadTime {
+        duration: Duration::from_secs(seconds),
+        kind,
+        resident,
+    };
+    let mut trace = example::run(vec![timed(0, 0, (100, 500), 50, 9)]);
+    trace.header.load_trials = vec![
+        load(9, LoadKind::Cold, Some(0.0)),
+        load(2, LoadKind::Warm, Some(1.0)),
+        load(7, LoadKind::Cold, Some(0.002)),
+        load(4, LoadKind::Warm, Some(1.0)),
+        load(8, LoadKind::Cold, Some(0.0)),
+    ];
+    trace.header.load_time = Some(load(3, LoadKind::Warm, None));
+    let report = measure(&trace);
+    check(&report, "load_time.cold", 8.0, 0.0);
+    check(&report, "load_time.warm", 3.0, 0.0);
+    let why = "the loads were `cold` and `warm`";
+    assert_eq!(report.reasons["load_time.swap"], why);
+    let seconds: Vec<f64> = report.loads.iter().map(|load| load.duration_s).collect();
+    assert_eq!(seconds, [9.0, 2.0, 7.0, 4.0, 8.0, 3.0]);
+    assert_eq!(report.loads[2].resident, Some(0.002));
+    assert_eq!(report.loads[5].resident, None);
+}
+
+#[test]
+fn a_load_is_cold_only_if_a_look_said_so() {
+    for (resident, want) in [
+        (Some(0.0), LoadKind::Cold),
+        (Some(0.01), LoadKind::Cold),
+        (Some(0.011), LoadKind::Warm),
+        (Some(1.0), LoadKind::Warm),
+        (None, LoadKind::Warm),
+    ] {
+        assert_eq!(LoadKind::of_cached(resident), want, "{resident:?}");
+    }
+}
+
+#[test]
+fn a_header_of_an_agent_before_it_has_no_trials_and_no_residency() {
+    let mut header = example::run(Vec::new()).header;
+    header.load_time = Some(LoadTime {
+        duration: Duration::from_secs(2),
+        kind: LoadKind::Warm,
+        resident: Some(0.5),
+    });
+    let mut old = serde_json::to_value(&header).unwrap();
+    old.as_object_mut().unwrap().remove("load_trials");
+    let load = old["load_time"].as_object_mut().unwrap();
+    load.remove("resident");
+    let read: crate::run::RunHeader = serde_json::from_value(old).unwrap();
+    assert_eq!(read.load_time.unwrap().resident, None);
+    assert!(read.load_trials.is_empty());
 }
 
 #[test]
