@@ -186,6 +186,36 @@ async fn a_server_that_cannot_see_is_not_asked_about_pictures() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_say_whether_it_sees_is_shown_something() {
+    let is_about_picture = |request: &Request| {
+        let content = &request.json()["messages"][0]["content"];
+        content.to_string().contains("data:image/png;base64,")
+    };
+    let blind = Scripted::start(move |request| {
+        let words = json!({"error": {"message": "m is not a multimodal model"}});
+        is_about_picture(request).then(|| answered("400 Bad Request", &words))
+    });
+    let message = refused(&blind, |settings| settings.has_pictures = true).await;
+    assert!(
+        message.contains("does `m` see?") && message.contains("not a multimodal"),
+        "{message}"
+    );
+    with(settings(&blind.url())).load().await.unwrap();
+    let seeing = Scripted::start(|_| None);
+    let mut pictures = settings(&seeing.url());
+    pictures.has_pictures = true;
+    with(pictures).load().await.unwrap();
+    assert_eq!(
+        seeing
+            .requests()
+            .iter()
+            .filter(|request| is_about_picture(request))
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_is_loading_is_waited_for() {
     let n_looks = AtomicUsize::new(0);
     let server = Scripted::start(move |request| {

@@ -334,3 +334,108 @@ fn request(class: FailureClass, message: String) -> BackendError {
 
 /// Far more than any model's context.
 const TOKENS_MAX: u32 = 100_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What events with this data come to: pieces with their tokens, and the end.
+    fn heard(events: &[&str]) -> (Vec<(ChunkKind, String, Option<u32>)>, Finish) {
+        let mut answer = Answer::new();
+        let mut pieces = Vec::new();
+        for data in events {
+            let event = ServerEvent {
+                name: Vec::new(),
+                data: data.as_bytes().to_vec(),
+            };
+            let read = answer.read_event(&event).unwrap().into_iter();
+            pieces.extend(read.map(|piece| (piece.kind, piece.text, piece.tokens)));
+        }
+        (pieces, answer.finish().unwrap())
+    }
+
+    fn said(text: &str, running: Option<u32>) -> String {
+        let usage = match running {
+            Some(count) => format!(r#"{{"prompt_tokens": 5, "completion_tokens": {count}}}"#),
+            None => "null".to_owned(),
+        };
+        format!(r#"{{"choices": [{{"delta": {{"content": "{text}"}}}}], "usage": {usage}}}"#)
+    }
+
+    const STOP: &str = r#"{"choices": [{"delta": {}, "finish_reason": "stop"}]}"#;
+
+    fn tokens(events: &[String]) -> Vec<Option<u32>> {
+        let mut events: Vec<&str> = events.iter().map(String::as_str).collect();
+        events.push(STOP);
+        let (pieces, _) = heard(&events);
+        pieces.into_iter().map(|(_, _, tokens)| tokens).collect()
+    }
+
+    #[test]
+    fn a_piece_has_the_tokens_by_which_a_running_count_has_risen() {
+        let events = [
+            said("", Some(0)),
+            said("a", Some(1)),
+            said("", Some(2)),
+            said("b", Some(4)),
+        ];
+        assert_eq!(
+            tokens(&events),
+            [Some(1), Some(3)],
+            "what was held back comes with the next"
+        );
+        let events = [said("a", Some(2)), said("b", Some(2)), said("c", Some(1))];
+        assert_eq!(
+            tokens(&events),
+            [Some(2), None, None],
+            "a count that does not rise tells nothing"
+        );
+    }
+
+    #[test]
+    fn a_count_that_is_not_on_every_event_is_none_of_its_own() {
+        assert_eq!(tokens(&[said("a", None), said("b", Some(2))]), [None, None]);
+    }
+
+    #[test]
+    fn thinking_comes_before_what_is_said_and_once() {
+        let both = r#"{"choices": [{"delta": {"content": "c", "reasoning_content": "r", "reasoning": "r"}}]}"#;
+        let (pieces, _) = heard(&[both, STOP]);
+        let want = [
+            (ChunkKind::Reasoning, "r".to_owned(), None),
+            (ChunkKind::Content, "c".to_owned(), None),
+        ];
+        assert_eq!(pieces, want);
+    }
+
+    #[test]
+    fn only_the_first_choice_is_an_answer() {
+        let other =
+            r#"{"choices": [{"index": 1, "delta": {"content": "x"}, "finish_reason": "length"}]}"#;
+        let (pieces, finish) = heard(&[other, STOP, "[DONE]", " "]);
+        assert!(pieces.is_empty() && !finish.is_truncated);
+    }
+
+    #[test]
+    fn usage_is_believed_before_timings_and_timings_before_nothing() {
+        let timings = r#""timings": {"cache_n": 2, "prompt_n": 5, "prompt_ms": 1, "predicted_n": 3, "predicted_ms": -1}"#;
+        let usage = r#""usage": {"prompt_tokens": 7, "completion_tokens": 4}"#;
+        let end = |records: &str| format!(r#"{{"choices": [], {records}}}"#);
+        let (_, both) = heard(&[STOP, &end(&format!("{usage}, {timings}"))]);
+        let counts = both.tokens.unwrap();
+        assert_eq!(
+            (counts.prompt, counts.cached, counts.completion),
+            (7, Some(2), 4)
+        );
+        assert_eq!(counts.source, CountSource::Usage);
+        assert_eq!(both.engine_times, None, "no time is negative");
+        let (_, timed) = heard(&[STOP, &end(timings)]);
+        let counts = timed.tokens.unwrap();
+        assert_eq!(
+            (counts.prompt, counts.cached, counts.completion),
+            (7, Some(2), 3)
+        );
+        assert_eq!(counts.source, CountSource::Timings);
+        assert_eq!(heard(&[STOP]).1.tokens, None);
+    }
+}

@@ -78,12 +78,9 @@ pub(in crate::backend) fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EXCERPT_MAX)]);
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
-    let short: String = line
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(EXCERPT_MAX)
-        .collect();
-    match short.len() < line.len() || bytes.len() > 4 * EXCERPT_MAX {
+    let mut rest = line.chars().filter(|character| !character.is_control());
+    let short: String = rest.by_ref().take(EXCERPT_MAX).collect();
+    match rest.next().is_some() || bytes.len() > 4 * EXCERPT_MAX {
         true => format!("{short}…"),
         false => short,
     }
@@ -115,3 +112,52 @@ fn class(said: &str, otherwise: FailureClass) -> FailureClass {
 
 /// Characters of a server's words that are kept.
 const EXCERPT_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, want: &str) {
+        assert_eq!(said(body.as_bytes()), want, "{body}");
+    }
+
+    #[test]
+    fn the_words_of_an_error_are_found_in_every_form() {
+        check(
+            r#"{"error": {"message": "too long", "code": 400}}"#,
+            "too long",
+        );
+        check(r#"{"error": "too long"}"#, "too long");
+        check(r#"{"object": "error", "message": "too long"}"#, "too long");
+        check(r#"{"detail": "too long"}"#, "too long");
+        check(
+            r#"{"detail": [{"loc": ["body"]}]}"#,
+            r#"{"detail": [{"loc": ["body"]}]}"#,
+        );
+        check("\"too long\"", "too long");
+        check("  too\n long\u{7} ", "too long");
+        check(" \n", "nothing more");
+    }
+
+    #[test]
+    fn words_without_end_are_cut() {
+        let long = excerpt(&b"ab ".repeat(1_000_000));
+        assert_eq!(long.chars().count(), EXCERPT_MAX + 1);
+        assert!(long.ends_with('…'));
+        assert_eq!(
+            excerpt("ä".repeat(EXCERPT_MAX).as_bytes()),
+            "ä".repeat(EXCERPT_MAX)
+        );
+        assert!(excerpt(&[0xff; 10_000]).chars().count() <= EXCERPT_MAX + 1);
+    }
+
+    #[test]
+    fn memory_is_a_class_of_its_own() {
+        assert_eq!(
+            class("CUDA out of memory", FailureClass::Http),
+            FailureClass::OutOfMemory
+        );
+        assert_eq!(class("no room", FailureClass::Http), FailureClass::Http);
+    }
+}

@@ -74,6 +74,7 @@ struct Model {
 struct Description {
     family: Family,
     engine: String,
+    cold: Cold,
     flags: BTreeMap<String, String>,
     facts: BTreeMap<String, String>,
     /// By the server's word on its weights.
@@ -130,11 +131,14 @@ async fn attempt(client: &Client, settings: &OpenAiSettings) -> Result<Ready, Un
         ))));
     }
     let mut dialect = Dialect {
-        cold: description.family.cold(),
+        cold: description.cold,
         counts: description.family.counts(),
         model: model.clone(),
     };
     generate(client, settings, &mut dialect).await?;
+    if settings.has_pictures && description.has_vision.is_none() {
+        look(client, settings, &dialect).await?;
+    }
     let flags = &mut description.flags;
     flags.insert("cold_cache".to_owned(), dialect.cold.as_str().to_owned());
     if settings.is_streaming && dialect.counts == StreamedCounts::None {
@@ -184,6 +188,46 @@ async fn generate(
             )))
         });
     }
+}
+
+/// A question about a picture, for servers that do not say whether they see.
+async fn look(
+    client: &Client,
+    settings: &OpenAiSettings,
+    dialect: &Dialect,
+) -> Result<(), Unready> {
+    let picture = grey_picture().map_err(|error| Unready::Never(setup(error.to_string())))?;
+    let question = Question {
+        is_streaming: settings.is_streaming,
+        ..Question::new("What is it?".to_owned(), Some(picture.into()), 1)
+    };
+    let exchange = client.post(COMPLETIONS, dialect.body(&question));
+    let answer = exchange.answer(BODY_BYTES_MAX, settings.patience.ready);
+    let answer = answer.await.map_err(Unready::from)?;
+    let heard = match answer.head.status.is_success() {
+        true => heard(&answer.body, settings.is_streaming),
+        false if answer.head.status == StatusCode::SERVICE_UNAVAILABLE => {
+            return Err(unready(client, &answer, &dialect.model));
+        }
+        false => Err(refusal::within(&answer.body)),
+    };
+    heard.map_err(|error| {
+        Unready::Never(setup(format!(
+            "{} answers a text and refuses a picture, and the suite asks about pictures: does `{}` see? {error}",
+            settings.endpoint.url, dialect.model
+        )))
+    })
+}
+
+/// Large enough for every encoder's patches.
+fn grey_picture() -> Result<Vec<u8>, png::EncodingError> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, GREY_SIDE, GREY_SIDE);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&[128; 3 * (GREY_SIDE * GREY_SIDE) as usize])?;
+    writer.finish()?;
+    Ok(file)
 }
 
 /// Whether an answer has an end.
@@ -295,8 +339,11 @@ async fn describe(
             description.add_llama_cpp(&props, models);
         }
         Family::Vllm | Family::TensorRtLlm => {
-            let version = document(client, "/version").await?;
-            description.add_version(text(&version, "/version"));
+            let version = text(&document(client, "/version").await?, "/version");
+            if family == Family::Vllm && !version.as_deref().is_some_and(knows_salt) {
+                description.cold = Cold::Nonce;
+            }
+            description.add_version(version);
         }
         Family::Sglang => {
             let mut info = document(client, "/server_info").await?;
@@ -339,6 +386,7 @@ impl Description {
         Self {
             family,
             engine: family.as_str().to_owned(),
+            cold: family.cold(),
             flags: BTreeMap::new(),
             facts: BTreeMap::new(),
             precision: None,
@@ -456,6 +504,16 @@ fn precision(ftype: &str) -> String {
     }
 }
 
+/// `cache_salt` came with vLLM 0.9; versions before take the field and do nothing.
+fn knows_salt(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(0), Some(minor)) => minor >= 9,
+        (Some(_), _) => true,
+        (None, _) => false,
+    }
+}
+
 /// Where there is one: JSON, and nothing else.
 async fn document(client: &Client, path: &str) -> Result<Value, Unready> {
     let found = get(client, path).await?;
@@ -513,6 +571,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A server that takes longer for a list of its models is busy loading one.
 const LOOK_TIME: Duration = Duration::from_secs(10);
 
+const GREY_SIDE: u32 = 96;
+
 /// Lists of models and descriptions of interfaces are long, but not so long.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
@@ -524,6 +584,12 @@ mod tests {
     fn a_model_is_called_by_its_name_not_by_its_path() {
         assert_eq!(family_name("/models/tiny-vlm-f32.gguf"), "tiny-vlm-f32");
         assert_eq!(family_name("Qwen/Qwen2.5-VL-7B"), "Qwen/Qwen2.5-VL-7B");
+    }
+
+    #[test]
+    fn a_salt_is_for_versions_that_know_it() {
+        assert!(knows_salt("0.9.0") && knows_salt("0.32.0+cpu") && knows_salt("1.0"));
+        assert!(!knows_salt("0.8.5.post1") && !knows_salt("0.1.dev12+g1") && !knows_salt("dev"));
     }
 
     #[test]
