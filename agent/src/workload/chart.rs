@@ -196,6 +196,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn every_seed_draws(seed in any::<u64>(), px in 96_u32..200) {
             for figure in [Figure::Revenue, Figure::Panels] {

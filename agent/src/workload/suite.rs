@@ -712,9 +712,8 @@ mod tests {
         );
         let question = &STATED[STATED.find("[[task.question]]").unwrap()..];
         check_stated(question, "", "it has nothing to ask");
-        let prompt = format!("prompt = \"Hi\"\n");
         let bare = format!("rounds = 2\n        {question}");
-        check_stated(&bare, &prompt, "add [pictures]");
+        check_stated(&bare, "prompt = \"Hi\"\n", "add [pictures]");
         check_stated(
             "warm_up = 1",
             "warm_up = 1\nconcurrency = [2000]",
