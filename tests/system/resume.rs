@@ -12,7 +12,7 @@ use tokwatt_harness::{CollectorProcess, agent};
 use crate::{document, text};
 
 /// `just resume` asks for more of both.
-const REQUESTS: usize = 1_100;
+const REQUESTS: usize = 620;
 const KILLS: usize = 4;
 
 /// Requests of a full segment.
