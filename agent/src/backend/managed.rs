@@ -238,8 +238,14 @@ impl Backend for ManagedBackend {
             server.write_log();
             let inner = self.slot.asked_by();
             let inner = inner.ok_or_else(|| setup(NOT_STARTED.to_owned()))?;
-            let card = inner.load().await?;
-            return Ok(self.described(card, None));
+            // One that answers no more may be about to die; waiting for a dead one would be in vain.
+            let card = tokio::select! {
+                card = inner.load() => Some(card?),
+                _ = server.end() => None,
+            };
+            if let Some(card) = card {
+                return Ok(self.described(card, None));
+            }
         }
         if let Some(server) = slot.take() {
             self.stop(server).await?;
