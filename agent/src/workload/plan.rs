@@ -220,8 +220,8 @@ impl Plan {
                     suite,
                     task,
                     None,
-                    items(task, &measured),
-                    items(task, &warm_up),
+                    items(task, measured.iter().cloned()),
+                    items(task, warm_up.iter().cloned()),
                 )
             })
             .collect();
@@ -283,7 +283,7 @@ struct Subjects<'a> {
     suite: &'a Suite,
     limit: Option<u32>,
     /// Measured scenes and those to warm up with; chosen when a task is about them.
-    scenes: Option<[Vec<Scene>; 2]>,
+    scenes: Option<[Vec<Chosen>; 2]>,
 }
 
 impl<'a> Subjects<'a> {
@@ -298,14 +298,11 @@ impl<'a> Subjects<'a> {
     fn cell(&mut self, task: &Task, side: Option<Side>) -> PlannedCell {
         let [measured, warm_up] = match (task.about(), side, &self.suite.pictures) {
             (About::Scenes(_), Some(side), Some(pictures)) => {
-                let of_scenes = |scenes: &[Scene]| -> Vec<Subject> {
-                    let subjects = scenes.iter().map(|scene| Subject::scene(scene, side));
-                    subjects.collect()
-                };
+                let scene = |scene| Subject::scene(scene, side);
                 let [measured, warm_up] = self.scenes(pictures);
                 [
-                    items(task, &of_scenes(measured)),
-                    items(task, &of_scenes(warm_up)),
+                    items(task, measured.iter().map(scene)),
+                    items(task, warm_up.iter().map(scene)),
                 ]
             }
             (About::Charts(prompt, chart), Some(side), Some(pictures)) => {
@@ -328,7 +325,7 @@ impl<'a> Subjects<'a> {
         cell(self.suite, task, image_px, measured, warm_up)
     }
 
-    fn scenes(&mut self, pictures: &Pictures) -> &[Vec<Scene>; 2] {
+    fn scenes(&mut self, pictures: &Pictures) -> &[Vec<Chosen>; 2] {
         let (suite, measured) = (self.suite, self.measured(pictures));
         self.scenes.get_or_insert_with(|| {
             [
@@ -372,7 +369,14 @@ impl<'a> Subjects<'a> {
     }
 }
 
+/// A scene that is asked about, without what it takes to draw it: there may be 200,000.
+struct Chosen {
+    seed: u64,
+    truth: SceneTruth,
+}
+
 /// A scene or a picture of one's own.
+#[derive(Clone)]
 struct Subject {
     name: String,
     picture: ItemPicture,
@@ -382,12 +386,12 @@ struct Subject {
 }
 
 impl Subject {
-    fn scene(scene: &Scene, side: Side) -> Self {
-        let seed = scene.seed();
+    fn scene(scene: &Chosen, side: Side) -> Self {
+        let seed = scene.seed;
         Self {
             name: format!("scene-{seed}"),
             picture: ItemPicture::Scene { seed, side },
-            truth: Some(scene.truth().clone()),
+            truth: Some(scene.truth.clone()),
             seed,
         }
     }
@@ -403,13 +407,20 @@ impl Subject {
 }
 
 /// Scenes in order of their seeds, without those that some task has no question about.
-fn choose(suite: &Suite, seeds: impl Iterator<Item = u64>, count: u32) -> Vec<Scene> {
+fn choose(suite: &Suite, seeds: impl Iterator<Item = u64>, count: u32) -> Vec<Chosen> {
     let suits = |scene: &Scene| {
         let mut relations = suite.tasks.iter().filter_map(|task| task.relation);
         relations.all(|relation| relation.applies_to(scene.truth()))
     };
     let scenes = seeds.map(Scene::of_seed).filter(suits);
-    scenes.zip(0..count).map(|(scene, _)| scene).collect()
+    let chosen = |scene: Scene| Chosen {
+        seed: scene.seed(),
+        truth: scene.truth().clone(),
+    };
+    scenes
+        .zip(0..count)
+        .map(|(scene, _)| chosen(scene))
+        .collect()
 }
 
 /// The sizes to draw at, each once; one of none where nothing is drawn.
@@ -464,13 +475,13 @@ fn cell(
     }
 }
 
-fn items(task: &Task, subjects: &[Subject]) -> Vec<Item> {
+fn items(task: &Task, subjects: impl Iterator<Item = Subject>) -> Vec<Item> {
     let About::Scenes(prompt) = task.about() else {
         return Vec::new();
     };
     let mut items = Vec::new();
     for subject in subjects {
-        items.extend(item(task, prompt, subject, items.len()));
+        items.extend(item(task, prompt, &subject, items.len()));
     }
     items
 }
