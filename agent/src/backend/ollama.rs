@@ -78,7 +78,7 @@ enum State {
     /// Nobody was asked yet.
     New,
     /// It is in memory.
-    Loaded(ModelCard),
+    Loaded(Box<ModelCard>),
     /// It was, and Ollama or the process that computes was lost.
     Lost,
 }
@@ -114,7 +114,7 @@ impl Backend for OllamaBackend {
             State::Loaded(card) => {
                 return Ok(ModelCard {
                     load_time: None,
-                    ..card.clone()
+                    ..ModelCard::clone(card)
                 });
             }
             State::New => Duration::ZERO,
@@ -122,7 +122,7 @@ impl Backend for OllamaBackend {
             State::Lost => RESTART_TIME,
         };
         let card = self.shared.load(patience).await?;
-        *self.shared.state() = State::Loaded(card.clone());
+        *self.shared.state() = State::Loaded(Box::new(card.clone()));
         Ok(card)
     }
 

@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
 };
+use tokio_util::task::TaskTracker;
 
 /// An Ollama that is not one.
 pub(crate) struct Fake {
@@ -51,11 +52,14 @@ impl Fake {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let inner = Arc::<Inner>::default();
         let shared = inner.clone();
-        tokio::spawn(async move {
+        // They end with the test's runtime.
+        let tasks = TaskTracker::new();
+        let connections = tasks.clone();
+        tasks.spawn(async move {
             loop {
                 let (connection, _) = listener.accept().await.unwrap();
                 let shared = shared.clone();
-                tokio::spawn(async move { shared.serve(connection).await });
+                connections.spawn(async move { shared.serve(connection).await });
             }
         });
         Self { url, inner }

@@ -36,6 +36,9 @@ pub mod swap;
 /// What goes together with what.
 pub mod correlation;
 
+/// Pictures that were made smaller on the way.
+pub mod resized;
+
 /// A run's gauges.
 mod gauges;
 
@@ -252,8 +255,8 @@ pub enum RefreshSource {
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Flag {
     /// `roofline`, `cache_leak`, `shared_device`, `clock_step`, `aliased`, `throttled`, `littles_law`, `token_leak`,
-    /// `bundled`, `client_lag`, `overcurrent`, `preempted`, `prefix_cache`, `interval_not_kept`, `quick`, `resumed`, `cancelled`,
-    /// `aborted`, `report_differs`, `too_few_requests`; of an energy
+    /// `bundled`, `client_lag`, `overcurrent`, `preempted`, `queued`, `prefix_cache`, `interval_not_kept`, `quick`, `resumed`,
+    /// `cancelled`, `aborted`, `report_differs`, `too_few_requests`; of an energy
     /// `not_bracketed`, `low_coverage`, `bound_above_5_percent`, `window_below_60_s`.
     pub id: String,
     /// Blocking: shown and not ranked.

@@ -9,7 +9,10 @@ use std::{
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use tokwatt_domain::{
     device::DeviceProfile,
-    metrics::{Flag, MetricValue, Percentile, PowerReport, RunReport, projection::project, spread},
+    metrics::{
+        Flag, MetricValue, Percentile, PowerReport, RunReport, projection::project,
+        resized::resized, spread,
+    },
     power::Scope,
     run::LoadKind,
 };
@@ -553,6 +556,9 @@ fn write_doubts(out: &mut impl Write, outcome: &Outcome) -> anyhow::Result<()> {
     for ((is_note, id), (runs, detail)) in counts {
         let kind = if is_note { "note" } else { "not ranked" };
         writeln!(out, "{kind}: {id} in {runs} of {total} runs, e.g. {detail}")?;
+    }
+    for Flag { id, detail, .. } in resized(&outcome.reports) {
+        writeln!(out, "note: {id}: {detail}")?;
     }
     write_energy_doubts(out, &outcome.reports)?;
     write_failures(out, outcome)

@@ -44,7 +44,7 @@ impl Flag {
         }
     }
 
-    fn note(id: &str, detail: String) -> Self {
+    pub(crate) fn note(id: &str, detail: String) -> Self {
         Self {
             id: id.to_owned(),
             blocking: false,
@@ -73,6 +73,7 @@ pub fn flags(
         cache::probed(trace),
         server::crowd(trace),
         server::preempted(trace),
+        server::queued(trace),
         too_few_requests(trace),
         ended_early(trace),
         littles_law(trace),

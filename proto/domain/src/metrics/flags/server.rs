@@ -1,11 +1,14 @@
 //! What the server's own counters show: others that it worked for, and requests that it threw out.
 
+use std::time::Duration;
+
 use super::Flag;
 use crate::{
     metrics::{
         gauges::{self, moved},
+        latency::ttft,
         server::name,
-        totals::{number, requests},
+        totals::{number, requests, successes},
     },
     run::{GaugeKind, RequestTrace, RunTrace, Segment, TokenCounts},
     time::Stamp,
@@ -118,6 +121,26 @@ pub(super) fn preempted(trace: &RunTrace) -> Option<Flag> {
     (n > 0).then(|| Flag::note("preempted", detail))
 }
 
+/// Waiting in the server for most of the time to first token: what of it the engine did not spend reading the prompt, by its own word.
+/// One request alone waits for nobody.
+pub(super) fn queued(trace: &RunTrace) -> Option<Flag> {
+    if trace.header.cell.identity.load == Load::Closed(1) {
+        return None;
+    }
+    let timed = successes(trace)
+        .filter_map(|request| Some((ttft(request)?, request.engine_times?.prefill)));
+    let (mut whole, mut waited) = (Duration::ZERO, Duration::ZERO);
+    for (ttft, prefill) in timed {
+        whole += ttft;
+        waited += ttft.saturating_sub(prefill);
+    }
+    let detail = format!(
+        "{:.0} % of the time to first token was waiting in the server: it computes fewer requests at a time than are under way",
+        100.0 * waited.as_secs_f64() / whole.as_secs_f64()
+    );
+    (2 * waited > whole).then(|| Flag::note("queued", detail))
+}
+
 /// The end of an answer and its first token, or two that begin a prompt.
 const EXTRA_TOKENS: u64 = 2;
 
@@ -133,7 +156,8 @@ mod tests {
     use super::*;
     use crate::{
         metrics::example,
-        run::{FailureClass, GaugeTrace, Outcome},
+        run::{EngineTimes, FailureClass, GaugeTrace, Outcome},
+        workload::Arrivals,
     };
 
     /// Ten requests of 1 s and four tokens, one after the other, and gauges read every second from 0 to 10.
@@ -280,6 +304,35 @@ mod tests {
             trace.segments[0].requests[0].outcome = Outcome::Failed { class, message };
         };
         check_crowd(&[1, 1, 1, 1], &[0, 2, 1], failed, None);
+    }
+
+    #[test]
+    fn a_wait_longer_than_the_prompts_reading_is_noted() {
+        // First tokens come after 500 ms.
+        let read_in = |milliseconds: u64, load| {
+            let mut trace = run(&[]);
+            trace.header.cell.identity.load = load;
+            for request in &mut trace.segments[0].requests {
+                request.engine_times = Some(EngineTimes {
+                    prefill: Duration::from_millis(milliseconds),
+                    decode: Duration::ZERO,
+                });
+            }
+            queued(&trace).map(|flag| flag.detail)
+        };
+        let detail = "80 % of the time to first token was waiting in the server: it computes fewer requests at a time than are under way";
+        assert_eq!(read_in(100, Load::Closed(2)).as_deref(), Some(detail));
+        assert_eq!(read_in(250, Load::Closed(2)), None);
+        assert_eq!(read_in(100, Load::Closed(1)), None);
+        let open = Load::Open {
+            per_1000_s: 1,
+            arrivals: Arrivals::Poisson,
+        };
+        assert_eq!(read_in(100, open).as_deref(), Some(detail));
+        assert_eq!(read_in(900, open), None);
+        let mut untold = run(&[]);
+        untold.header.cell.identity.load = Load::Closed(2);
+        assert_eq!(queued(&untold), None);
     }
 
     #[test]
