@@ -1,4 +1,4 @@
-//! llama.cpp's own server, managed: the wheel `xllamacpp` in the Python that `TOKWATT_LLAMA_PYTHON` names.
+//! llama.cpp's own server, managed: the wheel `xllamacpp`.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,18 @@ use tokwatt_agent::backend::{Event, page_cache::Cached};
 
 use super::*;
 
-/// The Python with the server; without one these tests say that they did nothing.
+/// The Python with the server, which `tests/prepare` installs; without it these tests say that they did nothing, and fail in CI.
 #[expect(clippy::print_stderr, reason = "a test that was skipped says so")]
 pub(crate) fn python() -> Option<String> {
-    let python = std::env::var("TOKWATT_LLAMA_PYTHON").ok();
-    if python.is_none() {
-        eprintln!("skipped: TOKWATT_LLAMA_PYTHON names no Python with xllamacpp");
+    let agent = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = agent.join("../target/peers/xllamacpp/bin/python");
+    if python.is_file() {
+        return Some(python.display().to_string());
     }
-    python
+    let is_ci = std::env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false");
+    assert!(!is_ci, "no llama.cpp server");
+    eprintln!("skipped: no llama.cpp server; `tests/prepare` installs it");
+    None
 }
 
 pub(crate) fn model(name: &str) -> PathBuf {
