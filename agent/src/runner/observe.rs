@@ -172,7 +172,7 @@ impl Notes {
             image_encode: finish.and_then(|finish| finish.image_encode),
             engine_times: finish.and_then(|finish| finish.engine_times),
             answer: String::from_utf8_lossy(&self.answer).into_owned(),
-            truth: item.truth.clone(),
+            truth: item.truth(),
         }
     }
 }

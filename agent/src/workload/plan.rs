@@ -66,7 +66,16 @@ pub struct Item {
     /// The picture, if it is about one.
     pub picture: Option<ItemPicture>,
     /// What is known about it; absent for own pictures without a label.
-    pub truth: Option<Truth>,
+    pub truth: Option<ItemTruth>,
+}
+
+/// What is known about a question, before it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ItemTruth {
+    /// Everything in the scene of that seed.
+    Scene(u64),
+    /// This.
+    Stated(Box<Truth>),
 }
 
 /// A picture that is asked about, before it is a file: 200,000 drawn ones would fill any memory.
@@ -261,6 +270,22 @@ impl ItemPicture {
     }
 }
 
+impl Item {
+    /// What is known about it, in full.
+    pub fn truth(&self) -> Option<Truth> {
+        self.truth.as_ref().map(|truth| match truth {
+            ItemTruth::Scene(seed) => Truth::Scene(Scene::of_seed(*seed).truth().clone()),
+            ItemTruth::Stated(truth) => (**truth).clone(),
+        })
+    }
+}
+
+impl From<Truth> for ItemTruth {
+    fn from(truth: Truth) -> Self {
+        Self::Stated(Box::new(truth))
+    }
+}
+
 impl PlannedCell {
     /// What is asked under a load: all of it, unless so few are in flight that it would take too long.
     pub fn items_at(&self, load: Load) -> &[Item] {
@@ -282,8 +307,8 @@ impl PlannedCell {
 struct Subjects<'a> {
     suite: &'a Suite,
     limit: Option<u32>,
-    /// Measured scenes and those to warm up with; chosen when a task is about them.
-    scenes: Option<[Vec<Chosen>; 2]>,
+    /// Seeds of the measured scenes and of those to warm up with; chosen when a task is about them.
+    scenes: Option<[Vec<u64>; 2]>,
 }
 
 impl<'a> Subjects<'a> {
@@ -298,12 +323,11 @@ impl<'a> Subjects<'a> {
     fn cell(&mut self, task: &Task, side: Option<Side>) -> PlannedCell {
         let [measured, warm_up] = match (task.about(), side, &self.suite.pictures) {
             (About::Scenes(_), Some(side), Some(pictures)) => {
-                let scene = |scene| Subject::scene(scene, side);
-                let [measured, warm_up] = self.scenes(pictures);
-                [
-                    items(task, measured.iter().map(scene)),
-                    items(task, warm_up.iter().map(scene)),
-                ]
+                let of_scenes = |seeds: &Vec<u64>| {
+                    let subjects = seeds.iter().map(|seed| Subject::scene(*seed, side));
+                    items(task, subjects)
+                };
+                self.scenes(pictures).each_ref().map(of_scenes)
             }
             (About::Charts(prompt, chart), Some(side), Some(pictures)) => {
                 let ask = |seed| about_chart(prompt, chart, seed, side);
@@ -325,7 +349,7 @@ impl<'a> Subjects<'a> {
         cell(self.suite, task, image_px, measured, warm_up)
     }
 
-    fn scenes(&mut self, pictures: &Pictures) -> &[Vec<Chosen>; 2] {
+    fn scenes(&mut self, pictures: &Pictures) -> &[Vec<u64>; 2] {
         let (suite, measured) = (self.suite, self.measured(pictures));
         self.scenes.get_or_insert_with(|| {
             [
@@ -363,16 +387,12 @@ impl<'a> Subjects<'a> {
             history: question.history.clone(),
             prompt: question.prompt(task.schema.as_ref()),
             picture: None,
-            truth: question.truth(task.scoring, task.schema.as_ref()),
+            truth: question
+                .truth(task.scoring, task.schema.as_ref())
+                .map(ItemTruth::from),
         });
         asked.collect()
     }
-}
-
-/// A scene that is asked about, without what it takes to draw it: there may be 200,000.
-struct Chosen {
-    seed: u64,
-    truth: SceneTruth,
 }
 
 /// A scene or a picture of one's own.
@@ -380,18 +400,18 @@ struct Chosen {
 struct Subject {
     name: String,
     picture: ItemPicture,
-    truth: Option<SceneTruth>,
+    /// Of a picture of one's own, where there is a label.
+    label: Option<SceneTruth>,
     /// Of the words before a prompt.
     seed: u64,
 }
 
 impl Subject {
-    fn scene(scene: &Chosen, side: Side) -> Self {
-        let seed = scene.seed;
+    fn scene(seed: u64, side: Side) -> Self {
         Self {
             name: format!("scene-{seed}"),
             picture: ItemPicture::Scene { seed, side },
-            truth: Some(scene.truth.clone()),
+            label: None,
             seed,
         }
     }
@@ -400,27 +420,39 @@ impl Subject {
         Self {
             name: picture.file,
             picture: ItemPicture::File(picture.bytes),
-            truth: picture.truth,
+            label: picture.truth,
             seed,
+        }
+    }
+
+    fn truth(&self) -> Option<SceneTruth> {
+        match self.picture {
+            ItemPicture::Scene { seed, .. } => Some(Scene::of_seed(seed).truth().clone()),
+            _ => self.label.clone(),
+        }
+    }
+
+    /// The same, without making it where that is possible later.
+    fn item_truth(&self) -> Option<ItemTruth> {
+        match self.picture {
+            ItemPicture::Scene { seed, .. } => Some(ItemTruth::Scene(seed)),
+            _ => self.label.clone().map(Truth::Scene).map(ItemTruth::from),
         }
     }
 }
 
-/// Scenes in order of their seeds, without those that some task has no question about.
-fn choose(suite: &Suite, seeds: impl Iterator<Item = u64>, count: u32) -> Vec<Chosen> {
-    let suits = |scene: &Scene| {
-        let mut relations = suite.tasks.iter().filter_map(|task| task.relation);
-        relations.all(|relation| relation.applies_to(scene.truth()))
+/// Seeds of scenes in their order, without those that some task has no question about.
+fn choose(suite: &Suite, seeds: impl Iterator<Item = u64>, count: u32) -> Vec<u64> {
+    let relations = || suite.tasks.iter().filter_map(|task| task.relation);
+    let suits = |seed: &u64| {
+        // 200,000 scenes are not laid out for nothing.
+        relations().next().is_none() || {
+            let scene = Scene::of_seed(*seed);
+            relations().all(|relation| relation.applies_to(scene.truth()))
+        }
     };
-    let scenes = seeds.map(Scene::of_seed).filter(suits);
-    let chosen = |scene: Scene| Chosen {
-        seed: scene.seed(),
-        truth: scene.truth().clone(),
-    };
-    scenes
-        .zip(0..count)
-        .map(|(scene, _)| chosen(scene))
-        .collect()
+    let seeds = seeds.filter(suits).zip(0..count);
+    seeds.map(|(seed, _)| seed).collect()
 }
 
 /// The sizes to draw at, each once; one of none where nothing is drawn.
@@ -451,8 +483,8 @@ fn like_these(suite: &Suite, pictures: &[OwnPicture]) -> Vec<Subject> {
         return Vec::new();
     };
     choose(suite, drawn.seed.warm_up(), suite.warm_up)
-        .iter()
-        .map(|scene| Subject::scene(scene, side))
+        .into_iter()
+        .map(|seed| Subject::scene(seed, side))
         .collect()
 }
 
@@ -489,11 +521,10 @@ fn items(task: &Task, subjects: impl Iterator<Item = Subject>) -> Vec<Item> {
 /// The task's question about a picture; none where a direct question finds no two objects.
 fn item(task: &Task, prompt: &str, subject: &Subject, number: usize) -> Option<Item> {
     let (prompt, truth) = match task.relation {
-        None => (prompt.to_owned(), subject.truth.clone().map(Truth::Scene)),
+        None => (prompt.to_owned(), subject.item_truth()),
         Some(relation) => {
-            let scene = subject.truth.as_ref()?;
-            let (prompt, answer) = relation.question(prompt, scene, number)?;
-            (prompt, Some(answer))
+            let (prompt, answer) = relation.question(prompt, &subject.truth()?, number)?;
+            (prompt, Some(answer.into()))
         }
     };
     Some(Item {
@@ -513,7 +544,7 @@ fn about_chart(prompt: &str, question: ChartQuestion, seed: u64, side: Side) -> 
         history: Vec::new(),
         prompt,
         picture: Some(ItemPicture::Chart { figure, seed, side }),
-        truth: Some(truth),
+        truth: Some(truth.into()),
     })
 }
 
@@ -713,7 +744,7 @@ mod tests {
         for other in [middle, large] {
             assert_eq!(names(&small.items), names(&other.items));
             let truths = |cell: &PlannedCell| -> Vec<Option<Truth>> {
-                cell.items.iter().map(|item| item.truth.clone()).collect()
+                cell.items.iter().map(Item::truth).collect()
             };
             assert_eq!(truths(small), truths(other));
         }
@@ -736,7 +767,7 @@ mod tests {
     fn direct_questions_have_each_answer_equally_often() {
         let plan = plan("spatial-direct", &PlanOptions::default());
         for cell in &plan.cells {
-            let answers = cell.items.iter().map(|item| match &item.truth {
+            let answers = cell.items.iter().map(|item| match &item.truth() {
                 Some(Truth::Answer { expected, choices }) => {
                     assert!(!item.prompt.contains('{'), "{}", item.prompt);
                     choices
@@ -764,7 +795,7 @@ mod tests {
             assert_eq!((cell.items.len(), cell.image_px), (12, Some(768)));
             for item in &cell.items {
                 assert!(!item.prompt.contains(['{', '}']), "{}", item.prompt);
-                let truth = item.truth.as_ref().unwrap();
+                let truth = &item.truth().unwrap();
                 let answer = quality::canonical_answer(cell.scoring, truth).unwrap();
                 let score = quality::score(cell.scoring, &answer, truth).unwrap();
                 assert_eq!(score.is_correct, Some(true), "{}: {answer}", item.name);
@@ -785,7 +816,7 @@ mod tests {
         ] {
             let mut counts = std::collections::BTreeMap::<String, usize>::new();
             for item in &cell(&plan, task, Some(768)).items {
-                if let Some(Truth::Answer { expected, .. }) = &item.truth {
+                if let Some(Truth::Answer { expected, .. }) = &item.truth() {
                     *counts.entry(expected.clone()).or_default() += 1;
                 }
             }
@@ -905,7 +936,7 @@ mod tests {
         .unwrap();
         let labelled = plan("edge-vision", &own(&folder));
         let want = Truth::Scene(Scene::of_seed(8).truth().clone());
-        assert_eq!(labelled.cells[0].items[1].truth.as_ref(), Some(&want));
+        assert_eq!(labelled.cells[0].items[1].truth(), Some(want));
         assert_ne!(labelled.digest, unlabelled.digest);
     }
 
