@@ -1,6 +1,6 @@
 //! What a server told of itself during a run: its KV cache, its queue, what it threw out, and whether that goes with latency.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -157,27 +157,34 @@ impl Told<'_> {
         }
     }
 
-    /// Over successes, each with the gauge's value that was read nearest to its middle.
+    /// Over successes, each with the gauge's value that was read nearest to its middle. Requests of one look are no witnesses of their
+    /// own, so it takes as many looks as requests.
     fn latency_with(&self, kind: GaugeKind) -> Result<Correlation, String> {
         if self.inside(kind).next().is_none() {
             return Err(NOT_SEEN.to_owned());
         }
+        let mut looks = BTreeSet::new();
         let pairs: Vec<(f64, f64)> = successes(self.trace)
             .filter_map(|request| {
-                let value = self.in_the_middle_of(request, kind)?;
+                let (at, value) = self.in_the_middle_of(request, kind)?;
+                looks.insert(at);
                 Some((request_latency(request).as_secs_f64(), value as f64))
             })
             .collect();
-        spearman(&pairs)
+        let correlation = spearman(&pairs)?;
+        match looks.len() {
+            few if few < LOOKS_MIN => Err(format!("takes {LOOKS_MIN} looks, there are {few}")),
+            _ => Ok(correlation),
+        }
     }
 
-    fn in_the_middle_of(&self, request: &RequestTrace, kind: GaugeKind) -> Option<i64> {
+    fn in_the_middle_of(&self, request: &RequestTrace, kind: GaugeKind) -> Option<(Stamp, i64)> {
         let (from, to) = (request.origin().0, request.ended.0);
         let middle = Stamp(from + to.saturating_sub(from) / 2);
         let mut segments = self.trace.segments.iter();
         let segment = segments.find(|segment| is_in(segment, middle))?;
-        let (at, value) = nearest(gauges::of(segment, kind, self.name)?, middle)?;
-        (at.0.abs_diff(middle.0) <= NEAR_NS).then_some(value)
+        let look = nearest(gauges::of(segment, kind, self.name)?, middle)?;
+        Some(look).filter(|(at, _)| at.0.abs_diff(middle.0) <= NEAR_NS)
     }
 
     /// Values read inside the windows; a value below 0 is none.
@@ -198,6 +205,9 @@ fn is_in(segment: &Segment, at: Stamp) -> bool {
 }
 
 const NOT_SEEN: &str = "the server did not tell it inside the windows";
+
+/// As few pairs are no correlation, either.
+const LOOKS_MIN: usize = 10;
 
 /// Looks are about a second apart; where there is none as near as that, some are missing.
 const NEAR_NS: u64 = 1_000_000_000;
@@ -277,6 +287,21 @@ mod tests {
         assert_eq!(
             report.reasons["server.latency_with_requests_queued"],
             NOT_SEEN
+        );
+    }
+
+    #[test]
+    fn many_requests_of_few_looks_are_few_witnesses() {
+        let requests = (0..80_u32).map(|index| {
+            let n = u64::from(index);
+            example::request(index, 50 * n, &[40 + n % 2], 50, 4)
+        });
+        let mut trace = example::run(requests.collect());
+        let looks = [(0, 1), (1000, 2), (2000, 1), (3000, 3), (4000, 1)];
+        trace.segments[0].gauges = vec![gauge(GaugeKind::KvCacheUse, looks)];
+        assert_eq!(
+            measure(&trace).reasons["server.latency_with_kv_cache_use"],
+            "takes 10 looks, there are 5"
         );
     }
 
