@@ -11,7 +11,7 @@ installed by name into DIR (target/peers) where they are missing; vLLM is 6 GB, 
 Targets: |error| at p50 at most 0.3 ms, at p99 at most 1 ms, 50 times less CPU and 40 times less memory than the better of AIPerf and
 guidellm.
 """
-import argparse, json, os, pathlib, resource, shutil, subprocess, sys, tempfile, threading, time
+import argparse, contextlib, json, os, pathlib, resource, shutil, subprocess, sys, tempfile, threading, time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -111,7 +111,7 @@ class Server:
     def __init__(self, log):
         self.log, self.read = log, 0
         command = [RELEASE / "examples/null_server", log, str(FIRST_MS), str(NEXT_MS)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=at_once)
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
 
     def __enter__(self):
@@ -127,6 +127,12 @@ class Server:
         self.read = len(lines)
         return {"ttft": sorted(answer[0] / 1e6 for answer in late),
                 "tpot": sorted((answer[-1] - answer[0]) / 1e6 / max(len(answer) - 1, 1) for answer in late)}
+
+
+def at_once():
+    """Ahead of all others, whatever the client does to the machine; without the right to that its lateness shows all the same."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
 
 
 def measured(command, folder, log):

@@ -3,17 +3,20 @@
 //! `null_server LOG [FIRST_MS [NEXT_MS [TOKENS]]]` listens on a free port of this machine, prints it, and ends with its standard
 //! input. An answer's first token leaves FIRST_MS after the request's last byte came, each further one NEXT_MS later, and there are
 //! as many as the request's limit says, else TOKENS. LOG gets a JSON line for each streamed answer: `{"late_ns": […]}`, how much
-//! later than its schedule each token was handed to the kernel. One thread a connection, each sleeping to an absolute time.
+//! later than its schedule each token was handed to the kernel.
+//!
+//! One thread for all: with one for each connection, thirty-two requests that come at once wait for each other's threads to be
+//! scheduled, and no client is to blame for that.
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 fn main() -> io::Result<()> {
@@ -23,178 +26,220 @@ fn main() -> io::Result<()> {
         given.unwrap_or(Ok(usual)).map_err(io::Error::other)
     };
     let log = arguments.first().ok_or(io::Error::other("name a LOG"))?;
-    let schedule = Schedule {
+    let mut server = Server {
         first: Duration::from_millis(number(1, 50)?),
         next: Duration::from_millis(number(2, 10)?),
         tokens: number(3, 64)?,
-        log: Mutex::new(File::create(log)?),
+        log: File::create(log)?,
+        listener: TcpListener::bind("127.0.0.1:0")?,
+        connections: Vec::new(),
     };
-    // Threads made from here on wake up when they asked to, not some 50 µs later.
+    // It wakes up when it asked to, not some 50 µs later.
     std::fs::write("/proc/self/timerslack_ns", "1")?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
-    let schedule = Arc::new(schedule);
-    thread::spawn(move || {
-        for connection in listener.incoming().flatten() {
-            let schedule = schedule.clone();
-            // A client that goes away is no matter.
-            thread::spawn(move || serve(&connection, &schedule).ok());
-        }
-    });
+    writeln!(io::stdout(), "{}", server.listener.local_addr()?.port())?;
+    thread::spawn(move || server.run().expect("the listener stands"));
     io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())
 }
 
-/// When tokens leave.
-struct Schedule {
+struct Server {
     first: Duration,
     next: Duration,
     tokens: u64,
-    log: Mutex<File>,
+    log: File,
+    listener: TcpListener,
+    connections: Vec<Connection>,
 }
 
-/// What came, and when its last byte did.
-struct Request {
-    line: String,
-    body: Vec<u8>,
-    received: Instant,
+struct Connection {
+    socket: TcpStream,
+    /// What came and is no whole request yet.
+    came: Vec<u8>,
+    answer: Option<Answer>,
 }
 
-fn serve(connection: &TcpStream, schedule: &Schedule) -> io::Result<()> {
-    connection.set_nodelay(true)?;
-    let mut reader = BufReader::with_capacity(1 << 20, connection);
-    while let Some(request) = read(&mut reader, connection)? {
-        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        match request.line.as_str() {
-            line if line.starts_with("GET /health ") => whole(connection, 200, &json!({})),
-            line if line.starts_with("GET /v1/models ") => {
+/// An answer on its way.
+struct Answer {
+    /// When its next token leaves.
+    due: Instant,
+    /// Tokens that have not left yet.
+    left: u64,
+    /// What is sent behind the last one.
+    end: Vec<u8>,
+    late_ns: Vec<u64>,
+}
+
+impl Server {
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            let due = self.connections.iter().filter_map(Connection::due).min();
+            let patience = due.map(|due| due.saturating_duration_since(now()));
+            let readable = self.wait(patience)?;
+            let came = now();
+            let (next, log) = (self.next, &mut self.log);
+            for connection in &mut self.connections {
+                // A client that goes away takes its answer with it.
+                if connection.send_what_is_due(next, log).is_err() {
+                    connection.answer = None;
+                }
+            }
+            self.read(&readable, came);
+        }
+    }
+
+    /// Waits until somebody says something or so much time has passed; who can be read, the listener first.
+    fn wait(&self, patience: Option<Duration>) -> io::Result<Vec<bool>> {
+        let mut doors = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        let sockets = self.connections.iter().map(|connection| &connection.socket);
+        doors.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
+        let patience = patience.map(|time| Timespec::try_from(time).expect("milliseconds"));
+        poll(&mut doors, patience.as_ref())?;
+        Ok(doors
+            .iter()
+            .map(|door| !door.revents().is_empty())
+            .collect())
+    }
+
+    fn read(&mut self, readable: &[bool], came: Instant) {
+        let (first, tokens) = (self.first, self.tokens);
+        let mut readable = readable.iter();
+        let is_called = readable.next().is_some_and(|is_called| *is_called);
+        let mut is_open = readable.copied();
+        self.connections.retain_mut(|connection| {
+            let has_words = is_open.next().unwrap_or(false);
+            !has_words || connection.read(came + first, tokens).is_ok()
+        });
+        let calls = is_called.then(|| self.listener.accept());
+        if let Some(Ok((socket, _))) = calls {
+            let is_quick = socket.set_nodelay(true);
+            self.connections.extend(is_quick.map(|()| Connection {
+                socket,
+                came: Vec::new(),
+                answer: None,
+            }));
+        }
+    }
+}
+
+impl Connection {
+    fn due(&self) -> Option<Instant> {
+        self.answer.as_ref().map(|answer| answer.due)
+    }
+
+    fn send_what_is_due(&mut self, next: Duration, log: &mut File) -> io::Result<()> {
+        while let Some(answer) = self.answer.as_mut().filter(|answer| answer.due <= now()) {
+            if answer.left > 0 {
+                let late = now().saturating_duration_since(answer.due);
+                self.socket.write_all(TOKEN.as_bytes())?;
+                answer
+                    .late_ns
+                    .push(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+                answer.left -= 1;
+                answer.due += if answer.left > 0 {
+                    next
+                } else {
+                    Duration::ZERO
+                };
+                continue;
+            }
+            self.socket.write_all(&answer.end)?;
+            if !answer.late_ns.is_empty() {
+                writeln!(log, "{}", json!({"late_ns": answer.late_ns}))?;
+            }
+            self.answer = None;
+        }
+        Ok(())
+    }
+
+    /// What came; a request that is whole now is answered, its first token at `due`.
+    fn read(&mut self, due: Instant, tokens: u64) -> io::Result<()> {
+        let mut bytes = [0; 1 << 16];
+        match self.socket.read(&mut bytes)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => self.came.extend_from_slice(&bytes[..length]),
+        }
+        let Some(head) = self.came.windows(4).position(|end| end == b"\r\n\r\n") else {
+            return Ok(());
+        };
+        let text = String::from_utf8_lossy(&self.came[..head]).to_ascii_lowercase();
+        let length = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:"));
+        let length: usize = length
+            .map_or(Ok(0), |length| length.trim().parse())
+            .map_err(io::Error::other)?;
+        let body = head + 4;
+        if self.came.len() < body + length {
+            let is_asking = text.contains("expect: 100-continue") && self.came.len() == body;
+            let go_on: &[u8] = if is_asking {
+                b"HTTP/1.1 100 Continue\r\n\r\n"
+            } else {
+                b""
+            };
+            return self.socket.write_all(go_on);
+        }
+        let asked: Value =
+            serde_json::from_slice(&self.came[body..body + length]).unwrap_or_default();
+        self.came.drain(..body + length);
+        match text.split_whitespace().nth(1) {
+            Some("/health") => self.socket.write_all(&whole(200, &json!({}))),
+            Some("/v1/models") => {
                 let models =
                     json!({"object": "list", "data": [{"id": "metronome", "object": "model"}]});
-                whole(connection, 200, &models)
+                self.socket.write_all(&whole(200, &models))
             }
-            line if line.starts_with("POST /v1/chat/completions ") => {
-                answer(connection, schedule, &request, &asked)
-            }
-            _ => whole(connection, 404, &json!({"error": {"message": "not here"}})),
-        }?;
+            Some("/v1/chat/completions") => self.answer(&asked, due, tokens),
+            _ => self
+                .socket
+                .write_all(&whole(404, &json!({"error": {"message": "not here"}}))),
+        }
     }
-    Ok(())
+
+    fn answer(&mut self, asked: &Value, due: Instant, tokens: u64) -> io::Result<()> {
+        let limit = ["max_completion_tokens", "max_tokens"].map(|key| asked[key].as_u64());
+        let tokens = limit.into_iter().flatten().next().unwrap_or(tokens);
+        let usage =
+            json!({"prompt_tokens": 32, "completion_tokens": tokens, "total_tokens": 32 + tokens});
+        let (left, end) = if asked["stream"] == json!(true) {
+            self.socket.write_all(STREAM.as_bytes())?;
+            let usage = (asked["stream_options"]["include_usage"] == json!(true)).then_some(usage);
+            (tokens, end(usage))
+        } else {
+            let message = json!({"role": "assistant", "content": " red".repeat(64)});
+            let choice = json!({"index": 0, "message": message, "finish_reason": "length"});
+            let answer = json!({"id": "null", "object": "chat.completion", "model": "metronome", "choices": [choice], "usage": usage});
+            (0, whole(200, &answer))
+        };
+        self.answer = Some(Answer {
+            due,
+            left,
+            end,
+            late_ns: Vec::new(),
+        });
+        Ok(())
+    }
 }
 
-fn read(
-    reader: &mut BufReader<&TcpStream>,
-    mut connection: &TcpStream,
-) -> io::Result<Option<Request>> {
-    let mut line = String::new();
-    if reader.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header)?;
-        let header = header.trim().to_ascii_lowercase();
-        if header.is_empty() {
-            break;
-        }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().map_err(io::Error::other)?;
-        }
-        if header == "expect: 100-continue" {
-            connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let received = now();
-    Ok(Some(Request {
-        line,
-        body,
-        received,
-    }))
-}
-
-fn answer(
-    mut connection: &TcpStream,
-    schedule: &Schedule,
-    request: &Request,
-    asked: &Value,
-) -> io::Result<()> {
-    let limit = ["max_completion_tokens", "max_tokens"].map(|key| asked[key].as_u64());
-    let tokens = limit.into_iter().flatten().next();
-    let tokens = tokens.unwrap_or(schedule.tokens);
-    let usage =
-        json!({"prompt_tokens": 32, "completion_tokens": tokens, "total_tokens": 32 + tokens});
-    let due = |number: u64| {
-        let after = schedule.next * u32::try_from(number).unwrap_or(u32::MAX);
-        request.received + schedule.first + after
+/// The finish reason, the counts if they were asked for, the end of the stream and of the body.
+fn end(usage: Option<Value>) -> Vec<u8> {
+    let event = |choices: Value, usage: &Value| {
+        let event = json!({
+            "id": "null", "object": "chat.completion.chunk", "created": 0, "model": "metronome", "choices": choices, "usage": usage,
+        });
+        format!("data: {event}\n\n")
     };
-    if asked["stream"] != json!(true) {
-        sleep_until(due(tokens.saturating_sub(1)));
-        let message = json!({"role": "assistant", "content": " red".repeat(64)});
-        let choice = json!({"index": 0, "message": message, "finish_reason": "length"});
-        return whole(
-            connection,
-            200,
-            &json!({"id": "null", "object": "chat.completion", "model": "metronome", "choices": [choice], "usage": usage}),
-        );
-    }
-    connection.write_all(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
-    )?;
-    let mut late = Vec::new();
-    for number in 0..tokens {
-        let text = event(
-            &json!({"delta": {"content": " red"}, "finish_reason": null}),
-            None,
-        );
-        let chunk = chunked(&text);
-        sleep_until(due(number));
-        let at = now();
-        connection.write_all(&chunk)?;
-        late.push(at.saturating_duration_since(due(number)).as_nanos());
-    }
-    let mut rest = event(&json!({"delta": {}, "finish_reason": "length"}), None);
-    if asked["stream_options"]["include_usage"] == json!(true) {
-        rest += &event(&Value::Null, Some(usage));
-    }
-    let mut rest = chunked(&(rest + "data: [DONE]\n\n"));
-    rest.extend(b"0\r\n\r\n");
-    connection.write_all(&rest)?;
-    let line = json!({ "late_ns": late.iter().map(|ns| u64::try_from(*ns).unwrap_or(u64::MAX)).collect::<Vec<_>>() });
-    let mut log = schedule.log.lock().expect("no holder panics");
-    writeln!(log, "{line}")
+    let mut text = event(
+        json!([{"index": 0, "delta": {}, "finish_reason": "length"}]),
+        &Value::Null,
+    );
+    text.extend(usage.map(|usage| event(json!([]), &usage)));
+    text += "data: [DONE]\n\n";
+    format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len()).into_bytes()
 }
 
-fn event(choice: &Value, usage: Option<Value>) -> String {
-    let mut choice = choice.clone();
-    let choices = match choice.as_object_mut() {
-        Some(choice) => {
-            choice.insert("index".to_owned(), json!(0));
-            json!([choice])
-        }
-        None => json!([]),
-    };
-    let chunk = json!({
-        "id": "null", "object": "chat.completion.chunk", "created": 0, "model": "metronome", "choices": choices, "usage": usage,
-    });
-    format!("data: {chunk}\n\n")
-}
-
-fn chunked(text: &str) -> Vec<u8> {
-    format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
-}
-
-fn whole(mut connection: &TcpStream, status: u16, body: &Value) -> io::Result<()> {
+fn whole(status: u16, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let length = body.len();
-    let text = format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    );
-    connection.write_all(text.as_bytes())
-}
-
-fn sleep_until(due: Instant) {
-    thread::sleep(due.saturating_duration_since(now()));
+    format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 #[expect(
@@ -204,3 +249,14 @@ fn sleep_until(due: Instant) {
 fn now() -> Instant {
     Instant::now()
 }
+
+const STREAM: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// One token as a chunk of the body.
+const TOKEN: &str = concat!(
+    "9e\r\n",
+    r#"data: {"id":"null","object":"chat.completion.chunk","created":0,"model":"metronome","#,
+    r#""choices":[{"index":0,"delta":{"content":" red"},"finish_reason":null}]}"#,
+    "\n\n\r\n"
+);

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use hyper::header::CONTENT_TYPE;
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 use tokwatt_domain::{run::FailureClass, time::Stamp};
 
 use super::{
@@ -171,6 +171,8 @@ impl Asking {
         let is_at_end = match stream.exchange.next().await {
             Some(Ok(Moment::Piece(at, bytes))) => {
                 stream.at = at;
+                // First the bytes of all answers that came together are taken off their sockets and stamped.
+                yield_now().await;
                 stream.note_beginning(&bytes);
                 let read = stream.events.read(&bytes, &mut found);
                 read.map_err(|flood| protocol(flood.to_string()))?;
