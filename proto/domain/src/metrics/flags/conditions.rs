@@ -76,7 +76,8 @@ fn falls(trace: &RunTrace) -> impl Iterator<Item = String> {
     })
 }
 
-/// A clock's values inside the segment's window, without those at which the GPU was known to be mostly idle.
+/// A clock's values inside the segment's window while a request was in flight, without those at which the GPU was known to be mostly
+/// idle.
 fn under_load<'a>(
     segment: &'a Segment,
     clock: &'a GaugeTrace,
@@ -88,12 +89,19 @@ fn under_load<'a>(
         .iter()
         // The looks around a window belong to an idle GPU.
         .filter(move |(at, _)| window.from < *at && *at < window.to)
+        // Between two requests of an open loop a clock is low for want of work.
+        .filter(move |(at, _)| is_in_flight(segment, *at))
         .filter(move |(at, _)| {
             let mut known = uses.iter().filter_map(|gauge| Some(nearest(gauge, *at)?.1));
             let first = known.next();
             first.is_none_or(|first| known.fold(first, i64::max) >= BUSY)
         })
         .map(|(_, hertz)| *hertz)
+}
+
+fn is_in_flight(segment: &Segment, at: Stamp) -> bool {
+    let mut requests = segment.requests.iter();
+    requests.any(|request| request.sent <= at && at <= request.ended)
 }
 
 /// Of the clock's own GPU, `gpu1` for `gpu1 sm`; where there is none, of all.
@@ -301,6 +309,24 @@ mod tests {
             .segments
             .extend([later.segments.clone(), later.segments].concat());
         check(&trace, &[]);
+    }
+
+    #[test]
+    fn a_clock_that_rests_between_the_requests_of_an_open_loop_has_not_fallen() {
+        // Read every second: in flight until 4 s, then again from 8 s on.
+        let mhz = [
+            1500, 1500, 1500, 1500, 1500, 300, 300, 300, 1500, 1500, 1500,
+        ];
+        let values = mhz.map(|mhz| mhz * MHZ);
+        let gauges = run(&[(GaugeKind::Clock, "gpu", 0, &values)]);
+        let mut trace = example::run(vec![
+            example::request(0, 0, &[4_000], 50, 4),
+            example::request(1, 8_000, &[2_000], 50, 4),
+        ]);
+        trace.segments[0].gauges = gauges.segments[0].gauges.clone();
+        check(&trace, &[]);
+        let detail = "clock `gpu` fell from 1500 to 300 MHz under load";
+        check(&gauges, &[("throttled", true, detail)]);
     }
 
     #[test]
