@@ -273,12 +273,22 @@ impl Runner {
         outcome.instruments = sampler.map_or_else(Vec::new, |sampler| sampler.health());
         outcome.is_cancelled = self.stop.is_cancelled();
         outcome.is_unfinished = self.leave.is_cancelled()
-            || !matches!(outcome.error, None | Some(RunnerError::Setup(_)));
+            || match outcome.error {
+                None => false,
+                // Of a bench that goes on and is set up wrong, a run is in hand.
+                Some(RunnerError::Setup(_)) => self.has_open_run().await,
+                Some(_) => true,
+            };
         if !outcome.is_unfinished {
             let ended = self.with_spool(Spool::end_bench).await;
             outcome.error = outcome.error.or(ended.err().map(RunnerError::Spool));
         }
         outcome
+    }
+
+    async fn has_open_run(&self) -> bool {
+        let unfinished = self.with_spool(Spool::unfinished).await;
+        unfinished.is_ok_and(|bench| bench.is_some_and(|bench| bench.open.is_some()))
     }
 
     async fn run_groups(
@@ -312,6 +322,11 @@ impl Runner {
             self.run_group(&mut work, group, &turns, tally, outcome)
                 .await?;
             group.backend.unload().await.map_err(RunnerError::Setup)?;
+        }
+        // A person stopped it before it went on with that run.
+        if work.open.take().is_some() && !self.leave.is_cancelled() {
+            self.finish(work.next, RunEnd::Cancelled, tally, outcome)
+                .await?;
         }
         Ok(())
     }

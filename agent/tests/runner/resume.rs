@@ -7,6 +7,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 use tokwatt_agent::{
+    backend::BackendError,
     clock::SystemClock,
     runner::{RunnerError, abandon, last_stamp},
     spool::Spool,
@@ -22,12 +23,12 @@ impl Bench {
     /// Asks until somebody asks this, and is gone then, as an agent that was killed.
     async fn killed_at(&self, n_items: usize, last: &'static str, time: usize) {
         let killed = Arc::new(Notify::new());
-        let (killer, n_asked) = (killed.clone(), std::sync::atomic::AtomicUsize::new(0));
+        let (killer, n_asked) = (killed.clone(), AtomicUsize::new(0));
         let group = self.group(
             |_| Ok(()),
             move |prompt| {
                 let is_it = prompt == last;
-                if is_it && n_asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == time {
+                if is_it && n_asked.fetch_add(1, Ordering::Relaxed) + 1 == time {
                     killer.notify_one();
                     return Reply::Never;
                 }
@@ -219,25 +220,45 @@ async fn a_bench_that_is_given_up_leaves_a_cancelled_run_with_what_was_kept() {
     assert_eq!(bench.asked('q').len(), 3);
 }
 
+/// Questions outside the runs come before the load is warmed up.
 #[tokio::test]
-async fn who_stops_a_bench_that_goes_on_ends_its_run_with_what_was_kept() {
+async fn who_stops_a_bench_before_it_goes_on_ends_its_run_with_what_was_kept() {
+    for n_asked in [1, 2, 4] {
+        let bench = Bench::new();
+        bench.killed_at(600, "q550", 1).await;
+        let bench = bench.again();
+        let (stop, count) = (bench.runner.stop.clone(), AtomicUsize::new(0));
+        let outcome = bench
+            .ask(600, move |_| {
+                if count.fetch_add(1, Ordering::Relaxed) + 1 == n_asked {
+                    stop.cancel();
+                }
+                Reply::Answer
+            })
+            .await;
+        assert_eq!(outcome.traces[0].end, RunEnd::Cancelled);
+        assert_eq!(requests(&outcome.traces[0]).count(), 500);
+        assert!(!outcome.is_unfinished && outcome.reports.len() == 1);
+        assert_eq!(bench.runner.spool.unfinished().unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_bench_that_cannot_be_set_up_again_can_still_go_on_later() {
     let bench = Bench::new();
     bench.killed_at(600, "q550", 1).await;
     let bench = bench.again();
-    let stop = bench.runner.stop.clone();
-    let n_asked = AtomicUsize::new(0);
-    let outcome = bench
-        .ask(600, move |prompt| {
-            // Three times it is asked before the run, to see whether it is cached; then it is a warm-up.
-            if prompt == "w1" && n_asked.fetch_add(1, Ordering::Relaxed) == 3 {
-                stop.cancel();
-            }
-            Reply::Answer
+    let wrong = |_| {
+        Err(BackendError::Setup {
+            message: "no such file".to_owned(),
         })
-        .await;
-    assert_eq!(outcome.traces[0].end, RunEnd::Cancelled);
-    assert_eq!(requests(&outcome.traces[0]).count(), 500);
-    assert!(!outcome.is_unfinished);
+    };
+    let group = bench.group(wrong, |_| Reply::Answer);
+    let outcome = bench.run(600, &[group]).await;
+    assert!(matches!(outcome.error, Some(RunnerError::Setup(_))));
+    assert!(outcome.is_unfinished);
+    let outcome = bench.ask(600, |_| Reply::Answer).await;
+    check_every_request_once(&outcome, &records(&bench.runner.spool), 600);
 }
 
 #[tokio::test]
