@@ -80,6 +80,8 @@ struct Shared {
     client: Client,
     settings: OpenAiSettings,
     ready: Mutex<State>,
+    /// One piece is looked at after the other, with the sockets looked at in between.
+    turns: tokio::sync::Mutex<()>,
     /// Kinds of failure that were told already.
     told: Mutex<BTreeSet<FailureClass>>,
 }
@@ -118,6 +120,7 @@ impl OpenAiBackend {
                 client,
                 settings,
                 ready: Mutex::new(State::New),
+                turns: tokio::sync::Mutex::default(),
                 told: Mutex::default(),
             }),
         })

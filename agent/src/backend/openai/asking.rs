@@ -167,11 +167,14 @@ impl Asking {
     }
 
     async fn listen(&mut self, mut stream: Box<Stream>) -> Result<Step, BackendError> {
+        let shared = self.shared.clone();
+        let _turn;
         let mut found = Vec::new();
         let is_at_end = match stream.exchange.next().await {
             Some(Ok(Moment::Piece(at, bytes))) => {
                 stream.at = at;
-                // First the bytes of all answers that came together are taken off their sockets and stamped.
+                // Before each piece is looked at, what came meanwhile is taken off its socket and stamped.
+                _turn = shared.turns.lock().await;
                 yield_now().await;
                 stream.note_beginning(&bytes);
                 let read = stream.events.read(&bytes, &mut found);
