@@ -31,7 +31,7 @@ use crate::{
     device::{HostRoot, gauges::Gauges},
     power::sampler::{Health, Sampler},
     power_mode::Target,
-    spool::{OpenRun, Spool, SpoolError},
+    spool::{OpenRun, Spool, SpoolError, Unfinished},
     workload::{
         album::Album,
         plan::{Item, ItemPicture, Plan, PlannedCell},
@@ -267,6 +267,7 @@ impl Runner {
         let total = self.total_requests(plan, groups);
         let mut tally = Tally::new(total, &*self.clock, progress);
         let mut outcome = Outcome::default();
+        let goes_on = self.is_unfinished(Unfinished::has_measured).await;
         let result = self.run_groups(plan, groups, &mut tally, &mut outcome);
         outcome.error = result.await.err();
         let sampler = self.sampler.as_ref();
@@ -275,8 +276,10 @@ impl Runner {
         outcome.is_unfinished = self.leave.is_cancelled()
             || match outcome.error {
                 None => false,
-                // Of a bench that goes on and is set up wrong, a run is in hand.
-                Some(RunnerError::Setup(_)) => self.has_open_run().await,
+                // A bench that cannot go on yet, for its server is not back, is not over.
+                Some(RunnerError::Setup(_)) => {
+                    goes_on || self.is_unfinished(|bench| bench.open.is_some()).await
+                }
                 Some(_) => true,
             };
         if !outcome.is_unfinished {
@@ -286,9 +289,10 @@ impl Runner {
         outcome
     }
 
-    async fn has_open_run(&self) -> bool {
+    /// Whether the spool has a bench without an end of which this is true.
+    async fn is_unfinished(&self, is_so: impl FnOnce(&Unfinished) -> bool) -> bool {
         let unfinished = self.with_spool(Spool::unfinished).await;
-        unfinished.is_ok_and(|bench| bench.is_some_and(|bench| bench.open.is_some()))
+        unfinished.is_ok_and(|bench| bench.is_some_and(|bench| is_so(&bench)))
     }
 
     async fn run_groups(
@@ -594,11 +598,17 @@ impl Runner {
             cache_probe: None,
             reasons: BTreeMap::new(),
         };
-        for planned in &work.plan.cells {
+        let mut cells = work.plan.cells.iter().peekable();
+        while let Some(planned) = cells.next() {
             let turn = Turn { planned, ..*first };
             let mut header = self.header(work.plan, &turn, group, &loaded);
             header.reasons.insert("run".to_owned(), reason.to_owned());
             self.open(&header).await?;
+            // Killed before the last of them, the bench goes on with this group.
+            let next = match cells.peek() {
+                Some(_) => first.number,
+                None => next,
+            };
             self.finish(next, RunEnd::Aborted, tally, outcome).await?;
         }
         Ok(())

@@ -69,7 +69,7 @@ pub struct SpoolStatus {
 pub enum SpoolError {
     /// Full, by the limit set for it.
     #[error(
-        "the spool `{}` is full: its limit is {bytes_max} bytes; bring the collector back with `tokwatt-agent run`, or raise `spool.bytes_max`", path.display()
+        "the spool `{}` is full: its limit is {bytes_max} bytes; deliver what waits with `tokwatt-agent run`, or, if nothing waits, raise `spool.bytes_max` and go on with `bench --resume`", path.display()
     )]
     Full {
         /// The file.
@@ -142,7 +142,7 @@ impl Spool {
         if found > FORMAT {
             return Err(SpoolError::Newer { path, found });
         }
-        let epoch = begin_life(&mut connection, now, found).map_err(in_database("set up"))?;
+        let epoch = begin_life(&mut connection, now).map_err(in_database("set up"))?;
         Ok(Self {
             path,
             epoch,
@@ -290,8 +290,10 @@ impl Spool {
     }
 }
 
-fn begin_life(connection: &mut Connection, now: WallTime, found: i64) -> rusqlite::Result<Epoch> {
+fn begin_life(connection: &mut Connection, now: WallTime) -> rusqlite::Result<Epoch> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another agent may have brought it up to date since it was opened.
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found == 1 {
         transaction.execute_batch(FROM_FORMAT_1)?;
     }

@@ -112,19 +112,13 @@ def llama_cpp(arguments, out):
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
         subprocess.run([home / "bin/pip", "install", "--quiet", "xllamacpp==2026.10.11549"], check=True)
     slots = max(map(int, arguments.concurrency.split(",")))
-    script = f"""
-import sys, xllamacpp
-p = xllamacpp.CommonParams()
-p.model.path, p.mmproj.path = {str(GGUF / 'tiny-vlm-f32.gguf')!r}, {str(GGUF / 'tiny-vlm-mmproj-f32.gguf')!r}
-p.model_alias, p.n_ctx, p.n_parallel, p.hostnames, p.port, p.cpuparams.n_threads = {{"tiny-vlm"}}, {2048 * slots}, {slots}, ["127.0.0.1"], 0, 1
-server = xllamacpp.Server(p)
-print("listening at", server.listening_address, flush=True)
-sys.stdin.read()"""
+    command = [home / "bin/python", HERE.parent / "harness/llama_server.py", GGUF / "tiny-vlm-f32.gguf", "--mmproj", GGUF / "tiny-vlm-mmproj-f32.gguf",
+               "--alias", "tiny-vlm", "--context", "2048", "--parallel", str(slots), "--until-stdin-closes"]
     log = out / "llama.cpp.log"
     with open(log, "w") as file:
-        process = subprocess.Popen([home / "bin/python", "-c", script], stdin=subprocess.PIPE, stdout=file, stderr=file)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file)
     try:
-        url = wait(process, log, lambda: next(line.split()[-1] for line in log.read_text().splitlines() if line.startswith("listening at")))
+        url = wait(process, log, lambda: next(line.split()[-1] for line in log.read_text().splitlines() if line.startswith("listening on")))
         yield url, "tiny-vlm"
     finally:
         process.stdin.close()

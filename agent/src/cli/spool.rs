@@ -54,7 +54,8 @@ impl Status {
             None => None,
             Some(unfinished) => Some(UnderWay {
                 finished_runs: unfinished.next,
-                kept_requests: asked_so_far(spool)?,
+                // The run in hand may end while this is read.
+                kept_requests: asked_so_far(spool).unwrap_or(0),
             }),
         };
         Ok(Self {

@@ -233,11 +233,18 @@ fn last_of(segment: &Segment) -> Stamp {
     stamps.fold(segment.window.to, Stamp::max)
 }
 
-/// Keys of a cell that are not what they were.
+/// Keys of a cell that are not what they were. What else is in memory now is not what was asked for.
 fn differences(before: &Cell, now: &Cell) -> Vec<String> {
-    let keys = |cell: &Cell| match serde_json::to_value(cell) {
-        Ok(serde_json::Value::Object(keys)) => keys,
-        _ => serde_json::Map::new(),
+    let keys = |cell: &Cell| {
+        let mut cell = cell.clone();
+        for fact in ["memory_bytes", "gpu_memory_bytes", "note"] {
+            cell.configuration.model_facts.remove(fact);
+        }
+        cell.configuration.engine_flags.remove("other_models");
+        match serde_json::to_value(cell) {
+            Ok(serde_json::Value::Object(keys)) => keys,
+            _ => serde_json::Map::new(),
+        }
     };
     let (before, now) = (keys(before), keys(now));
     let differ = before.iter().filter_map(|(key, value)| {

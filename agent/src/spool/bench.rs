@@ -56,6 +56,13 @@ impl BenchLock {
     }
 }
 
+impl Unfinished {
+    /// Whether there is anything to go on with: not if it was interrupted before its first run.
+    pub fn has_measured(&self) -> bool {
+        self.next > 0 || self.open.is_some()
+    }
+}
+
 impl Spool {
     /// The bench under way, if there is one.
     ///

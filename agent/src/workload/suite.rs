@@ -802,8 +802,8 @@ mod tests {
             [
                 "edge-vision 6bcf2bab001f629abf8858b02ce791637617ac33c41d75cf23095ec60fccd8d2",
                 "spatial-direct d272afcde9ef4e060f0e0528c1a477af4e51a8236c1eb10f5039a34a08c2d68e",
-                "charts 11dd43ff53e3741e763ccc00a9c77691b92f1c3d9104ca776e3bb012c48d6710",
-                "text-seven 07ed1eebb1506c190abd6a0f91cbec11b6cf966857c826882b240fbc1d4de8f4",
+                "charts 21e4f7c657d7651193888b9d3812a339e1609b614a7c3465f43706f91864b3b0",
+                "text-seven 46da8afc80e2a6e36dff60452a193abc89f280c7ecbbd0f6898774d2c7c15426",
                 "german-plc 5a92f7a2135c639b4ff8f5f61e79081e0cc452ceec391d734e24641b733de4b5",
                 "concurrency f96cb24cd26e316b50b3942dd07fb2d34407cf94f10ef1385e94afc030a786cb",
                 "batch 80a9ded435290358c74c5b2232f6b045b13ccff81245689aa154152d83c97370",

@@ -262,6 +262,28 @@ async fn a_bench_that_cannot_be_set_up_again_can_still_go_on_later() {
 }
 
 #[tokio::test]
+async fn finished_runs_are_not_forgotten_when_the_engine_is_not_back_yet() {
+    let mut bench = Bench::new();
+    bench.runner.settings.repeat = 3;
+    let settings = bench.runner.settings.clone();
+    // In the warm-up of the second repetition (the cache probe asks it three times), with no run in hand.
+    bench.killed_at(10, "w1", 5).await;
+    let mut bench = bench.again();
+    bench.runner.settings = settings;
+    let away = |_| {
+        Err(BackendError::Setup {
+            message: "nobody listens yet".to_owned(),
+        })
+    };
+    let group = bench.group(away, |_| Reply::Answer);
+    assert!(bench.run(10, &[group]).await.is_unfinished);
+    let outcome = bench.ask(10, |_| Reply::Answer).await;
+    assert_eq!(outcome.reports.len(), 3);
+    assert_eq!(bench.asked('q').len(), 20);
+    assert_eq!(count(&bench.runner.spool, is_opened), 3);
+}
+
+#[tokio::test]
 async fn stamps_go_on_after_the_last_one_that_was_kept() {
     let bench = Bench::new();
     bench.killed_at(600, "q550", 1).await;

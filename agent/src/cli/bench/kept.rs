@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use tokwatt_domain::{metrics::projection::Stretch, run::RunTrace};
+use tokwatt_domain::{
+    metrics::projection::Stretch,
+    run::{Resumption, RunTrace},
+};
 
 use super::{
     bundle,
@@ -27,7 +30,7 @@ pub(super) struct Kept<'a> {
 pub(super) struct Pace {
     /// Its cell.
     pub(super) label: String,
-    /// Its windows.
+    /// Its segments, each with what comes before the next one.
     pub(super) stretches: Vec<Stretch>,
 }
 
@@ -57,15 +60,26 @@ impl<'a> Kept<'a> {
 
 impl Pace {
     fn of(trace: &RunTrace) -> Option<Self> {
-        let stretch = |segment: &tokwatt_domain::run::Segment| Stretch {
-            requests: segment.requests.len() as u64,
-            time: segment.window.length(),
-        };
-        let stretches: Vec<Stretch> = trace.segments.iter().map(stretch).collect();
+        let stretches: Vec<Stretch> = (0..trace.segments.len())
+            .map(|index| stretch(trace, index))
+            .collect();
         (stretches.len() >= SEGMENTS_LEAST).then(|| Self {
             label: trace.header.cell.label(),
             stretches,
         })
+    }
+}
+
+/// A segment with what comes before the next one, but for an interruption.
+fn stretch(trace: &RunTrace, index: usize) -> Stretch {
+    let segment = &trace.segments[index];
+    let is_resumed = |resumption: &Resumption| usize::try_from(resumption.segment) == Ok(index + 1);
+    let next = trace.segments.get(index + 1);
+    let next = next.filter(|_| !trace.resumptions.iter().any(is_resumed));
+    let until = next.map_or(segment.window.to, |next| next.window.from);
+    Stretch {
+        requests: segment.requests.len() as u64,
+        time: until.since(segment.window.from),
     }
 }
 

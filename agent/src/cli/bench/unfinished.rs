@@ -31,7 +31,7 @@ pub(super) fn take_up(
     plan: &Plan,
 ) -> anyhow::Result<Option<Stamp>> {
     let asked = description(args, settings, plan);
-    let interrupted = spool.unfinished()?.filter(has_measured);
+    let interrupted = spool.unfinished()?.filter(Unfinished::has_measured);
     match interrupted {
         Some(interrupted) if args.resume => {
             let before: Description = serde_json::from_str(&interrupted.description)
@@ -55,11 +55,6 @@ pub(super) fn take_up(
         }
         None => begin(spool, &asked),
     }
-}
-
-/// One that was interrupted before its first run has nothing to go on with.
-fn has_measured(unfinished: &Unfinished) -> bool {
-    unfinished.next > 0 || unfinished.open.is_some()
 }
 
 fn begin(spool: &Spool, asked: &Description) -> anyhow::Result<Option<Stamp>> {
@@ -90,6 +85,10 @@ fn description(args: &BenchArgs, settings: &Settings, plan: &Plan) -> Descriptio
         ("--backend", args.backend.name().to_owned()),
         ("--model", path(&args.model)),
         ("--mmproj", path(&args.mmproj)),
+        (
+            "--url",
+            all(settings.backend_url.value.iter().cloned().collect()),
+        ),
         ("--precision", all(args.precision.clone())),
         ("--repeat", args.repeat.to_string()),
         ("load", all(loads.iter().map(ToString::to_string).collect())),

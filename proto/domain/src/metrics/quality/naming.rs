@@ -18,12 +18,21 @@ pub(super) fn fenced(text: &str) -> Option<String> {
     let mut code: Option<String> = None;
     let mut is_inside = false;
     for line in text.lines() {
-        if line.trim_start().starts_with(FENCE) {
+        let mut rest = line;
+        if let Some(behind) = line.trim_start().strip_prefix(FENCE) {
             is_inside = !is_inside;
             code.get_or_insert_default();
-        } else if let Some(code) = code.as_mut().filter(|_| is_inside) {
-            code.push_str(line);
+            let is_of_name = |c: char| c.is_alphanumeric() || "+#-_".contains(c);
+            rest = behind.trim_start_matches(is_of_name);
+            if !is_inside || rest.trim().is_empty() {
+                continue;
+            }
+        }
+        if let Some(code) = code.as_mut().filter(|_| is_inside) {
+            let closed = rest.trim_end().strip_suffix(FENCE);
+            code.push_str(closed.unwrap_or(rest));
             code.push('\n');
+            is_inside = closed.is_none();
         }
     }
     code.filter(|code| !code.trim().is_empty())
@@ -168,5 +177,10 @@ mod tests {
         assert_eq!(fenced("def f(): pass"), None);
         assert_eq!(fenced("```\n```"), None);
         assert_eq!(fenced("```\ncut off").unwrap(), "cut off\n");
+        assert_eq!(fenced("```json {\"a\": 1}```").unwrap(), " {\"a\": 1}\n");
+        assert_eq!(
+            fenced("```json\n{\"a\": 1}```\nDone.").unwrap(),
+            "{\"a\": 1}\n"
+        );
     }
 }

@@ -46,6 +46,10 @@ fn is_separator(letters: &[char], at: usize) -> bool {
 
 /// Whether a minus stands before the number that is none between two things.
 fn is_negative(before: &[char]) -> bool {
+    let before = match before {
+        [before @ .., '$' | '€' | '£'] => before,
+        before => before,
+    };
     let Some((sign, before)) = before.split_last() else {
         return false;
     };
@@ -85,11 +89,11 @@ fn are_thousands(text: &str, separator: char) -> bool {
     (1..=3).contains(&first.len()) && first != "0" && groups.all(|group| group.len() == 3)
 }
 
-/// A hyphen and the mathematical sign.
-const MINUS: [char; 2] = ['-', '\u{2212}'];
+/// A hyphen, the mathematical sign, the dash that word processors make of them.
+const MINUS: [char; 3] = ['-', '\u{2212}', '\u{2013}'];
 
-/// Within a number: two that do not break, an apostrophe.
-const SPACES: [char; 3] = ['\u{a0}', '\u{202f}', '\''];
+/// Within a number: two that do not break, a thin one, two apostrophes.
+const SPACES: [char; 5] = ['\u{a0}', '\u{202f}', '\u{2009}', '\'', '\u{2019}'];
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +120,11 @@ mod tests {
         check("1.234.567", Some(1_234_567.0));
         check("1\u{202f}234", Some(1234.0));
         check("12'000 CHF", Some(12_000.0));
+        check("12\u{2019}000 CHF", Some(12_000.0));
+        check("12\u{2009}000", Some(12_000.0));
+        check("-$1,200", Some(-1200.0));
+        check("\u{2013}12 °C", Some(-12.0));
+        check("3\u{2013}5", Some(5.0));
         check("42k", Some(42.0));
         check("**42**", Some(42.0));
     }
