@@ -16,8 +16,9 @@ pub(super) fn leak(trace: &RunTrace) -> Result<Option<Flag>, String> {
         return Ok(None);
     }
     let cached = |request: &RequestTrace| request.tokens.and_then(|tokens| tokens.cached);
+    let shared = shared_beginning(trace);
     let n_leaks = successes(trace)
-        .filter(|request| cached(request).is_some_and(|cached| cached > 0))
+        .filter(|request| cached(request).is_some_and(|cached| cached > shared))
         .count();
     if n_leaks > 0 {
         let detail = format!("{n_leaks} requests found prompt tokens in a cache under policy cold");
@@ -67,12 +68,30 @@ pub(super) fn probed(trace: &RunTrace) -> Option<Flag> {
         .filter(|_| is_cold(trace))?;
     let what = match probe.cached_tokens {
         Some(0) => None,
+        Some(cached) if cached < BEGINNING_MAX && has_nonce(trace) => None,
         Some(cached) => Some(counted(cached, probe)),
         None => timed(probe),
     };
     let detail =
         what? + ": switch the server's prefix cache off, or repeated questions are not computed";
     Some(Flag::note("prefix_cache", detail))
+}
+
+/// Tokens that may come from a cache although every question is asked cold: a nonce stands behind the beginning that the server's template
+/// gives to all prompts, and which a question asked again before the runs shows.
+fn shared_beginning(trace: &RunTrace) -> u32 {
+    if !has_nonce(trace) {
+        return 0;
+    }
+    let probe = trace.header.cache_probe.as_ref();
+    let shown = probe.and_then(|probe| probe.cached_tokens);
+    shown.unwrap_or(0).saturating_add(BEGINNING_SLACK)
+}
+
+/// Whether random words keep a question's beginning from being met again.
+fn has_nonce(trace: &RunTrace) -> bool {
+    let flags = &trace.header.cell.configuration.engine_flags;
+    flags.get("cold_cache").is_some_and(|how| how == "nonce")
 }
 
 fn counted(cached: u32, probe: &CacheProbe) -> String {
@@ -100,6 +119,12 @@ fn timed(probe: &CacheProbe) -> Option<String> {
 fn is_cold(trace: &RunTrace) -> bool {
     trace.header.cell.identity.cache_policy == CachePolicy::Cold
 }
+
+/// By how much shared beginnings differ: caches keep blocks, of 16 or 32 tokens mostly.
+const BEGINNING_SLACK: u32 = 32;
+
+/// What a template with a system message of its own puts before the words of a user is shorter.
+const BEGINNING_MAX: u32 = 96;
 
 /// Once it may be sooner by chance.
 const PAIRS_MIN: usize = 2;
@@ -173,10 +198,19 @@ mod tests {
 
     #[track_caller]
     fn check_probe(cached_tokens: Option<u32>, first_tokens: &[(u64, u64)], want: Option<&str>) {
-        let mut trace = plain();
+        check_probe_of(plain(), cached_tokens, first_tokens, want);
+    }
+
+    #[track_caller]
+    fn check_probe_of(
+        mut trace: RunTrace,
+        cached_tokens: Option<u32>,
+        first_tokens: &[(u64, u64)],
+        want: Option<&str>,
+    ) {
         let time = Duration::from_millis;
         trace.header.cache_probe = Some(CacheProbe {
-            prompt_tokens: Some(90),
+            prompt_tokens: Some(99),
             cached_tokens,
             first_tokens: first_tokens
                 .iter()
@@ -196,12 +230,52 @@ mod tests {
 
     #[test]
     fn a_prefix_cache_is_known_by_its_tokens_or_else_by_its_haste() {
-        let by_tokens = "a question asked again had 89 of 90 prompt tokens from a cache";
+        let by_tokens = "a question asked again had 89 of 99 prompt tokens from a cache";
         check_probe(Some(89), &[], Some(by_tokens));
         check_probe(Some(0), &[(100, 1), (100, 1)], None);
         let by_time = "a question asked again had its first token in less than half the time, 2 times of 2, e.g. after 40.0 instead of 100.0 ms";
         check_probe(None, &[(100, 40), (90, 44)], Some(by_time));
         check_probe(None, &[(100, 40), (90, 45)], None);
         check_probe(None, &[(100, 1)], None);
+    }
+
+    /// Its questions begin with random words, and so many tokens of one came from a cache.
+    fn with_nonce(cached: u32) -> RunTrace {
+        let mut trace = plain();
+        let tokens = trace.segments[0].requests[0].tokens.as_mut().unwrap();
+        tokens.cached = Some(cached);
+        let flags = &mut trace.header.cell.configuration.engine_flags;
+        flags.insert("cold_cache".to_owned(), "nonce".to_owned());
+        trace
+    }
+
+    #[test]
+    fn a_template_beginning_that_all_prompts_share_is_no_leak() {
+        let leaked = Ok(Some(
+            "1 requests found prompt tokens in a cache under policy cold",
+        ));
+        check(&with_nonce(32), Ok(None));
+        check(&with_nonce(33), leaked);
+        let probed = |cached| {
+            let mut trace = with_nonce(cached);
+            trace.header.cache_probe = Some(CacheProbe {
+                prompt_tokens: Some(50),
+                cached_tokens: Some(16),
+                first_tokens: Vec::new(),
+            });
+            trace
+        };
+        check(&probed(48), Ok(None));
+        check(&probed(49), leaked);
+        let mut other = with_nonce(1);
+        other.header.cell.configuration.engine_flags.clear();
+        check(&other, leaked);
+    }
+
+    #[test]
+    fn a_template_beginning_is_no_prefix_cache_to_speak_of() {
+        check_probe_of(with_nonce(0), Some(95), &[], None);
+        let said = "a question asked again had 96 of 99 prompt tokens from a cache";
+        check_probe_of(with_nonce(0), Some(96), &[], Some(said));
     }
 }
