@@ -10,6 +10,7 @@ use futures::StreamExt;
 use tokwatt_domain::{
     run::{CacheProbe, TokenCounts},
     time::Stamp,
+    workload::CachePolicy,
 };
 
 use super::Runner;
@@ -37,7 +38,7 @@ impl Runner {
         plan: &Plan,
     ) -> Result<Option<Probed>, BackendError> {
         match first_item(plan) {
-            Some((_, item)) => self.ask_aside(backend, item, true).await,
+            Some(item) => self.ask_aside(backend, self.short_question(item)).await,
             None => Ok(None),
         }
     }
@@ -49,21 +50,19 @@ impl Runner {
         backend: &dyn Backend,
         plan: &Plan,
     ) -> Result<(BTreeMap<Option<u32>, u32>, Option<CacheProbe>), BackendError> {
-        let Some((px, item)) = first_item(plan) else {
+        let Some(item) = first_item(plan) else {
             return Ok((BTreeMap::new(), None));
         };
-        let again = self.ask_aside(backend, item, true).await?;
-        let known = again.and_then(|asked| asked.tokens);
-        let known = known.filter(|_| item.picture.is_some());
-        let image_tokens = self.image_tokens(backend, plan, (px, known)).await?;
+        let again = self.ask_aside(backend, self.short_question(item)).await?;
+        let image_tokens = self.image_tokens(backend, plan).await?;
         Ok((image_tokens, self.cache(backend, plan, again).await))
     }
 
+    /// Both halves are asked warm: what makes a question cold may stand in its prompt, another number of tokens each time.
     async fn image_tokens(
         &self,
         backend: &dyn Backend,
         plan: &Plan,
-        known: (Option<u32>, Option<TokenCounts>),
     ) -> Result<BTreeMap<Option<u32>, u32>, BackendError> {
         let mut found = BTreeMap::new();
         for cell in &plan.cells {
@@ -73,16 +72,18 @@ impl Runner {
             if found.contains_key(&cell.image_px) {
                 continue;
             }
-            let with = match known {
-                (px, Some(tokens)) if px == cell.image_px => Some(tokens),
-                _ => self
-                    .ask_aside(backend, item, true)
-                    .await?
-                    .and_then(|asked| asked.tokens),
+            let with = Question {
+                cache: CachePolicy::Warm,
+                ..self.short_question(item)
             };
-            let without = self.ask_aside(backend, item, false).await?;
-            let without = without.and_then(|asked| asked.tokens);
-            if let (Some(with), Some(without)) = (with, without) {
+            let without = Question {
+                picture: None,
+                ..with.clone()
+            };
+            let with = self.ask_aside(backend, with).await?;
+            let without = self.ask_aside(backend, without).await?;
+            let tokens = |asked: Option<Probed>| asked.and_then(|asked| asked.tokens);
+            if let (Some(with), Some(without)) = (tokens(with), tokens(without)) {
                 found.insert(cell.image_px, with.prompt.saturating_sub(without.prompt));
             }
         }
@@ -90,7 +91,7 @@ impl Runner {
     }
 
     /// An engine that counts what it cached has said it all. Of the others a question that is new, asked again and again, shows it by
-    /// its times to first token.
+    /// its times to first token, if its answers are streamed.
     async fn cache(
         &self,
         backend: &dyn Backend,
@@ -104,7 +105,8 @@ impl Runner {
             first_tokens: Vec::new(),
         };
         let new = plan.cells.first().and_then(|cell| cell.warm_up.get(1));
-        if let Some(item) = new.filter(|_| probe.cached_tokens.is_none()) {
+        let is_timed = probe.cached_tokens.is_none() && self.settings.is_streaming;
+        if let Some(item) = new.filter(|_| is_timed) {
             let timed = self.first_tokens(backend, item).await;
             // An engine that dies of it is loaded again before the run, or dies of that, too.
             probe.first_tokens = timed.unwrap_or_default();
@@ -131,17 +133,25 @@ impl Runner {
         backend: &dyn Backend,
         item: &Item,
     ) -> Result<Option<Duration>, BackendError> {
-        let asked = self.ask_aside(backend, item, true).await?;
+        let asked = self.ask_aside(backend, self.short_question(item)).await?;
         Ok(asked.and_then(|asked| Some(asked.first?.since(asked.sent?))))
+    }
+
+    fn short_question(&self, item: &Item) -> Question {
+        let picture = item.picture.as_ref().map(ItemPicture::file);
+        Question {
+            history: item.history.clone(),
+            is_streaming: self.settings.is_streaming,
+            ..Question::new(item.prompt.clone(), picture, 1)
+        }
     }
 
     async fn ask_aside(
         &self,
         backend: &dyn Backend,
-        item: &Item,
-        with_picture: bool,
+        question: Question,
     ) -> Result<Option<Probed>, BackendError> {
-        let answer = hear_out(backend, short_question(item, with_picture));
+        let answer = hear_out(backend, question);
         match tokio::time::timeout(self.settings.timeout, answer).await {
             Ok(Err(error @ BackendError::Request { .. })) => {
                 tracing::warn!(%error, "a question before the runs failed");
@@ -170,19 +180,9 @@ async fn hear_out(backend: &dyn Backend, question: Question) -> Result<Probed, B
     Ok(probed)
 }
 
-/// The warm-up question that comes first, and the size of its picture.
-fn first_item(plan: &Plan) -> Option<(Option<u32>, &Item)> {
-    let mut cells = plan.cells.iter();
-    cells.find_map(|cell| Some((cell.image_px, cell.warm_up.first()?)))
-}
-
-fn short_question(item: &Item, with_picture: bool) -> Question {
-    let picture = item.picture.as_ref().filter(|_| with_picture);
-    let picture = picture.map(ItemPicture::file);
-    Question {
-        history: item.history.clone(),
-        ..Question::new(item.prompt.clone(), picture, 1)
-    }
+/// The warm-up question that comes first.
+fn first_item(plan: &Plan) -> Option<&Item> {
+    plan.cells.iter().find_map(|cell| cell.warm_up.first())
 }
 
 /// Once may be chance.
