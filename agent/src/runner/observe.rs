@@ -55,24 +55,22 @@ pub(super) async fn observe(request: Request<'_>) -> Observed {
         ..
     } = request;
     let asked = clock.now();
-    let deadline = scheduled.map_or(Duration::ZERO, |due| due.since(asked)) + timeout;
+    let due = scheduled.unwrap_or(asked);
+    let deadline = due.after(timeout).since(asked);
     let mut notes = Notes::new(asked, scheduled);
     let end = tokio::select! {
         biased;
-        end = listen(request, &mut notes) => Some(end),
-        () = tokio::time::sleep(deadline) => None,
-        () = abandoned(stop) => Some(Err(BackendError::Request {
-            class: FailureClass::Cancelled,
-            message: "stopped by a person".to_owned(),
-        })),
+        end = listen(request, &mut notes) => end,
+        () = tokio::time::sleep(deadline) => {
+            notes.cut_off(FailureClass::Timeout, format!("no end within {timeout:?}"))
+        }
+        () = abandoned(stop) => {
+            notes.cut_off(FailureClass::Cancelled, "stopped by a person".to_owned())
+        }
     };
     let (outcome, is_engine_lost) = match end {
-        Some(Ok(())) => (notes.ending(), false),
-        Some(Err(error)) => classed(error),
-        None => (
-            failed(FailureClass::Timeout, format!("no end within {timeout:?}")),
-            false,
-        ),
+        Ok(()) => (notes.ending(), false),
+        Err(error) => classed(error),
     };
     let request = notes.into_trace(item, index, outcome, clock.now());
     Observed {
@@ -144,6 +142,14 @@ impl Notes {
                 self.answer.extend(bytes);
             }
             Event::Done(finish) => self.finish = Some((arrival.at, finish)),
+        }
+    }
+
+    /// Nobody listens any more; an answer that is complete has ended all the same, whatever its connection still waits for.
+    fn cut_off(&self, class: FailureClass, message: String) -> Result<(), BackendError> {
+        match self.finish {
+            Some(_) => Ok(()),
+            None => Err(BackendError::Request { class, message }),
         }
     }
 

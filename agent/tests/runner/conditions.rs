@@ -313,3 +313,13 @@ async fn an_engine_that_does_not_say_what_it_cached_is_known_by_its_haste() {
     assert_eq!(probe.first_tokens, [pair, pair]);
     assert!(flags(&outcome.reports[0]).contains(&"prefix_cache"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_streaming_no_question_is_streamed_and_no_first_token_is_timed() {
+    let mut bench = in_virtual_time(Gauges::default());
+    bench.runner.settings.is_streaming = false;
+    let outcome = bench.ask(1, |_| Reply::Answer).await;
+    let probe = outcome.traces[0].header.cache_probe.clone().unwrap();
+    assert_eq!(probe.first_tokens, []);
+    assert_eq!(bench.seen.lock().unwrap().n_streamed, 0);
+}

@@ -297,6 +297,21 @@ async fn a_request_that_never_ends_is_a_timeout_and_the_run_goes_on() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_complete_has_ended_although_its_connection_has_not() {
+    let mut bench = Bench::new();
+    bench.runner.settings.timeout = Duration::from_millis(200);
+    let outcome = bench
+        .ask(2, |prompt| match prompt {
+            "q0" => Reply::Linger,
+            _ => Reply::Answer,
+        })
+        .await;
+    assert_eq!(classes(&outcome.traces[0]), [None, None]);
+    let lingering = requests(&outcome.traces[0]).next().unwrap();
+    assert!(lingering.ended.since(lingering.sent) < Duration::from_millis(200));
+}
+
+#[tokio::test]
 async fn failures_keep_their_class_and_are_no_reason_to_stop() {
     const CLASSES: [FailureClass; 4] = [
         FailureClass::Http,
@@ -346,6 +361,22 @@ async fn a_stopped_bench_keeps_what_was_measured_and_asks_nothing_more() {
         ),
         "{last:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_complete_when_a_person_stops_was_not_cancelled() {
+    let bench = Bench::new();
+    let stop = bench.runner.stop.clone();
+    let outcome = bench
+        .ask(10, move |prompt| match prompt {
+            "q1" => {
+                stop.cancel();
+                Reply::Linger
+            }
+            _ => Reply::Answer,
+        })
+        .await;
+    assert_eq!(classes(&outcome.traces[0]), [None, None]);
 }
 
 #[tokio::test]

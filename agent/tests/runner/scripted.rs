@@ -29,6 +29,8 @@ pub(crate) enum Reply {
     /// With so many tokens, after so long.
     Slowly(Duration, u32),
     Never,
+    /// Complete, and then nothing, not even an end.
+    Linger,
     /// Once so many are in flight, and from then on at once.
     Together(usize),
     Fail(FailureClass),
@@ -53,6 +55,8 @@ pub(crate) struct Scripted {
 pub(crate) struct Seen {
     /// Prompts, in order.
     pub(crate) asked: Vec<String>,
+    /// How many of them were to be answered in pieces.
+    pub(crate) n_streamed: usize,
     pub(crate) in_flight: usize,
     pub(crate) most_in_flight: usize,
     pub(crate) n_loads: usize,
@@ -68,10 +72,12 @@ struct Flight {
 }
 
 impl Flight {
-    fn start(engine: &Scripted, prompt: String) -> Self {
+    fn start(engine: &Scripted, question: Question) -> Self {
+        let prompt = question.prompt;
         let is_warm_up = prompt.starts_with('w');
         let mut seen = engine.seen.lock().unwrap();
         seen.asked.push(prompt);
+        seen.n_streamed += usize::from(question.is_streaming);
         seen.in_flight += 1;
         seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
         Self {
@@ -119,14 +125,16 @@ impl Backend for Scripted {
             true => (self.script)(&question.prompt),
             false => Reply::Die,
         };
-        let flight = Flight::start(self, question.prompt);
+        let flight = Flight::start(self, question);
         let (is_up, seen) = (self.is_up.clone(), self.seen.clone());
         let sent = arrival(Event::Sent);
         let rest = async move {
             // The others are asked meanwhile.
             tokio::task::yield_now().await;
             match reply {
-                Reply::Answer => vec![arrival(chunk()), arrival(Event::Done(finish()))],
+                Reply::Answer | Reply::Linger => {
+                    vec![arrival(chunk()), arrival(Event::Done(finish()))]
+                }
                 Reply::Slowly(time, completion) => {
                     tokio::time::sleep(time).await;
                     let counts = TokenCounts {
@@ -157,6 +165,10 @@ impl Backend for Scripted {
             }
         };
         let rest = stream::once(rest).flat_map(stream::iter);
+        let rest = match reply {
+            Reply::Linger => rest.chain(stream::pending()).boxed(),
+            _ => rest.boxed(),
+        };
         stream::iter([sent])
             .chain(rest)
             .map(move |arrival| {
