@@ -48,6 +48,13 @@ impl BaseUrl {
         &self.authority
     }
 
+    /// Whether both are the same server, spoken to in the same way: what is a secret of one is then known to the other.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        self.is_tls == other.is_tls
+            && self.port == other.port
+            && self.host.eq_ignore_ascii_case(&other.host)
+    }
+
     /// Whether it is this machine.
     pub fn is_loopback(&self) -> bool {
         let address = self.host.parse::<std::net::IpAddr>();
@@ -153,6 +160,20 @@ mod tests {
             "lab",
             80,
         );
+    }
+
+    #[test]
+    fn a_server_is_the_same_only_where_a_secret_stays_one() {
+        let url = |text: &str| text.parse::<BaseUrl>().unwrap();
+        let server = url("https://Lab.example/one");
+        assert!(server.is_same_server(&url("https://lab.example:443/two")));
+        for other in [
+            "http://lab.example:443",
+            "https://lab.example:8443",
+            "https://lab2.example",
+        ] {
+            assert!(!server.is_same_server(&url(other)), "{other}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn metrics(
         ),
         (given, _) => given.parse().context("--server-metrics")?,
     };
-    let is_same = |server: &Endpoint| server.url.authority() == url.server.authority();
+    let is_same = |server: &Endpoint| server.url.is_same_server(&url.server);
     let endpoint = Endpoint {
         key: answers
             .as_ref()
