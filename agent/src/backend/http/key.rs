@@ -94,9 +94,26 @@ impl ApiKey {
         self.header.clone()
     }
 
-    /// A server's words without the key, which some servers repeat in their refusals.
+    /// A server's words without the key, which some servers repeat in their refusals; also where they were cut in the middle of it, which
+    /// an ellipsis shows.
     pub fn redact(&self, text: &str) -> String {
-        text.replace(&self.text, "(the API key)")
+        let whole = text.replace(&self.text, INSTEAD);
+        let parts = whole.split_inclusive(ELLIPSIS);
+        let parts = parts.map(|part| match part.strip_suffix(ELLIPSIS) {
+            Some(cut) => self.redact_end(cut) + ELLIPSIS,
+            None => part.to_owned(),
+        });
+        parts.collect()
+    }
+
+    /// Without as much of the key as stands at the end.
+    fn redact_end(&self, text: &str) -> String {
+        let lengths = (BEGINNING_MIN..self.text.len()).rev();
+        let mut beginnings = lengths.map(|length| &self.text[..length]);
+        match beginnings.find_map(|beginning| text.strip_suffix(beginning)) {
+            Some(before) => format!("{before}{INSTEAD}"),
+            None => text.to_owned(),
+        }
     }
 }
 
@@ -111,6 +128,15 @@ impl fmt::Display for ApiKey {
         write!(f, "the API key from {}", self.source)
     }
 }
+
+/// What stands where the key stood.
+const INSTEAD: &str = "(the API key)";
+
+/// What is put where words are cut.
+const ELLIPSIS: &str = "…";
+
+/// So few characters are no secret, and other words end with them, too.
+const BEGINNING_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -129,6 +155,22 @@ mod tests {
         assert_eq!(key.header(), "Bearer sk-secret");
         let words = key.redact("Incorrect API key provided: sk-secret.");
         assert_eq!(words, "Incorrect API key provided: (the API key).");
+    }
+
+    #[test]
+    fn a_key_is_not_printed_where_words_were_cut_in_the_middle_of_it_either() {
+        let key = ApiKey::from_variable("TOKWATT_API_KEY", "sk-secret").unwrap();
+        for (said, want) in [
+            ("no quota for sk-s…", "no quota for (the API key)…"),
+            ("sk-secre… (its log)", "(the API key)… (its log)"),
+            (
+                "sk-secret… sk-sec… sk-s",
+                "(the API key)… (the API key)… sk-s",
+            ),
+            ("disk-… and so on…", "disk-… and so on…"),
+        ] {
+            assert_eq!(key.redact(said), want);
+        }
     }
 
     #[test]
