@@ -301,6 +301,30 @@ async fn a_server_that_wants_a_key_is_told_how_to_get_one() {
     );
 }
 
+#[tokio::test]
+async fn a_vllm_server_that_refuses_a_salt_is_asked_with_random_words_and_for_the_same_counts() {
+    let server = Scripted::start(|request| match request.path.as_str() {
+        "/v1/models" => Some(answered(
+            "200 OK",
+            &json!({"data": [{"id": "a/b", "owned_by": "vllm"}]}),
+        )),
+        "/version" => Some(answered("200 OK", &json!({"version": "0.9.2"}))),
+        _ => {
+            let is_salted = request.is_question() && request.json()["cache_salt"].is_string();
+            let words = "Parameter 'cache_salt' is not supported with this instance of vLLM";
+            is_salted.then(|| answered("400 Bad Request", &json!({"message": words})))
+        }
+    });
+    let backend = with(settings(&server.url()));
+    let card = backend.load().await.unwrap();
+    assert_eq!(card.engine_flags["cold_cache"], "nonce");
+    assert!(!card.engine_flags.contains_key("stream_options"));
+    answer(&backend).await;
+    let asked = server.questions()[0].json();
+    assert_eq!(asked["stream_options"]["continuous_usage_stats"], true);
+    assert!(asked["cache_salt"].is_null(), "{asked}");
+}
+
 /// What a server does that knows no field but the oldest ones.
 fn is_too_new(request: &Request) -> bool {
     request.json()["stream_options"].is_object()

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokwatt_domain::run::{ChunkKind, CountSource, EngineTimes, FailureClass, TokenCounts};
 
@@ -46,10 +46,11 @@ enum Ending {
 /// An event's data, or a whole answer in one piece.
 #[derive(Debug, Deserialize)]
 struct Part {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     choices: Vec<Choice>,
     usage: Option<Usage>,
-    timings: Option<Timings>,
+    /// Nobody else's word depends on it, so it may be anything.
+    timings: Option<Value>,
     error: Option<Value>,
 }
 
@@ -146,7 +147,9 @@ impl Answer {
         let tokens = self.tokens(&part);
         let mut pieces = Vec::new();
         for choice in part.choices.into_iter().filter(|choice| choice.index == 0) {
-            if let Some(reason) = &choice.finish_reason {
+            // Older SGLang has an empty one in its first event.
+            let reason = choice.finish_reason.filter(|reason| !reason.is_empty());
+            if let Some(reason) = &reason {
                 self.ending = Some(Ending::parse(reason)?);
             }
             let said = choice.delta.or(choice.message);
@@ -158,7 +161,8 @@ impl Answer {
             self.running = part.usage.map(|usage| usage.completion_tokens);
         }
         self.usage = part.usage.or(self.usage);
-        self.timings = part.timings.or(self.timings);
+        let timings = part.timings.and_then(Timings::read);
+        self.timings = timings.or(self.timings);
         Ok(pieces)
     }
 
@@ -288,6 +292,11 @@ impl Usage {
 }
 
 impl Timings {
+    /// Absent where it is not complete.
+    fn read(timings: Value) -> Option<Self> {
+        serde_json::from_value(timings).ok()
+    }
+
     fn times(self) -> Option<EngineTimes> {
         let time = |milliseconds: f64| Duration::try_from_secs_f64(milliseconds / 1e3).ok();
         Some(EngineTimes {
@@ -295,6 +304,15 @@ impl Timings {
             decode: time(self.predicted_ms)?,
         })
     }
+}
+
+/// Some servers say `null` for an empty list.
+pub(super) fn or_empty<'de, D, T>(list: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(list).map(Option::unwrap_or_default)
 }
 
 fn counts(
@@ -414,6 +432,30 @@ mod tests {
             r#"{"choices": [{"index": 1, "delta": {"content": "x"}, "finish_reason": "length"}]}"#;
         let (pieces, finish) = heard(&[other, STOP, "[DONE]", " "]);
         assert!(pieces.is_empty() && !finish.is_truncated);
+    }
+
+    #[test]
+    fn an_empty_finish_reason_is_none() {
+        let role = r#"{"choices": [{"delta": {"role": "assistant"}, "finish_reason": ""}]}"#;
+        let (pieces, finish) = heard(&[role, &said("a", None), STOP]);
+        assert!(pieces.len() == 1 && !finish.is_truncated);
+        let mut answer = Answer::new();
+        answer.read(role.as_bytes()).unwrap();
+        answer.finish().unwrap_err();
+    }
+
+    #[test]
+    fn what_is_null_or_incomplete_beside_an_answer_does_not_fail_it() {
+        for timings in [
+            "null",
+            "[]",
+            r#"{"prompt_n": 5}"#,
+            r#"{"prompt_n": 5, "prompt_ms": null, "predicted_n": 3, "predicted_ms": null}"#,
+        ] {
+            let end = format!(r#"{{"choices": null, "timings": {timings}}}"#);
+            let (_, finish) = heard(&[STOP, &end]);
+            assert_eq!((finish.tokens, finish.engine_times), (None, None));
+        }
     }
 
     #[test]

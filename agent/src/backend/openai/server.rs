@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     OpenAiSettings,
-    answer::Answer,
+    answer::{Answer, or_empty},
     asking::{COMPLETIONS, unstreamed},
     events::Events,
     refusal,
@@ -54,6 +54,7 @@ enum Family {
 /// The answer of `/v1/models`.
 #[derive(Debug, Deserialize)]
 struct Models {
+    #[serde(deserialize_with = "or_empty")]
     data: Vec<Model>,
 }
 
@@ -169,6 +170,12 @@ async fn generate(
         let answer = exchange.answer(BODY_BYTES_MAX, settings.patience.ready);
         let answer = answer.await.map_err(Unready::from)?;
         let status = answer.head.status;
+        // vLLM knows the field, and its older engine refuses it.
+        if is_about_form(status) && dialect.cold == Cold::Salt && is_about_salt(&answer.body) {
+            tracing::info!(%status, "the server takes no cache_salt; questions begin with random words instead");
+            dialect.cold = Cold::Nonce;
+            continue;
+        }
         let simpler = dialect.counts.simpler().filter(|_| settings.is_streaming);
         match simpler {
             Some(simpler) if is_about_form(status) => {
@@ -492,15 +499,17 @@ fn family_name(model: &str) -> String {
     file.strip_suffix(".gguf").unwrap_or(model).to_owned()
 }
 
-/// llama.cpp's word on weights, such as `all F32` or `Q4_K - Medium`, as we have it: `f32`, `q4_k_m`.
+/// llama.cpp's word on weights, such as `all F32`, `Q4_K - Medium` or `IQ4_NL - 4.5 bpw`, as we have it: `f32`, `q4_k_m`, `iq4_nl`.
 fn precision(ftype: &str) -> String {
     let words = ftype.to_ascii_lowercase();
     let words = words
         .trim_start_matches("all ")
-        .trim_start_matches("mostly ");
-    match words.split_once(" - ") {
-        Some((class, size)) => format!("{class}_{}", &size[..size.len().min(1)]),
-        None => words.to_owned(),
+        .trim_start_matches("mostly ")
+        .trim_end_matches(" (guessed)");
+    let (class, size) = words.split_once(" - ").unwrap_or((words, ""));
+    match size.chars().next().filter(char::is_ascii_alphabetic) {
+        Some(size) => format!("{class}_{size}"),
+        None => class.to_owned(),
     }
 }
 
@@ -547,6 +556,10 @@ fn unready(client: &Client, answer: &http::Answer, model: &str) -> Unready {
 
 fn is_about_form(status: StatusCode) -> bool {
     [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY].contains(&status)
+}
+
+fn is_about_salt(body: &[u8]) -> bool {
+    String::from_utf8_lossy(body).contains("cache_salt")
 }
 
 fn setup(message: String) -> BackendError {
@@ -601,6 +614,12 @@ mod tests {
             ("Q8_0", "q8_0"),
             ("mostly Q4_0", "q4_0"),
             ("Q4_K - Medium", "q4_k_m"),
+            ("Q4_K - Small (guessed)", "q4_k_s"),
+            ("Q8_0 (guessed)", "q8_0"),
+            ("IQ4_NL - 4.5 bpw", "iq4_nl"),
+            ("Q4_K - größer", "q4_k_g"),
+            ("Q4_K - Übergröße", "q4_k"),
+            ("Q4_K - ", "q4_k"),
         ] {
             assert_eq!(precision(ftype), want);
         }
