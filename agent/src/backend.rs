@@ -196,3 +196,23 @@ pub enum BackendError {
         message: String,
     },
 }
+
+impl BackendError {
+    /// The same error in other words.
+    #[must_use]
+    pub fn map_message(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Request { class, message } => Self::Request {
+                class,
+                message: change(message),
+            },
+            Self::Engine { class, message } => Self::Engine {
+                class,
+                message: change(message),
+            },
+            Self::Setup { message } => Self::Setup {
+                message: change(message),
+            },
+        }
+    }
+}

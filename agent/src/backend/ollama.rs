@@ -71,6 +71,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     has_told_of_a_load: AtomicBool,
+    /// One piece is looked at after the other, with the sockets looked at in between.
+    turns: tokio::sync::Mutex<()>,
 }
 
 /// Where we are with the model.
@@ -102,6 +104,7 @@ impl OllamaBackend {
                 clock,
                 state: Mutex::new(State::New),
                 has_told_of_a_load: AtomicBool::new(false),
+                turns: tokio::sync::Mutex::default(),
             }),
         })
     }
@@ -121,7 +124,8 @@ impl Backend for OllamaBackend {
             // Whoever owns it may be starting it again.
             State::Lost => RESTART_TIME,
         };
-        let card = self.shared.load(patience).await?;
+        let card = self.shared.load(patience).await;
+        let card = card.map_err(|error| self.shared.redacted(error))?;
         *self.shared.state() = State::Loaded(Box::new(card.clone()));
         Ok(card)
     }
@@ -284,6 +288,11 @@ impl Shared {
             }
             (_, error) => error,
         }
+    }
+
+    /// Servers repeat what they were shown.
+    fn redacted(&self, error: BackendError) -> BackendError {
+        error.map_message(|message| self.client.redact(&message))
     }
 
     /// A question should find the model in memory.

@@ -205,20 +205,7 @@ impl Shared {
 
     /// Servers repeat what they were shown.
     fn redacted(&self, error: BackendError) -> BackendError {
-        let redact = |message: String| self.client.redact(&message);
-        match error {
-            BackendError::Request { class, message } => BackendError::Request {
-                class,
-                message: redact(message),
-            },
-            BackendError::Engine { class, message } => BackendError::Engine {
-                class,
-                message: redact(message),
-            },
-            BackendError::Setup { message } => BackendError::Setup {
-                message: redact(message),
-            },
-        }
+        error.map_message(|message| self.client.redact(&message))
     }
 
     fn lose(&self) {

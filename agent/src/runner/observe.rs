@@ -55,13 +55,11 @@ pub(super) async fn observe(request: Request<'_>) -> Observed {
         ..
     } = request;
     let asked = clock.now();
-    let due = scheduled.unwrap_or(asked);
-    let deadline = due.after(timeout).since(asked);
     let mut notes = Notes::new(asked, scheduled);
     let end = tokio::select! {
         biased;
         end = listen(request, &mut notes) => end,
-        () = tokio::time::sleep(deadline) => {
+        () = tokio::time::sleep(time_left(asked, scheduled, timeout)) => {
             notes.cut_off(FailureClass::Timeout, format!("no end within {timeout:?}"))
         }
         () = abandoned(stop) => {
@@ -77,6 +75,11 @@ pub(super) async fn observe(request: Request<'_>) -> Observed {
         request,
         is_engine_lost,
     }
+}
+
+/// A request has its time from when it was due, whether it is asked before or after that.
+fn time_left(asked: Stamp, scheduled: Option<Stamp>, timeout: Duration) -> Duration {
+    scheduled.unwrap_or(asked).after(timeout).since(asked)
 }
 
 /// A person stopped it, and what was in flight has had its time to end.
@@ -197,3 +200,21 @@ fn failed(class: FailureClass, message: String) -> Outcome {
 
 /// How long an answer in flight may go on after a person stopped the bench.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_its_time_from_when_it_was_due() {
+        let second = Duration::from_secs;
+        let left = |due: Option<u64>| {
+            let due = due.map(|due| Stamp::at(second(due)));
+            time_left(Stamp::at(second(20)), due, second(5))
+        };
+        assert_eq!(left(None), second(5));
+        assert_eq!(left(Some(21)), second(6));
+        assert_eq!(left(Some(18)), second(3));
+        assert_eq!(left(Some(10)), Duration::ZERO);
+    }
+}

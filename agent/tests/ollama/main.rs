@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokwatt_agent::{
     backend::{
         Arrival, Backend, BackendError, Event, Finish, Question,
-        http::Endpoint,
+        http::{ApiKey, Endpoint},
         ollama::{OllamaBackend, OllamaSettings},
     },
     clock::SystemClock,
@@ -263,6 +263,20 @@ async fn every_way_to_fail_has_its_class_and_the_next_question_is_answered() {
     );
     assert_eq!(answer(&backend, question("and now?")).await.0.len(), 3);
     assert_eq!(fake.n_loads(), 1);
+}
+
+#[tokio::test]
+async fn a_key_is_not_repeated_from_what_ollama_says() {
+    let fake = Fake::start().await;
+    let mut let_in = settings(&fake.url, "llava");
+    let_in.endpoint.key = Some(ApiKey::from_variable("TOKWATT_API_KEY", "missing").unwrap());
+    let backend = backend(let_in);
+    backend.load().await.unwrap();
+    check_request(
+        &error(&backend, "refuse it").await,
+        FailureClass::Http,
+        "this model is (the API key) data",
+    );
 }
 
 #[tokio::test]

@@ -168,6 +168,20 @@ async fn nothing_without_end_is_read_for_long() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_not_heard_out() {
+    let word = said(&"x".repeat(256 << 10));
+    let acts = vec![stream_head(), Act::WriteForEver(chunk(&word))];
+    let (server, backend) = answering(acts).await;
+    let all = arrivals(&backend, question()).await;
+    let (class, message) = failed(all.into_iter().find_map(Result::err).unwrap());
+    assert_eq!(class, Failed::Question(FailureClass::Protocol), "{message}");
+    assert!(message.contains("an answer of more than"), "{message}");
+    eventually("the end of the flood", || server.n_open() <= 1).await;
+    let bytes = server.bytes_written();
+    assert!(bytes < 80 << 20, "{bytes} bytes were taken");
+}
+
+#[tokio::test]
 async fn ten_megabytes_of_comments_are_no_answer_whatever_comes_behind() {
     let mut acts = vec![stream_head()];
     acts.extend((0..2560).map(|_| piece(&": ping\n\n".repeat(512))));

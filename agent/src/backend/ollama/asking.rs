@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 use tokwatt_domain::time::Stamp;
 
 use super::{
@@ -42,6 +42,8 @@ struct Listening {
     answer: Answer,
     /// When the latest piece came.
     at: Stamp,
+    /// So many bytes came.
+    n_bytes: usize,
 }
 
 impl Asking {
@@ -64,7 +66,7 @@ impl Asking {
                 Ok(false) => return None,
                 Err(error) => {
                     self.step = Step::Over;
-                    return Some(Err(error));
+                    return Some(Err(self.shared.redacted(error)));
                 }
             }
         }
@@ -120,13 +122,25 @@ impl Asking {
             lines: Lines::default(),
             answer: Answer::default(),
             at: Stamp::default(),
+            n_bytes: 0,
         })))
     }
 
     async fn listen(&mut self, mut listening: Box<Listening>) -> Result<Step, BackendError> {
+        let shared = self.shared.clone();
+        let _turn;
         let (lines, is_at_end) = match listening.exchange.next().await {
             Some(Ok(Moment::Piece(at, bytes))) => {
                 listening.at = at;
+                listening.n_bytes += bytes.len();
+                if listening.n_bytes > ANSWER_BYTES_MAX {
+                    return Err(protocol(format!(
+                        "its answer has more than {ANSWER_BYTES_MAX} bytes"
+                    )));
+                }
+                // Before each piece is looked at, what came meanwhile is taken off its socket and stamped.
+                _turn = shared.turns.lock().await;
+                yield_now().await;
                 (listening.lines.read(&bytes)?, false)
             }
             Some(Ok(_)) => return Err(protocol("a second head".to_owned())),
@@ -171,6 +185,9 @@ async fn drain(mut exchange: Exchange) -> Step {
 
 /// Where questions go.
 const CHAT: &str = "/api/chat";
+
+/// In pieces or as a whole: a token takes some hundred bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// What may come behind the end of an answer, and for how long.
 const DRAIN_PIECES_MAX: u32 = 16;

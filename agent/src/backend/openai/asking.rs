@@ -53,6 +53,8 @@ struct Stream {
     answer: Answer,
     /// When the latest piece came.
     at: Stamp,
+    /// So many bytes came.
+    n_bytes: usize,
     /// How it began, to say what it was if it is no stream.
     beginning: Vec<u8>,
 }
@@ -162,6 +164,7 @@ impl Asking {
             events: Events::default(),
             answer: Answer::new(),
             at,
+            n_bytes: 0,
             beginning: Vec::new(),
         })))
     }
@@ -173,6 +176,12 @@ impl Asking {
         let is_at_end = match stream.exchange.next().await {
             Some(Ok(Moment::Piece(at, bytes))) => {
                 stream.at = at;
+                stream.n_bytes += bytes.len();
+                if stream.n_bytes > STREAM_BYTES_MAX {
+                    return Err(protocol(format!(
+                        "an answer of more than {STREAM_BYTES_MAX} bytes"
+                    )));
+                }
                 // Before each piece is looked at, what came meanwhile is taken off its socket and stamped.
                 _turn = shared.turns.lock().await;
                 yield_now().await;
@@ -305,7 +314,11 @@ pub(super) const COMPLETIONS: &str = "/v1/chat/completions";
 /// An answer as a whole, its picture not being in it.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-const BEGINNING_BYTES: usize = 512;
+/// In pieces it is longer: a token takes some hundred bytes.
+const STREAM_BYTES_MAX: usize = 64 << 20;
+
+/// More than an excerpt has, so that it shows where it was cut.
+const BEGINNING_BYTES: usize = 2048;
 
 /// What may come behind the end of an answer, and for how long.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
