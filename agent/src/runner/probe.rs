@@ -65,6 +65,8 @@ impl Runner {
         plan: &Plan,
     ) -> Result<BTreeMap<Option<u32>, u32>, BackendError> {
         let mut found = BTreeMap::new();
+        // Each text once: of a prompt that is all in its cache an engine may count nothing.
+        let mut texts: Vec<(&Item, Option<Probed>)> = Vec::new();
         for cell in &plan.cells {
             let Some(item) = cell.warm_up.first().filter(|item| item.picture.is_some()) else {
                 continue;
@@ -81,7 +83,16 @@ impl Runner {
                 ..with.clone()
             };
             let with = self.ask_aside(backend, with).await?;
-            let without = self.ask_aside(backend, without).await?;
+            let is_same =
+                |other: &Item| other.prompt == item.prompt && other.history == item.history;
+            let without = match texts.iter().find(|(other, _)| is_same(other)) {
+                Some((_, asked)) => *asked,
+                None => {
+                    let asked = self.ask_aside(backend, without).await?;
+                    texts.push((item, asked));
+                    asked
+                }
+            };
             let tokens = |asked: Option<Probed>| asked.and_then(|asked| asked.tokens);
             if let (Some(with), Some(without)) = (tokens(with), tokens(without)) {
                 found.insert(cell.image_px, with.prompt.saturating_sub(without.prompt));

@@ -345,6 +345,26 @@ async fn a_bench_measures_what_ollama_answers() {
     );
     assert_eq!(run["requests"]["succeeded"], run["requests"]["issued"]);
     assert_eq!(run["metrics"]["image_tokens"], 576.0);
+    // With pictures and without them the same words were counted: no random ones.
+    let mut counted = fake.asked("/api/chat");
+    counted.retain(|asked| {
+        let first = asked["messages"][0]["content"].as_str().unwrap();
+        !first.starts_with('[')
+    });
+    assert!(
+        counted
+            .iter()
+            .all(|asked| asked["options"]["num_predict"] == 1)
+    );
+    let (with, without): (Vec<Value>, Vec<Value>) = counted
+        .into_iter()
+        .partition(|asked| asked["messages"][0]["images"].is_array());
+    assert!(!with.is_empty() && !without.is_empty());
+    let words = |asked: &Value| asked["messages"][0]["content"].clone();
+    assert!(
+        with.iter()
+            .all(|with| without.iter().any(|without| words(without) == words(with)))
+    );
     assert!(run["metrics"]["decode_tps_server"].is_number());
     // Taken out before the baselines, loaded once, taken out at the end.
     assert_eq!((fake.n_loads(), fake.loaded()), (1, None));
