@@ -43,7 +43,7 @@ pub struct Swapped {
 pub struct SwappedModel {
     /// What answers; absent if it was never loaded.
     pub card: Option<ModelCard>,
-    /// What was asked in all of its turns.
+    /// What was asked in all of its turns; the index counts the questions of a turn.
     pub requests: Vec<RequestTrace>,
     /// What was drawn from the first send to the last end of each of its turns.
     pub drawn: Vec<Drawn>,
@@ -143,6 +143,10 @@ impl Runner {
         tally: &mut Tally<'_>,
         swapped: &mut Swapped,
     ) -> Result<(), BackendError> {
+        // What somebody else left in memory would be in the baselines, and in the first switch.
+        for group in models {
+            group.backend.unload().await?;
+        }
         let gauges = self.gauges.clone();
         let gpu = patiently(move || gauges.gpu_memory(None)).await.flatten();
         let baseline = memory::Baseline::take(&self.host_root, gpu);
@@ -169,7 +173,9 @@ impl Runner {
             });
             model.card = Some(card);
             self.ask_all(plan, group, &baseline, model, tally).await;
-            if round == 1 {
+            let last = model.requests.last();
+            // One that fails may have taken the model with it.
+            if round == 1 && last.is_some_and(|last| last.outcome.is_success()) {
                 let loaded = IdleState::Loaded;
                 model.idle_loaded = self.idle(loaded, &mut BTreeMap::new(), tally).await;
             }
@@ -262,8 +268,8 @@ impl Runner {
             .during(async {
                 self.bracket().await;
                 let mut requests = Vec::new();
-                for (item, question) in questions {
-                    requests.push(self.ask_one(group, item, question).await);
+                for (index, (item, question)) in (0..).zip(questions) {
+                    requests.push(self.ask_one(group, index, item, question).await);
                     tally.add(1);
                 }
                 requests
@@ -292,12 +298,19 @@ impl Runner {
         }
     }
 
-    async fn ask_one(&self, group: &Group, item: &Item, question: Question) -> RequestTrace {
+    /// `index` is the question's in its turn.
+    async fn ask_one(
+        &self,
+        group: &Group,
+        index: u32,
+        item: &Item,
+        question: Question,
+    ) -> RequestTrace {
         let observed = observe(Request {
             backend: &*group.backend,
             question,
             item,
-            index: 0,
+            index,
             scheduled: None,
             timeout: self.settings.timeout,
             stop: &self.stop,

@@ -161,14 +161,15 @@ impl Document {
             reasons.insert("keep_loaded".to_owned(), why.to_owned());
         }
         let needed = (models[0].needed_bytes, models[1].needed_bytes);
+        let is_on_card = !is_shared && swapped.models.iter().any(fills_gpu);
         let together = match (needed, swapped.available_bytes) {
-            ((Some(a), Some(b)), Some(available)) => Some(together([a, b], available)),
-            _ => {
-                let why = "takes the memory peaks of both models";
-                reasons.insert("together".to_owned(), why.to_owned());
-                None
-            }
+            _ if is_on_card => Err(ON_CARD),
+            ((Some(a), Some(b)), Some(available)) => Ok(together([a, b], available)),
+            _ => Err("takes the memory peaks of both models"),
         };
+        if let Err(why) = together {
+            reasons.insert("together".to_owned(), why.to_owned());
+        }
         let first = swapped
             .switches
             .first()
@@ -185,7 +186,7 @@ impl Document {
             switches: swapped.switches.iter().map(SwitchRow::of).collect(),
             break_even,
             keep_loaded,
-            together,
+            together: together.ok(),
             reasons,
             is_cancelled: swapped.is_cancelled,
             error: swapped.error.as_ref().map(ToString::to_string),
@@ -432,17 +433,31 @@ fn latencies(model: &SwappedModel) -> Vec<f64> {
         .collect()
 }
 
-/// Latencies of both for every question that both answered.
+/// Latencies of both for every question that both answered, averaged over the rounds: the same question asked again says little of others.
 fn pairs(stay: usize, go: usize, swapped: &Swapped) -> Vec<(f64, f64)> {
     let requests = |which: usize| swapped.models[which].requests.iter();
     let both = requests(stay).zip(requests(go));
     let answered = both.filter(|(one, other)| {
-        one.item == other.item && one.outcome.is_success() && other.outcome.is_success()
+        one.index == other.index && one.outcome.is_success() && other.outcome.is_success()
     });
     let seconds = |request| request_latency(request).as_secs_f64();
-    answered
-        .map(|(one, other)| (seconds(one), seconds(other)))
-        .collect()
+    let mut questions: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
+    for (one, other) in answered {
+        let rounds = questions.entry(one.index).or_default();
+        rounds.push((seconds(one), seconds(other)));
+    }
+    let averages = questions.into_values().filter_map(|rounds| {
+        let (one, other) = rounds.into_iter().unzip();
+        Some((mean(one)?, mean(other)?))
+    });
+    averages.collect()
+}
+
+/// Whether the GPU's memory rose with it.
+fn fills_gpu(model: &SwappedModel) -> bool {
+    let of = |bytes: &BTreeMap<MemoryScope, u64>| bytes.get(&MemoryScope::Gpu).copied();
+    let before = of(&model.memory_baseline).unwrap_or(0);
+    of(&model.memory_peak).is_some_and(|peak| peak > before)
 }
 
 /// What a GPU has of a memory that it shares with the processor is no process's. Elsewhere the system's rise says more about the
@@ -482,3 +497,87 @@ fn count(n: usize) -> f64 {
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
+const ON_CARD: &str =
+    "a GPU with a memory of its own holds the models, and nobody says how much of it there is";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokwatt_domain::{ids::DeviceId, run::RequestTrace, time::Stamp};
+
+    use super::*;
+
+    fn model(gpu_before: u64, gpu_peak: u64) -> SwappedModel {
+        SwappedModel {
+            memory_peak: BTreeMap::from([
+                (MemoryScope::ProcessTree, 1 << 30),
+                (MemoryScope::Gpu, gpu_peak),
+            ]),
+            memory_baseline: BTreeMap::from([(MemoryScope::Gpu, gpu_before)]),
+            ..SwappedModel::default()
+        }
+    }
+
+    fn document(kind: DeviceKind, gpu_peak: u64) -> Document {
+        let swapped = Swapped {
+            models: [model(500, 500), model(500, gpu_peak)],
+            available_bytes: Some(8 << 30),
+            ..Swapped::default()
+        };
+        let device = DeviceProfile {
+            kind,
+            id: DeviceId::parse("bench").unwrap(),
+            facts: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+        };
+        Document::new(&device, Provenance::Measured, 1, &swapped, BTreeMap::new())
+    }
+
+    #[test]
+    fn nobody_says_that_both_fit_into_a_memory_that_nobody_looked_at() {
+        let on_card = document(DeviceKind::Generic, 900);
+        assert_eq!(on_card.together, None);
+        assert_eq!(on_card.reasons["together"], ON_CARD);
+        assert!(document(DeviceKind::Generic, 500).together.unwrap().fits);
+        assert!(document(DeviceKind::Thor, 900).together.unwrap().fits);
+    }
+
+    fn request(index: u32, milliseconds: u64) -> RequestTrace {
+        let sent = Stamp::default();
+        RequestTrace {
+            index,
+            sent,
+            ended: sent.after(Duration::from_millis(milliseconds)),
+            item: "scene".to_owned(),
+            scheduled: None,
+            chunks: Vec::new(),
+            outcome: Outcome::Stop,
+            tokens: None,
+            image_encode: None,
+            engine_times: None,
+            answer: String::new(),
+            truth: None,
+        }
+    }
+
+    #[test]
+    fn a_question_asked_in_two_rounds_is_one_question() {
+        let asked = |times: [u64; 4]| SwappedModel {
+            requests: [0, 1, 0, 1]
+                .into_iter()
+                .zip(times)
+                .map(|(index, ms)| request(index, ms))
+                .collect(),
+            ..SwappedModel::default()
+        };
+        let swapped = Swapped {
+            models: [
+                asked([1000, 3000, 3000, 5000]),
+                asked([500, 1000, 1500, 2000]),
+            ],
+            ..Swapped::default()
+        };
+        assert_eq!(pairs(0, 1, &swapped), [(2.0, 1.0), (4.0, 1.5)]);
+    }
+}

@@ -184,11 +184,13 @@ fn bare(requests: BreakEven) -> String {
 fn keep(row: &KeepRow) -> String {
     let advice = match row.keep {
         Some(KeepLoaded::Within { seconds, from, to }) => {
-            let to = to.map_or_else(|| "any time".to_owned(), |to| format!("{to:.0} s"));
             format!(
-                "if its next request comes within {seconds:.0} s ({from:.0} s to {to} by the sampling)"
+                "if its next request comes within {seconds:.0} s ({from:.0} s to {to:.0} s by the sampling)"
             )
         }
+        Some(KeepLoaded::Unclear { from }) => format!(
+            "if its next request comes within {from:.0} s; whether longer cannot be judged, as idling may cost as much with it as without"
+        ),
         Some(KeepLoaded::Always) => "always: it draws no more than nothing loaded".to_owned(),
         Some(KeepLoaded::Never) => {
             "never for energy's sake: loading it draws no more than waiting".to_owned()

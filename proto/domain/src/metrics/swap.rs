@@ -32,17 +32,21 @@ pub enum BreakEven {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeepLoaded {
-    /// As long as the next request is expected within so many seconds: T = E / ΔP. The error bound of ΔP makes it an interval, whose
-    /// upper end is absent where ΔP may as well be 0.
+    /// As long as the next request is expected within so many seconds: T = E / ΔP. The error bound of ΔP makes it an interval.
     Within {
         /// T.
         seconds: f64,
         /// E / (ΔP + bound).
         from: f64,
         /// E / (ΔP − bound).
-        to: Option<f64>,
+        to: f64,
     },
-    /// A loaded model draws no more than none.
+    /// ΔP may as well be 0, by its error bound: whether keeping costs anything cannot be judged.
+    Unclear {
+        /// E / (ΔP + bound): T is no less.
+        from: f64,
+    },
+    /// A loaded model draws no more than none, whatever the error.
     Always,
     /// Loading it draws no more than waiting: take it out whenever that helps somebody else.
     Never,
@@ -156,16 +160,20 @@ pub fn keep_loaded(keeping: Keeping) -> Option<KeepLoaded> {
     if !(reload.is_finite() && extra.is_finite() && bound_w.is_finite()) {
         return None;
     }
-    if extra <= 0.0 {
+    if extra + bound_w <= 0.0 {
         return Some(KeepLoaded::Always);
     }
     if reload <= 0.0 {
         return Some(KeepLoaded::Never);
     }
+    let from = reload / (extra + bound_w);
+    if extra <= bound_w {
+        return Some(KeepLoaded::Unclear { from });
+    }
     Some(KeepLoaded::Within {
         seconds: reload / extra,
-        from: reload / (extra + bound_w),
-        to: Some(reload / (extra - bound_w)).filter(|_| extra > bound_w),
+        from,
+        to: reload / (extra - bound_w),
     })
 }
 
@@ -267,7 +275,7 @@ mod tests {
         let want = KeepLoaded::Within {
             seconds: 250.0,
             from: 250.0,
-            to: Some(250.0),
+            to: 250.0,
         };
         assert_eq!(keep_loaded(KEEPING), Some(want));
     }
@@ -275,16 +283,30 @@ mod tests {
     #[test]
     fn a_difference_that_is_not_certain_makes_an_interval() {
         let keep = |bound_w| keep_loaded(Keeping { bound_w, ..KEEPING });
-        let want = |from, to| {
-            Some(KeepLoaded::Within {
-                seconds: 250.0,
-                from,
-                to,
+        let want = KeepLoaded::Within {
+            seconds: 250.0,
+            from: 200.0,
+            to: 500.0 / 1.5,
+        };
+        assert_eq!(keep(0.5), Some(want));
+    }
+
+    #[test]
+    fn a_difference_that_may_be_0_is_not_judged() {
+        let keep = |loaded_w, bound_w| {
+            keep_loaded(Keeping {
+                loaded_w,
+                bound_w,
+                ..KEEPING
             })
         };
-        assert_eq!(keep(0.5), want(200.0, Some(500.0 / 1.5)));
-        assert_eq!(keep(2.0), want(125.0, None));
-        assert_eq!(keep(3.0), want(100.0, None));
+        let unclear = |from| Some(KeepLoaded::Unclear { from });
+        assert_eq!(keep(12.0, 2.0), unclear(125.0));
+        assert_eq!(keep(12.0, 3.0), unclear(100.0));
+        // It seems to draw 1 W less, and may draw 4 W more.
+        assert_eq!(keep(9.0, 5.0), unclear(125.0));
+        assert_eq!(keep(9.0, 1.0), Some(KeepLoaded::Always));
+        assert_eq!(keep(9.0, 0.5), Some(KeepLoaded::Always));
     }
 
     #[test]
