@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fmt, fs,
     fs::File,
     io,
@@ -145,7 +146,7 @@ fn forget(weights: &[PathBuf]) -> Result<(), PageCacheError> {
     Ok(())
 }
 
-/// The files themselves, and those in folders whose names are of weights; each once.
+/// The files themselves, with all parts of those that are split, and those in folders whose names are of weights; each once.
 fn files(weights: &[PathBuf]) -> Result<BTreeSet<PathBuf>, PageCacheError> {
     let mut files = BTreeSet::new();
     for path in weights {
@@ -160,13 +161,39 @@ fn files(weights: &[PathBuf]) -> Result<BTreeSet<PathBuf>, PageCacheError> {
                 }
             }
         } else {
-            files.insert(real(path)?);
+            for part in parts(path) {
+                files.insert(real(&part)?);
+            }
         }
     }
     match files.is_empty() {
         true => Err(PageCacheError::NoFiles),
         false => Ok(files),
     }
+}
+
+/// All files of a model that `path` names, itself among them: llama.cpp finds `NAME-00002-of-00003.gguf` by its first part's name.
+pub fn parts(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().and_then(OsStr::to_str);
+    let Some((name, n_parts)) = name.and_then(split_name) else {
+        return vec![path.to_owned()];
+    };
+    let part = |number| format!("{name}-{number:05}-of-{n_parts:05}.gguf");
+    (1..=n_parts)
+        .map(|number| path.with_file_name(part(number)))
+        .collect()
+}
+
+/// Name and number of parts out of `NAME-00001-of-00003.gguf`.
+fn split_name(file: &str) -> Option<(&str, u32)> {
+    let number = |digits: &str| {
+        let is_number = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| digits.parse::<u32>().ok()).flatten()
+    };
+    let (rest, n_parts) = file.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (name, part) = rest.rsplit_once('-')?;
+    let (part, n_parts) = (number(part)?, number(n_parts)?);
+    (1..=n_parts).contains(&part).then_some((name, n_parts))
 }
 
 /// Whether a file of this name holds weights.
@@ -265,6 +292,33 @@ mod tests {
         let found = files(&[snapshot, model.clone()]).unwrap();
         let want = [blob, model].map(|path| path.canonicalize().unwrap());
         assert_eq!(found, BTreeSet::from(want));
+    }
+
+    #[test]
+    fn a_split_model_is_all_of_its_parts() {
+        let folder = folder();
+        let names = [1, 2, 3].map(|number| format!("a-q8_0-0000{number}-of-00003.gguf"));
+        let made = names.map(|name| weights(folder.path(), &name, 8192));
+        let found = files(&made[..1]).unwrap();
+        let want = made.each_ref().map(|path| path.canonicalize().unwrap());
+        assert_eq!(found, BTreeSet::from(want));
+        fs::remove_file(&made[2]).unwrap();
+        assert_eq!(Cached::look(&made[..1]).resident, None);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_part_is_a_file_of_its_own() {
+        for name in [
+            "a.gguf",
+            "a-1-of-3.gguf",
+            "a-00004-of-00003.gguf",
+            "a-00000-of-00003.gguf",
+            "a-00001-of-00003.bin",
+            "00001-of-00003.gguf",
+            "a-00001-of-00001.gguf",
+        ] {
+            assert_eq!(parts(Path::new(name)), [PathBuf::from(name)]);
+        }
     }
 
     #[test]

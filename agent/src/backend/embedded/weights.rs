@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokwatt_domain::ids::Digest;
 
+use crate::backend::page_cache::parts;
+
 /// What to load.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Weights {
@@ -62,8 +64,12 @@ impl Weights {
     }
 }
 
-/// A file's digest, remembered in the folder `data`; none, which is said, where it cannot be read.
+/// A file's digest, remembered in the folder `data`; none, which is said, where it cannot be read, or is a part of the weights only.
 pub(in crate::backend) async fn digest(data: &Path, file: PathBuf) -> Option<Digest> {
+    if parts(&file).len() > 1 {
+        tracing::info!(file = %file.display(), "no digest of weights that are split into several files");
+        return None;
+    }
     let cache = DigestCache::in_folder(data);
     let name = file.display().to_string();
     let computed = tokio::task::spawn_blocking(move || cache.digest(&file));
@@ -184,6 +190,19 @@ mod tests {
         check("model.gguf", "bf16", "model-bf16.gguf");
         check("gemma-3-4b-it.gguf", "f16", "gemma-3-4b-it-f16.gguf");
         check("some-final.gguf", "f16", "some-final-f16.gguf");
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_weights_has_no_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, has_digest) in [
+            ("a-00001-of-00002.gguf", false),
+            ("a-00001-of-00001.gguf", true),
+        ] {
+            let file = folder.path().join(name);
+            fs::write(&file, "abc").unwrap();
+            assert_eq!(digest(folder.path(), file).await.is_some(), has_digest);
+        }
     }
 
     #[test]
