@@ -2,13 +2,14 @@
 //!
 //! The agent starts the guard with a pipe as standard input and holds the other end; nothing is ever written to it. The guard
 //! starts COMMAND in a process group of its own and waits for the first of two things: COMMAND ends, or the pipe closes,
-//! which the kernel does for an agent killed by SIGKILL too. Then what is left of the group is ended.
+//! which the kernel does for an agent killed by SIGKILL too. Then what is left of the group is ended, and what has left the group.
 //!
 //! Why a process and not `PR_SET_PDEATHSIG`: that reaches the child alone, not its own children, follows the death of a
 //! thread rather than of the process, and needs code between fork and exec.
 
 use std::{
     ffi::OsStr,
+    fs,
     io::{self, Read},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
@@ -21,8 +22,8 @@ use std::{
 use rustix::{
     io::Errno,
     process::{
-        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process_group,
-        set_child_subreaper, waitid, waitpgid,
+        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
+        set_child_subreaper, waitid, waitpgid, waitpid,
     },
 };
 
@@ -130,7 +131,7 @@ impl Drop for Guarded {
 }
 
 /// The guard itself: runs `program` until it ends or standard input closes, then ends its process group, a request and `grace`
-/// later force, and waits until nothing of it is left.
+/// later force, and what has left the group by force; and waits until nothing of it is left.
 ///
 /// Returns the exit code of `program`, or 128 and the number of the signal that ended it.
 ///
@@ -167,7 +168,36 @@ pub fn run<I: AsRef<OsStr>>(
         waitpgid(group, WaitOptions::empty()),
         Ok(_) | Err(Errno::INTR)
     ) {}
+    end_children();
     Ok(exit_code(status))
+}
+
+/// Who left the group, as with `setsid`, became our child when its parent ended; and so will its own children.
+fn end_children() {
+    loop {
+        let children = children();
+        if children.is_empty() {
+            return;
+        }
+        for child in children {
+            kill_process(child, Signal::KILL).ok();
+            while matches!(waitpid(Some(child), WaitOptions::empty()), Err(Errno::INTR)) {}
+        }
+    }
+}
+
+/// Of all threads, as a child is its thread's; none where /proc does not say.
+fn children() -> Vec<Pid> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let pids = lists.flat_map(|list| {
+        let pids = list.split_whitespace();
+        pids.filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect::<Vec<_>>()
+    });
+    pids.collect()
 }
 
 enum End {

@@ -114,6 +114,18 @@ fn what_the_command_leaves_behind_ends_with_it() {
     assert!(!pids.iter().any(is_alive));
 }
 
+#[test]
+fn what_leaves_the_group_ends_with_the_rest() {
+    let witness = Witness::new();
+    let far = witness.0.path().join("far.sh");
+    fs::write(&far, family(&witness)).unwrap();
+    let guarded = start(&format!("setsid sh '{}' & wait", far.display()));
+    let pids = witness.pids(2);
+    assert!(pids.iter().all(is_alive));
+    drop(guarded);
+    assert!(!pids.iter().any(is_alive));
+}
+
 /// The agent is played by a shell that holds the pipe's other end, so that it can be killed as an agent is.
 #[test]
 fn an_agent_killed_by_sigkill_takes_the_family_with_it() {
