@@ -64,6 +64,11 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// When the first token came that `load` waited for, where it did: it may have had more to ask before it returned.
+    fn first_token(&self) -> Option<Stamp> {
+        None
+    }
+
     /// The files and folders that a load reads the weights from, as far as it is known where they lie on this machine.
     fn weights(&self) -> Vec<PathBuf> {
         Vec::new()

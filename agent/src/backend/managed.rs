@@ -112,7 +112,8 @@ impl ManagedBackend {
         // From here on in its slot: whoever gives up waiting has it stopped by the next load or unload.
         let server = slot.insert(started);
         let card = self.wait(server, &*inner).await?;
-        let load_time = self.clock.now().since(asked);
+        let first_token = inner.first_token().unwrap_or_else(|| self.clock.now());
+        let load_time = first_token.since(asked);
         server.is_ready = true;
         server.write_log();
         self.slot.set_pid(server.pid());
@@ -194,13 +195,16 @@ impl ManagedBackend {
         }
     }
 
-    /// The inner backend's word that somebody answers. It is asked as soon as somebody listens, and again if it loses patience.
+    /// The inner backend's word that somebody answers. It is asked as soon as somebody listens, and again if it loses patience; not if
+    /// there is no memory for an answer.
     async fn first_answer(&self, inner: &dyn Backend) -> Result<ModelCard, BackendError> {
         loop {
             let connecting = TcpStream::connect(&self.settings.address);
             if let Ok(Ok(_)) = timeout(CONNECT_PATIENCE, connecting).await {
                 match inner.load().await {
-                    Err(BackendError::Request { .. } | BackendError::Engine { .. }) => {}
+                    Err(
+                        BackendError::Request { class, .. } | BackendError::Engine { class, .. },
+                    ) if class != FailureClass::OutOfMemory => {}
                     answer => return answer,
                 }
             }

@@ -17,7 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
-use tokwatt_domain::run::FailureClass;
+use tokwatt_domain::{run::FailureClass, time::Stamp};
 
 use super::{
     Arrival, Backend, BackendError, ModelCard, Question,
@@ -169,6 +169,13 @@ impl Backend for OpenAiBackend {
 
     fn process(&self) -> Option<u32> {
         None
+    }
+
+    fn first_token(&self) -> Option<Stamp> {
+        match &*self.shared.state() {
+            State::Ready(ready) => Some(ready.first_token),
+            State::New | State::Lost | State::Gone => None,
+        }
     }
 }
 

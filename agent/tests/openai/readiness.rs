@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokwatt_agent::backend::{Backend, ModelCard, openai::OpenAiSettings};
+use tokwatt_domain::run::FailureClass;
 
 use crate::{
     Failed, answer, failed, failure, ready,
@@ -241,6 +242,24 @@ async fn a_server_that_is_loading_is_waited_for() {
             .count()
             >= 2
     );
+}
+
+#[tokio::test]
+async fn no_memory_for_the_first_answer_is_a_result() {
+    let full = json!({"error": {"message": "CUDA out of memory. Tried to allocate 2 GiB"}});
+    for (status, words) in [
+        ("500 Internal Server Error", "500"),
+        ("200 OK", "as servers"),
+    ] {
+        let full = answered(status, &full);
+        let server = Scripted::start(move |request| request.is_question().then(|| full.clone()));
+        let (class, message) = failed(with(settings(&server.url())).load().await.unwrap_err());
+        assert_eq!(class, Failed::Server(FailureClass::OutOfMemory));
+        assert!(
+            message.contains("Tried to allocate") && message.contains(words),
+            "{message}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use hyper::{StatusCode, header::SERVER};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
+use tokwatt_domain::{run::FailureClass, time::Stamp};
 
 use super::{
     OpenAiSettings,
@@ -28,6 +29,8 @@ use crate::backend::{
 pub(super) struct Ready {
     pub(super) card: ModelCard,
     pub(super) dialect: Dialect,
+    /// When the answer to the first question was complete, which is one token.
+    pub(super) first_token: Stamp,
 }
 
 /// Why a server is not ready.
@@ -136,7 +139,7 @@ async fn attempt(client: &Client, settings: &OpenAiSettings) -> Result<Ready, Un
         counts: description.family.counts(),
         model: model.clone(),
     };
-    generate(client, settings, &mut dialect).await?;
+    let first_token = generate(client, settings, &mut dialect).await?;
     if settings.has_pictures && description.has_vision.is_none() {
         look(client, settings, &dialect).await?;
     }
@@ -152,6 +155,7 @@ async fn attempt(client: &Client, settings: &OpenAiSettings) -> Result<Ready, Un
     Ok(Ready {
         card: card(description, &model, settings),
         dialect,
+        first_token,
     })
 }
 
@@ -160,7 +164,7 @@ async fn generate(
     client: &Client,
     settings: &OpenAiSettings,
     dialect: &mut Dialect,
-) -> Result<(), Unready> {
+) -> Result<Stamp, Unready> {
     let question = Question {
         is_streaming: settings.is_streaming,
         ..Question::new("Say yes.".to_owned(), None, 1)
@@ -188,12 +192,13 @@ async fn generate(
         if !status.is_success() {
             return Err(unready(client, &answer, &dialect.model));
         }
-        return heard(&answer.body, settings.is_streaming).map_err(|error| {
-            let url = &settings.endpoint.url;
-            Unready::Never(setup(format!(
-                "{url} does not answer as servers of its kind do: {error}"
-            )))
-        });
+        return match heard(&answer.body, settings.is_streaming) {
+            Ok(()) => Ok(answer.at),
+            Err(error) => Err(Unready::Never(refused(&error, |error| {
+                let url = &settings.endpoint.url;
+                format!("{url} does not answer as servers of its kind do: {error}")
+            }))),
+        };
     }
 }
 
@@ -219,10 +224,12 @@ async fn look(
         false => Err(refusal::within(&answer.body)),
     };
     heard.map_err(|error| {
-        Unready::Never(setup(format!(
-            "{} answers a text and refuses a picture, and the suite asks about pictures: does `{}` see? {error}",
-            settings.endpoint.url, dialect.model
-        )))
+        Unready::Never(refused(&error, |error| {
+            format!(
+                "{} answers a text and refuses a picture, and the suite asks about pictures: does `{}` see? {error}",
+                settings.endpoint.url, dialect.model
+            )
+        }))
     })
 }
 
@@ -550,8 +557,24 @@ fn unready(client: &Client, answer: &http::Answer, model: &str) -> Unready {
         return Unready::Loading(refusal::excerpt(&answer.body));
     }
     let words = String::from_utf8_lossy(&answer.body);
-    let refused = refusal::by_status(&answer.head, &words, client.endpoint(), model);
-    Unready::Never(setup(refused.to_string()))
+    let error = refusal::by_status(&answer.head, &words, client.endpoint(), model);
+    Unready::Never(refused(&error, ToString::to_string))
+}
+
+/// A server that refuses what it is asked first is not set up for it, unless it has no memory for it: that is a result.
+fn refused(error: &BackendError, words: impl Fn(&BackendError) -> String) -> BackendError {
+    let message = words(error);
+    match error {
+        BackendError::Request { class, .. } | BackendError::Engine { class, .. }
+            if *class == FailureClass::OutOfMemory =>
+        {
+            BackendError::Engine {
+                class: *class,
+                message,
+            }
+        }
+        _ => setup(message),
+    }
 }
 
 fn is_about_form(status: StatusCode) -> bool {
