@@ -62,8 +62,8 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// A server to start before its runs and to stop after them, with --backend openai: a command (a program and its arguments,
-    /// read by no shell), or the name of a [[server]] of the configuration. It answers at --url, or on this machine at the port
-    /// that `--port N` of the command names
+    /// read by no shell), or the name of a [[server]] of the configuration. It answers at --url, or where
+    /// `--host H` and `--port N` of the command say, on this machine without the first
     #[arg(long, value_name = "COMMAND|NAME")]
     server: Option<String>,
     /// Longest time from the start of --server to its first answer

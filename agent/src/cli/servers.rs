@@ -48,7 +48,7 @@ pub(super) fn choose(
         command.port(),
     ) {
         (Some(url), ..) | (None, Some(url), _) => url.to_owned(),
-        (None, None, Some(port)) => format!("http://127.0.0.1:{port}"),
+        (None, None, Some(port)) => format!("http://{}:{port}", host(&command)),
         (None, None, None) => bail!(
             "the command `{command}` has no `--port N` that says where it will answer: name it with --url, or with `url` in agent.toml"
         ),
@@ -85,6 +85,15 @@ fn named<'a>(text: &str, servers: &'a [NamedServer]) -> anyhow::Result<Option<&'
     bail!(
         "no server is called `{text}` in agent.toml ({known}); a program without arguments is given with its folder: `./{text}`"
     )
+}
+
+/// Where to reach it on this machine: at the one address that it listens at, if it says one.
+fn host(command: &ServerCommand) -> String {
+    match command.host() {
+        None | Some("" | "0.0.0.0" | "::" | "localhost") => "127.0.0.1".to_owned(),
+        Some(host) if host.contains(':') => format!("[{host}]"),
+        Some(host) => host.to_owned(),
+    }
 }
 
 /// Host and port, to connect to.
@@ -151,6 +160,17 @@ mod tests {
         let by_port = chosen(command, None).unwrap();
         assert_eq!(by_port.server.address, "127.0.0.1:9000");
         assert_eq!(by_port.server.name, "llama-server");
+        for (host, want) in [
+            ("--host 192.168.1.5", "192.168.1.5:9000"),
+            ("--host=fd00::5", "[fd00::5]:9000"),
+            ("--host 0.0.0.0", "127.0.0.1:9000"),
+            ("--host ::", "127.0.0.1:9000"),
+            ("--host localhost", "127.0.0.1:9000"),
+            ("--host ''", "127.0.0.1:9000"),
+        ] {
+            let by_host = chosen(&format!("{command} {host}"), None).unwrap();
+            assert_eq!(by_host.server.address, want);
+        }
         let by_flag = chosen(command, Some("https://localhost/v1")).unwrap();
         assert_eq!(by_flag.server.address, "localhost:443");
         check_refused("vllm serve m", "has no `--port N`");

@@ -61,8 +61,8 @@ pub(super) struct SwapArgs {
     /// The picture projector of --b, where that is a file
     #[arg(long, value_name = "FILE")]
     mmproj_b: Option<PathBuf>,
-    /// Where the server of --a answers; without it at http://127.0.0.1:N where its command has `--port N`, Ollama where `bench`
-    /// looks for it
+    /// Where the server of --a answers; without it at http://127.0.0.1:N where its command has `--port N`, or at its `--host H`,
+    /// Ollama where `bench` looks for it
     #[arg(long, value_name = "URL")]
     url_a: Option<String>,
     /// Where the server of --b answers

@@ -5,6 +5,7 @@
 //! date between runs, when the server is ready and when it has ended.
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, PipeReader, Read, Write},
@@ -22,6 +23,8 @@ pub(super) struct ServerLog {
     kept: Arc<Mutex<Kept>>,
     /// Closed when the server's output is.
     end: mpsc::Receiver<()>,
+    /// What is not to be repeated.
+    secrets: Vec<String>,
 }
 
 /// What was heard, and how much of it is on disk.
@@ -36,11 +39,13 @@ struct Kept {
 }
 
 impl ServerLog {
-    /// Appends to `path` from now on what is written to the outputs.
+    /// Appends to `path` from now on what is written to the outputs. The file has all of it, `secrets` too.
     ///
     /// # Errors
     /// The file cannot be opened, or there is no pipe or thread to be had.
-    pub(super) fn start(path: &Path) -> io::Result<(Self, [Stdio; 2])> {
+    pub(super) fn start(path: &Path, mut secrets: Vec<String>) -> io::Result<(Self, [Stdio; 2])> {
+        // One may be the beginning of another.
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -63,7 +68,7 @@ impl ServerLog {
                 listen(reader, &heard);
                 drop(sender);
             })?;
-        Ok((Self { kept, end }, outputs))
+        Ok((Self { kept, end, secrets }, outputs))
     }
 
     /// Says something of our own in it.
@@ -84,10 +89,17 @@ impl ServerLog {
         self.write_out();
     }
 
-    /// The last lines that the server printed since it was started.
-    pub(super) fn last_lines(&self) -> String {
+    /// The end of what the server printed since it was started, without the secrets that it was given: servers print their arguments.
+    pub(super) fn last_text(&self) -> String {
         let mut kept = lock(&self.kept);
         let text = String::from_utf8_lossy(kept.last.make_contiguous()).into_owned();
+        let secrets = self.secrets.iter();
+        secrets.fold(text, |text, secret| text.replace(secret, "…"))
+    }
+
+    /// The last lines of it.
+    pub(super) fn last_lines(&self) -> String {
+        let text = self.last_text();
         let lines: Vec<&str> = text
             .lines()
             .filter(|line| !line.trim().is_empty())
@@ -163,8 +175,9 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 /// What llama.cpp prints about some hundred requests.
 const PENDING_BYTES_MAX: usize = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
+/// Enough for what a server says about its death, and for what its processes say about that.
+const LAST_BYTES: usize = 64 << 10;
 /// Enough for a message and where it came from.
-const LAST_BYTES: usize = 8 << 10;
 const LAST_LINES: usize = 12;
 /// The output of a process that has ended is read within milliseconds.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -174,7 +187,8 @@ mod tests {
     use super::*;
 
     async fn log_of(path: &Path, script: &str) -> ServerLog {
-        let (mut log, [stdout, stderr]) = ServerLog::start(path).unwrap();
+        let (mut log, [stdout, stderr]) =
+            ServerLog::start(path, vec!["sk".to_owned(), "sk-1".to_owned()]).unwrap();
         let mut command = std::process::Command::new("sh");
         command.args(["-c", script]).stdout(stdout).stderr(stderr);
         command.spawn().unwrap().wait().unwrap();
@@ -208,6 +222,13 @@ mod tests {
         assert!(sizes.iter().all(|size| *size <= LOG_BYTES_MAX), "{sizes:?}");
         let n_files = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(n_files, 2);
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_repeat_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log_of(&folder.path().join("a.log"), "echo \"args: ['sk-1']\"").await;
+        assert_eq!(log.last_lines(), "args: ['…']");
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ impl Server {
     /// The log or the guard cannot be started.
     pub(super) fn start(command: &ServerCommand, guard: &Guard, log: &Path) -> io::Result<Self> {
         let kills = KillCounter::now();
-        let (log, outputs) = ServerLog::start(log)?;
+        let (log, outputs) = ServerLog::start(log, command.secrets())?;
         log.note(&format!("starting {command}"));
         Ok(Self {
             program: command.program().to_owned(),
@@ -124,7 +124,12 @@ impl Server {
         let (how, class) = match status {
             Err(error) => (format!("nobody knows how: {error}"), FailureClass::Crashed),
             Ok(status) => {
-                let class = class_of(status, self.kills.has_risen(), &last_lines);
+                // Of several processes, the one that died first spoke first.
+                let words = match self.is_ready && status.success() {
+                    true => last_lines.clone(),
+                    false => self.log.last_text(),
+                };
+                let class = class_of(status, self.kills.has_risen(), &words);
                 (how(status), class)
             }
         };
@@ -152,10 +157,14 @@ fn last_words(lines: &str, log: &Path) -> String {
     }
 }
 
-/// Killed while the kernel killed somebody for want of memory, or with last words that say so: there was none.
-fn class_of(status: ExitStatus, has_oom_kill: bool, last_lines: &str) -> FailureClass {
-    let is_killed = signal(status) == Some(KILL);
-    match wants_memory(last_lines) || (is_killed && has_oom_kill) {
+/// There was no memory if the last words say so, or if the server was killed, or gave up, while the kernel killed somebody for want of
+/// it: what was killed may have been a child of the server.
+fn class_of(status: ExitStatus, has_oom_kill: bool, words: &str) -> FailureClass {
+    let is_victim = match signal(status) {
+        Some(signal) => signal == KILL,
+        None => !status.success(),
+    };
+    match wants_memory(words) || (is_victim && has_oom_kill) {
         true => FailureClass::OutOfMemory,
         false => FailureClass::Crashed,
     }
@@ -207,8 +216,11 @@ mod tests {
         use FailureClass::{Crashed, OutOfMemory};
         check(128 + 9, true, "", OutOfMemory);
         check(128 + 9, false, "", Crashed);
-        // Another process was the kernel's victim.
-        check(1, true, "no such file", Crashed);
+        // A child of it was the kernel's victim.
+        check(1, true, "engine core died", OutOfMemory);
+        check(1, false, "no such file", Crashed);
+        // Another process was.
+        check(0, true, "", Crashed);
         check(128 + 6, true, "assertion failed", Crashed);
         check(128 + 6, false, "std::bad_alloc", OutOfMemory);
         // The guard itself was killed, and the server with it.
