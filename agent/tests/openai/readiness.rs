@@ -1,16 +1,22 @@
 //! Waiting for a server until it has generated a token, and finding out who it is.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use tokwatt_agent::backend::{Backend, ModelCard, openai::OpenAiSettings};
+use tokwatt_agent::backend::{
+    Backend, ModelCard,
+    openai::{OpenAiBackend, OpenAiSettings},
+};
 use tokwatt_domain::run::FailureClass;
 
 use crate::{
-    Failed, answer, failed, failure, ready,
+    Counting, Failed, answer, failed, failure, ready,
     scripted::{
         Act, DONE, Gate, Request, Scripted, answered, finished, good, said, streamed, whole,
     },
@@ -186,12 +192,36 @@ async fn a_server_that_cannot_see_is_not_asked_about_pictures() {
     with(settings(&blind.url())).load().await.unwrap();
 }
 
+fn is_about_picture(request: &Request) -> bool {
+    let content = &request.json()["messages"][0]["content"];
+    content.to_string().contains("data:image/png;base64,")
+}
+
+#[tokio::test]
+async fn the_first_token_is_stamped_before_a_picture_is_shown() {
+    let clock = Counting::shared();
+    let shown = Arc::new(Mutex::new(None));
+    let (seen, now) = (shown.clone(), clock.clone());
+    let server = Scripted::start(move |request| {
+        if request.is_question() && is_about_picture(request) {
+            *seen.lock().unwrap() = Some(now.now());
+        }
+        None
+    });
+    let mut settings = settings(&server.url());
+    settings.has_pictures = true;
+    let backend = OpenAiBackend::new(settings, clock).unwrap();
+    assert_eq!(backend.first_token(), None);
+    backend.load().await.unwrap();
+    let (first_token, shown) = (backend.first_token(), *shown.lock().unwrap());
+    assert!(
+        first_token.is_some() && first_token < shown,
+        "{first_token:?} {shown:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_server_that_does_not_say_whether_it_sees_is_shown_something() {
-    let is_about_picture = |request: &Request| {
-        let content = &request.json()["messages"][0]["content"];
-        content.to_string().contains("data:image/png;base64,")
-    };
     let blind = Scripted::start(move |request| {
         let words = json!({"error": {"message": "m is not a multimodal model"}});
         is_about_picture(request).then(|| answered("400 Bad Request", &words))

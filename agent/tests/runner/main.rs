@@ -255,6 +255,26 @@ fn classes(trace: &RunTrace) -> Vec<Option<FailureClass>> {
 }
 
 #[tokio::test]
+async fn what_somebody_left_in_memory_is_taken_out_before_a_swap() {
+    let bench = Bench::new();
+    let groups = [(); 2].map(|()| bench.group(|_| Ok(()), |_| Reply::Answer));
+    for group in &groups {
+        group.backend.load().await.unwrap();
+    }
+    let swapped = bench.runner.swap(&plan(2), &groups, 1, &mut |_| ()).await;
+    assert!(swapped.error.is_none(), "{:?}", swapped.error);
+    let indices = swapped.models.map(|model| {
+        model
+            .requests
+            .iter()
+            .map(|request| request.index)
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(indices, [[0, 1], [0, 1]]);
+    assert_eq!(bench.seen.lock().unwrap().n_loads, 4);
+}
+
+#[tokio::test]
 async fn a_closed_loop_never_has_more_in_flight_than_its_concurrency() {
     for concurrency in [1, 3, 8] {
         let mut bench = Bench::new();
