@@ -149,6 +149,23 @@ async fn other_families_are_known_by_what_they_say() {
 }
 
 #[tokio::test]
+async fn transformers_without_a_list_of_models_serves_the_one_that_is_named() {
+    let server = Scripted::start(|request| match request.path.as_str() {
+        "/v1/models" => Some(answered("500 Internal Server Error", &json!({}))),
+        "/openapi.json" => Some(answered(
+            "200 OK",
+            &json!({"paths": {"/load_model": {}, "/v1/responses": {}}}),
+        )),
+        _ => None,
+    });
+    let mut named = settings(&server.url());
+    named.model = Some("./tiny".to_owned());
+    assert_eq!(with(named).load().await.unwrap().model, "./tiny");
+    let message = refused(&server, |_| ()).await;
+    assert!(message.contains("--model NAME"), "{message}");
+}
+
+#[tokio::test]
 async fn a_model_is_the_one_that_is_named_or_the_only_one() {
     let one = server_of(&[(
         "/v1/models",

@@ -55,7 +55,7 @@ enum Family {
 }
 
 /// The answer of `/v1/models`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Models {
     #[serde(deserialize_with = "or_empty")]
     data: Vec<Model>,
@@ -123,7 +123,13 @@ async fn attempt(client: &Client, settings: &OpenAiSettings) -> Result<Ready, Un
         return Err(Unready::Loading(refusal::excerpt(&health.body)));
     }
     let listed = get(client, "/v1/models").await?;
-    let models = models(client, &listed)?;
+    let models = match models(client, &listed) {
+        // Without a folder of downloads transformers cannot list any, and serves the one that is named all the same.
+        Err(_) if is_broken(&listed) && by_paths(client).await? == Family::Transformers => {
+            Models::default()
+        }
+        models => models?,
+    };
     let server = listed.head.headers.get(SERVER);
     let server = server.and_then(|server| server.to_str().ok());
     let mut description = describe(client, &models, server).await?;
@@ -262,6 +268,10 @@ fn heard(body: &[u8], is_streaming: bool) -> Result<(), BackendError> {
         answer.read_event(event)?;
     }
     answer.finish().map(drop)
+}
+
+fn is_broken(listed: &http::Answer) -> bool {
+    listed.head.status == StatusCode::INTERNAL_SERVER_ERROR
 }
 
 fn models(client: &Client, listed: &http::Answer) -> Result<Models, Unready> {
