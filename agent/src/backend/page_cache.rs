@@ -42,6 +42,9 @@ pub enum PageCacheError {
     /// Nobody says where the weights are.
     #[error("nobody says where the weights are: name them in `weights` of agent.toml")]
     NoFiles,
+    /// A model that the load itself puts there, as the shipped one the first time.
+    #[error("the weights were not there before the load, which unpacks them")]
+    Unpacked,
     /// A file cannot be looked at.
     #[error("cannot look at the weights `{}`", path.display())]
     Unreadable {
@@ -221,9 +224,12 @@ fn open(path: &Path) -> Result<File, PageCacheError> {
 }
 
 fn unreadable(path: &Path, source: io::Error) -> PageCacheError {
-    PageCacheError::Unreadable {
-        path: path.to_owned(),
-        source,
+    match source.kind() {
+        io::ErrorKind::NotFound => PageCacheError::Unpacked,
+        _ => PageCacheError::Unreadable {
+            path: path.to_owned(),
+            source,
+        },
     }
 }
 
