@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokwatt_domain::{
+    campaign::JobRef,
     device::DeviceProfile,
     ids::RunId,
     metrics::{
@@ -111,6 +112,8 @@ pub struct RunnerSettings {
     pub is_quick: bool,
     /// How often each model is loaded cold and warm before its runs, for the load times alone.
     pub load_trials: u32,
+    /// The lease of a job that it is run for, if nobody is sitting here.
+    pub job: Option<JobRef>,
     /// How the requests' figures come to be: measured on a device, simulated on a made-up one.
     pub provenance: Provenance,
 }
@@ -653,6 +656,7 @@ impl Runner {
             image_tokens,
             cache_probe: loaded.cache_probe.clone(),
             limits: self.settings.limits,
+            job: self.settings.job,
             reasons,
         }
     }

@@ -21,7 +21,10 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use self::session::Session;
-use crate::store::{Store, StoreError};
+use crate::{
+    peer::Peer,
+    store::{Store, StoreError},
+};
 
 /// The gRPC service; acknowledges only what the store has committed.
 pub struct Ingest {
@@ -43,8 +46,10 @@ impl v1::ingest_server::Ingest for Ingest {
         &self,
         request: Request<Streaming<v1::Upload>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
+        let peer = Peer::of(&request)?;
         let mut uploads = request.into_inner();
         let hello = hello(uploads.message().await?)?;
+        peer.speaks_for(&hello.device)?;
         let through = self
             .store
             .greet(

@@ -3,6 +3,12 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+/// The wall clock, for dates.
+pub mod clock;
+
+/// Who is at the other end, and what they may do.
+pub mod peer;
+
 /// Deliveries in: who, what, once.
 pub mod ingest;
 

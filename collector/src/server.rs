@@ -1,11 +1,12 @@
 //! All of the collector behind one address: built first, run later.
 
+mod connection;
 mod services;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Notify};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_proto::{
     delivery::MESSAGE_BYTES_MAX,
@@ -13,9 +14,10 @@ use tokwatt_proto::{
 };
 use tonic::transport::Server;
 
-use self::services::Services;
+use self::{connection::Connection, services::Services};
 use crate::{
     ingest::Ingest,
+    peer::Peer,
     query::Query,
     rollup::Rollup,
     settings::Settings,
@@ -91,7 +93,8 @@ impl Collector {
             tasks: tasks.clone(),
             stopping: stopping.clone(),
         };
-        let incoming = TcpListenerStream::new(self.listener);
+        let incoming = TcpListenerStream::new(self.listener)
+            .map(|stream| stream.map(|stream| Connection::new(stream, Peer::Anyone)));
         let serving = transport().serve_with_incoming_shutdown(
             services(ingest, query),
             incoming,
@@ -114,14 +117,17 @@ impl Collector {
 }
 
 fn services(ingest: Ingest, query: Query) -> Services {
-    Services {
-        ingest: IngestServer::new(ingest)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX),
-        query: QueryServer::new(query)
-            .max_decoding_message_size(QUESTION_BYTES_MAX)
-            .max_encoding_message_size(ANSWER_BYTES_MAX),
-    }
+    Services::default()
+        .with(
+            IngestServer::new(ingest)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .with(
+            QueryServer::new(query)
+                .max_decoding_message_size(QUESTION_BYTES_MAX)
+                .max_encoding_message_size(ANSWER_BYTES_MAX),
+        )
 }
 
 fn transport() -> Server {

@@ -297,6 +297,7 @@ fn header(device: &str, run: RunId, repetition: u32) -> RunHeader {
         image_tokens: None,
         cache_probe: None,
         limits: None,
+        job: None,
         reasons: BTreeMap::from([("power".to_owned(), "no sensor".to_owned())]),
     }
 }

@@ -25,6 +25,9 @@ pub mod assemble;
 /// How records travel: hello, batches, acknowledgements, limits.
 pub mod delivery;
 
+/// Who is who: names in certificates, roles, TLS.
+pub mod identity;
+
 /// The documents that programs read: their JSON Schemas.
 pub mod documents;
 

@@ -68,17 +68,19 @@ const AGENT: Edges = &[
 ];
 
 const COLLECTOR: Edges = &[
+    ("clock", &[]),
+    ("peer", &[]),
     ("settings", &[]),
     ("store", &[]),
     ("rollup", &["store"]),
-    ("ingest", &["store"]),
+    ("ingest", &["peer", "store"]),
     ("rank", &[]),
-    ("query", &["rank", "store"]),
+    ("query", &["peer", "rank", "store"]),
     // Documents of the questions.
     ("report", &["query"]),
     (
         "server",
-        &["ingest", "query", "rollup", "settings", "store"],
+        &["ingest", "peer", "query", "rollup", "settings", "store"],
     ),
     ("cli", &["query", "report", "server", "settings"]),
 ];

@@ -564,6 +564,7 @@ fn runner_settings(args: &BenchArgs, plan: &Plan, provenance: Provenance) -> Run
         repeat: args.repeat,
         loads: args.load.loads(&plan.concurrency),
         limits: args.load.limits(),
+        job: None,
         timeout: args.timeout,
         max_tokens: args.max_tokens,
         sampling: Sampling::Greedy,

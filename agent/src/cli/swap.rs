@@ -241,6 +241,7 @@ impl Bench {
                 repeat: 1,
                 loads: vec![Load::Closed(1)],
                 limits: None,
+                job: None,
                 timeout: args.timeout,
                 max_tokens: args.max_tokens,
                 sampling: Sampling::Greedy,

@@ -108,6 +108,7 @@ impl Bench {
                 repeat: 1,
                 loads: vec![Load::Closed(1)],
                 limits: None,
+                job: None,
                 timeout: Duration::from_secs(60),
                 max_tokens: None,
                 sampling: Sampling::Greedy,

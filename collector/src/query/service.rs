@@ -7,7 +7,10 @@ use tokwatt_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::{Query, QueryError};
-use crate::rank::{Condition, Question};
+use crate::{
+    peer::Peer,
+    rank::{Condition, Question},
+};
 
 #[tonic::async_trait]
 impl v1::query_server::Query for Query {
@@ -15,6 +18,7 @@ impl v1::query_server::Query for Query {
         &self,
         request: Request<v1::RankRequest>,
     ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_ask()?;
         let request = request.into_inner();
         answer(async {
             let question = Question::parse(
@@ -34,6 +38,7 @@ impl v1::query_server::Query for Query {
         &self,
         request: Request<v1::ListRunsRequest>,
     ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_ask()?;
         let request = request.into_inner();
         answer(async {
             let conditions = request
@@ -53,6 +58,7 @@ impl v1::query_server::Query for Query {
         &self,
         request: Request<v1::ShowRunRequest>,
     ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_ask()?;
         let name = request.into_inner().run;
         answer(async {
             let run = self.run(&name).await?;
@@ -63,8 +69,9 @@ impl v1::query_server::Query for Query {
 
     async fn list_devices(
         &self,
-        _request: Request<v1::ListDevicesRequest>,
+        request: Request<v1::ListDevicesRequest>,
     ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_ask()?;
         answer(async {
             let devices = self.devices().await?;
             document(&devices.schema, &devices)

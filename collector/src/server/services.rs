@@ -1,4 +1,4 @@
-//! Two gRPC services behind one address.
+//! Several gRPC services behind one address.
 //!
 //! tonic's own router would bring a web framework with it for the one look at the path that this is.
 
@@ -7,20 +7,35 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokwatt_proto::v1::{ingest_server::IngestServer, query_server::QueryServer};
 use tonic::{
+    Status,
     body::Body,
     codegen::{BoxFuture, Service, http},
     server::NamedService,
 };
+use tower::util::BoxCloneSyncService;
 
-use crate::{ingest::Ingest, query::Query};
+/// Services by their names.
+#[derive(Clone, Default)]
+pub(super) struct Services(Vec<(&'static str, Boxed)>);
 
-/// Ingest, and beside it the questions.
-#[derive(Clone)]
-pub(super) struct Services {
-    pub(super) ingest: IngestServer<Ingest>,
-    pub(super) query: QueryServer<Query>,
+type Boxed = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Infallible>;
+
+impl Services {
+    /// And this one.
+    pub(super) fn with<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.0.push((S::NAME, BoxCloneSyncService::new(service)));
+        self
+    }
 }
 
 impl Service<http::Request<Body>> for Services {
@@ -29,17 +44,18 @@ impl Service<http::Request<Body>> for Services {
     type Future = BoxFuture<Self::Response, Infallible>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Both are always ready.
+        // All are always ready.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = request.uri().path().split('/').nth(1);
-        if service == Some(QueryServer::<Query>::NAME) {
-            self.query.call(request)
-        } else {
-            // What neither knows, this one answers with UNIMPLEMENTED.
-            self.ingest.call(request)
+        let asked = request.uri().path().split('/').nth(1).unwrap_or_default();
+        match self.0.iter_mut().find(|(name, _)| *name == asked) {
+            Some((_, service)) => Box::pin(service.call(request)),
+            None => {
+                let unknown = Status::unimplemented("no such service here");
+                Box::pin(async move { Ok(unknown.into_http()) })
+            }
         }
     }
 }

@@ -49,12 +49,15 @@ fn first(row: &rusqlite::Row<'_>) -> rusqlite::Result<i64> {
 }
 
 /// In the order in which they are applied; `user_version` counts those that were. Never edited once released.
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!(
-    "../../migrations/sqlite/0001_delivered_and_measured.sql"
-)];
+const MIGRATIONS: [&str; SCHEMA as usize] = [
+    include_str!("../../migrations/sqlite/0001_delivered_and_measured.sql"),
+    include_str!("../../migrations/sqlite/0002_identities.sql"),
+    include_str!("../../migrations/sqlite/0003_campaigns.sql"),
+    include_str!("../../migrations/sqlite/0004_accounts.sql"),
+];
 
 /// What `user_version` is when all are applied.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 4;
 
 /// `tokw` in ASCII.
 const APPLICATION_ID: i64 = 0x746f_6b77;

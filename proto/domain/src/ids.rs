@@ -16,6 +16,17 @@ pub struct DeviceId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(pub [u8; 16]);
 
+/// A campaign's part for one device: 128 random bits made by the collector, written as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobId(pub [u8; 16]);
+
+/// What something is called where it is defined: a suite, a model, a server, a campaign. 1 to 63 of `[A-Za-z0-9._-]`, the first a letter or
+/// digit: no command, path or URL.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
 /// A SHA-256, written as 64 hexadecimal digits: of a suite, a weights file, a picture's pixels.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -35,6 +46,11 @@ pub enum InvalidId {
     /// Not a [`DeviceId`].
     #[error("device id must be 1 to 63 of [a-z0-9-], got `{0}`")]
     Device(String),
+    /// Not a [`Name`].
+    #[error(
+        "a name is 1 to 63 of [A-Za-z0-9._-] and begins with a letter or digit, got `{0}`: a command, path or URL is no name"
+    )]
+    Name(String),
     /// Not `digits` hexadecimal digits.
     #[error("expected {digits} hexadecimal digits, got `{text}`")]
     Hex {
@@ -61,6 +77,36 @@ impl DeviceId {
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Name {
+    /// Checks the form.
+    ///
+    /// # Errors
+    /// Anything but 1 to 63 of `[A-Za-z0-9._-]` that begin with a letter or digit.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+        let begins_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !begins_well || text.len() > 63 || !text.chars().all(is_allowed) {
+            return Err(InvalidId::Name(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl JobId {
+    /// Reads 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// Any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        parse_hex(text).map(Self)
     }
 }
 
@@ -92,6 +138,22 @@ impl TryFrom<String> for DeviceId {
     }
 }
 
+impl TryFrom<String> for Name {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        Self::parse(&text)
+    }
+}
+
+impl TryFrom<String> for JobId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        Self::parse(&text)
+    }
+}
+
 impl TryFrom<String> for RunId {
     type Error = InvalidId;
 
@@ -114,6 +176,18 @@ impl From<DeviceId> for String {
     }
 }
 
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl From<JobId> for String {
+    fn from(id: JobId) -> Self {
+        id.to_string()
+    }
+}
+
 impl From<RunId> for String {
     fn from(id: RunId) -> Self {
         id.to_string()
@@ -129,6 +203,18 @@ impl From<Digest> for String {
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
     }
 }
 
@@ -177,6 +263,28 @@ mod tests {
                 Err(InvalidId::Device(bad.to_owned())),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn a_name_has_room_for_no_command_path_or_url() {
+        for good in ["edge-vision", "q8_0", "SmolVLM2-2.2B", "7b"] {
+            assert!(Name::parse(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(64);
+        for bad in [
+            "",
+            "..",
+            "/models/a",
+            "a/b",
+            "a b",
+            "http://a",
+            "$(id)",
+            "-rf",
+            "a;b",
+            &long,
+        ] {
+            assert_eq!(Name::parse(bad), Err(InvalidId::Name(bad.to_owned())));
         }
     }
 

@@ -34,3 +34,6 @@ pub mod metrics;
 
 /// What the runs of a fleet come to: rows and places.
 pub mod leaderboard;
+
+/// A suite for a set of devices, and the jobs that it makes.
+pub mod campaign;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    campaign::JobRef,
     ids::{DeviceId, Digest, RunId},
     power::{PowerTrace, Provenance, Scope},
     time::{Stamp, WallTime, Window},
@@ -110,6 +111,9 @@ pub struct RunHeader {
     /// What a request has to keep to, to count for goodput, if anybody said.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// The lease of a job that it was run for; absent where a person asked.
+    #[serde(default)]
+    pub job: Option<JobRef>,
     /// What could not be measured, and why: metric id or `power` to the reason. `settle`: what came of waiting for steady
     /// conditions; absent where neither temperature nor power can tell.
     pub reasons: BTreeMap<String, String>,

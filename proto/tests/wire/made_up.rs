@@ -9,8 +9,9 @@ use proptest::{
     prelude::*,
 };
 use tokwatt_domain::{
+    campaign::JobRef,
     device::{DeviceKind, DeviceProfile},
-    ids::{DeviceId, Digest, RunId},
+    ids::{DeviceId, Digest, JobId, RunId},
     metrics::{
         Distribution, Failed, Flag, LoadReport, MetricValue, Percentile, PowerReport,
         RefreshSource, RequestCounts, RunProvenance, RunReport, correlation::Correlation,
@@ -193,6 +194,10 @@ pub(crate) fn header() -> RunHeader {
             ttft_s: Some(0.5),
             tpot_s: None,
             latency_s: Some(5.0),
+        }),
+        job: Some(JobRef {
+            job: JobId([9; 16]),
+            attempt: 2,
         }),
         reasons: BTreeMap::new(),
     }

@@ -130,6 +130,7 @@ pub(crate) fn header() -> RunHeader {
         image_tokens: None,
         cache_probe: None,
         limits: None,
+        job: None,
         reasons: BTreeMap::new(),
     }
 }

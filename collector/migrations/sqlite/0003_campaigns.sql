@@ -1,0 +1,1 @@
+-- What devices were asked for: campaigns and their jobs.

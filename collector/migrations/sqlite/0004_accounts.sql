@@ -1,0 +1,1 @@
+-- What was expected, and what of it is not here: gaps, duplicates, what retention took.
