@@ -1,0 +1,385 @@
+//! An identity in a folder: a private key, the certificates that vouch for it, and where they are good.
+//!
+//! # Format
+//!
+//! ```text
+//! identity/               0700
+//!   identity.json         0600  site, role, name, collector, and which of the following counts
+//!   SERIAL.pem            0600  the private key, then the chain: own certificate first, authority last
+//!   last-time-seen        0600  decimal µs since 1970
+//! ```
+//!
+//! Every file is written under another name, synced and renamed; `identity.json` comes last and is what counts, so that after any
+//! interruption there is the earlier identity or the new one, with its own key, never half of each.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde::{Deserialize, Serialize};
+use tokwatt_domain::time::WallTime;
+
+use super::{
+    authority::Authority,
+    certificate::{CertificateFacts, UnreadableCertificate},
+    key::{KeyError, PrivateKey},
+    names::{Role, Site},
+};
+
+/// An identity: who one is, and what proves it.
+#[derive(Debug)]
+pub struct Credentials {
+    key: PrivateKey,
+    /// Own certificate first, authority last.
+    chain: Vec<CertificateDer<'static>>,
+    facts: CertificateFacts,
+    collector: String,
+    last_time_seen: WallTime,
+}
+
+/// There is no identity to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// There is none.
+    #[error("there is no identity in `{}`: enrol first", .0.display())]
+    Absent(PathBuf),
+    /// A file cannot be read or written.
+    #[error("cannot {attempted} `{}`", path.display())]
+    File {
+        /// What was tried.
+        attempted: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Others may read a secret.
+    #[error(
+        "`{}` holds a private key, and others than its owner can read it (mode {mode:04o}): if nobody had access, `chmod {} {}`, else enrol again",
+        path.display(), if *.is_folder { "700" } else { "600" }, path.display()
+    )]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// Whether it is a folder.
+        is_folder: bool,
+    },
+    /// A file is not what was written there.
+    #[error("`{}` is damaged ({problem}): enrol again", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        problem: String,
+    },
+    /// The key is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A certificate is none of ours.
+    #[error(transparent)]
+    Certificate(#[from] UnreadableCertificate),
+    /// There is no certificate beside that of the authority.
+    #[error("the chain has no certificate and authority")]
+    ShortChain,
+    /// The certificate is of another key.
+    #[error("the certificate is of another key than the one made here")]
+    OtherKey,
+    /// TLS does not take them.
+    #[error("TLS cannot use the certificate with its key")]
+    Pair(#[source] rustls::Error),
+}
+
+/// `identity.json`.
+#[derive(Debug, Deserialize, Serialize)]
+struct Kept {
+    site: Site,
+    role: Role,
+    name: String,
+    collector: String,
+    /// Name of the file with key and chain.
+    credentials: String,
+}
+
+impl Credentials {
+    /// Puts together what an enrolment or renewal gave. `collector` is the address at which they are good.
+    ///
+    /// # Errors
+    /// The certificate is not of this key, or names nobody.
+    pub fn new(
+        key: PrivateKey,
+        chain: Vec<Vec<u8>>,
+        collector: &str,
+        seen: WallTime,
+    ) -> Result<Self, CredentialsError> {
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        Self::of(key, chain, collector.to_owned(), seen)
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// There are none, they are damaged, or others could read them.
+    pub fn load(folder: &Path) -> Result<Self, CredentialsError> {
+        let before = Kept::read(folder)?;
+        match Self::load_kept(folder, &before) {
+            // Replaced between the two looks by somebody who renewed them.
+            Err(CredentialsError::File { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Self::load_kept(folder, &Kept::read(folder)?)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Keeps them in a folder, instead of those that are there. On return they have reached the disk.
+    ///
+    /// # Errors
+    /// The folder cannot be written; what was there before counts on.
+    pub fn store(&self, folder: &Path) -> Result<(), CredentialsError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| failed("make the folder", folder, source))?;
+        refuse_exposed(folder, true)?;
+        let kept = self.to_kept();
+        replace(folder, &kept.credentials, self.to_pem().as_bytes())?;
+        note_time(folder, self.last_time_seen)?;
+        let mut json = serde_json::to_vec_pretty(&kept).expect("it has no maps");
+        json.push(b'\n');
+        replace(folder, IDENTITY, &json)?;
+        remove_others(folder, &kept.credentials)
+    }
+
+    /// Notes that it is at least that late: somebody who must know said so. Also on disk, so that it holds after a loss of power.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn saw(&mut self, folder: &Path, time: WallTime) -> Result<(), CredentialsError> {
+        if time <= self.last_time_seen {
+            return Ok(());
+        }
+        self.last_time_seen = time;
+        note_time(folder, time)
+    }
+
+    /// Who one is, and until when.
+    #[must_use]
+    pub fn facts(&self) -> &CertificateFacts {
+        &self.facts
+    }
+
+    /// The private key.
+    #[must_use]
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    /// Own certificate first, authority last.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// Who vouches for one, and whom one goes by.
+    ///
+    /// # Errors
+    /// Its certificate cannot be read.
+    pub fn authority(&self) -> Result<Authority, CredentialsError> {
+        let last = self.chain.last().ok_or(CredentialsError::ShortChain)?;
+        Ok(Authority::read(last)?)
+    }
+
+    /// Where they are good: address of the collector.
+    #[must_use]
+    pub fn collector(&self) -> &str {
+        &self.collector
+    }
+
+    /// The latest time that somebody who must know has told: at least the start of the own certificate.
+    #[must_use]
+    pub fn last_time_seen(&self) -> WallTime {
+        self.last_time_seen
+    }
+
+    fn of(
+        key: PrivateKey,
+        chain: Vec<CertificateDer<'static>>,
+        collector: String,
+        seen: WallTime,
+    ) -> Result<Self, CredentialsError> {
+        let [own, .., _] = &chain[..] else {
+            return Err(CredentialsError::ShortChain);
+        };
+        let facts = CertificateFacts::read(own)?;
+        if facts.key_sha256 != key.public_sha256() {
+            return Err(CredentialsError::OtherKey);
+        }
+        Ok(Self {
+            last_time_seen: seen.max(facts.not_before),
+            key,
+            chain,
+            facts,
+            collector,
+        })
+    }
+
+    fn load_kept(folder: &Path, kept: &Kept) -> Result<Self, CredentialsError> {
+        let path = folder.join(&kept.credentials);
+        let pem = read_secret(&path)?;
+        let damaged = |problem: String| CredentialsError::Damaged {
+            path: path.clone(),
+            problem,
+        };
+        let key = PrivateKey::from_pem(&pem).map_err(|error| damaged(error.to_string()))?;
+        let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| damaged(error.to_string()))?;
+        let seen = time_noted(folder);
+        Self::of(key, chain, kept.collector.clone(), seen)
+            .map_err(|error| damaged(error.to_string()))
+    }
+
+    fn to_kept(&self) -> Kept {
+        Kept {
+            site: self.facts.site.clone(),
+            role: self.facts.subject.role,
+            name: self.facts.subject.name.clone(),
+            collector: self.collector.clone(),
+            credentials: format!("{}.pem", hex(&self.facts.serial)),
+        }
+    }
+
+    fn to_pem(&self) -> String {
+        let certificates = self.chain.iter().map(|der| certificate_pem(der));
+        self.key.to_pem() + &certificates.collect::<String>()
+    }
+}
+
+impl Kept {
+    fn read(folder: &Path) -> Result<Self, CredentialsError> {
+        let path = folder.join(IDENTITY);
+        if !path.exists() {
+            return Err(CredentialsError::Absent(folder.to_owned()));
+        }
+        refuse_exposed(folder, true)?;
+        let kept: Self = serde_json::from_str(&read_secret(&path)?).map_err(|error| {
+            CredentialsError::Damaged {
+                path: path.clone(),
+                problem: error.to_string(),
+            }
+        })?;
+        Ok(kept)
+    }
+}
+
+/// A certificate as text, for files that people look into.
+#[must_use]
+pub fn certificate_pem(der: &[u8]) -> String {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    let text = BASE64_STANDARD.encode(der);
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem + "-----END CERTIFICATE-----\n"
+}
+
+/// Whole or not at all, for the owner's eyes only, and on the disk when this returns.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), CredentialsError> {
+    let path = folder.join(name);
+    let new = folder.join(format!("{name}.new"));
+    let write = || {
+        // One that an interruption left may have other permissions.
+        if new.exists() {
+            fs::remove_file(&new)?;
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|source| failed("write", &path, source))
+}
+
+fn read_secret(path: &Path) -> Result<String, CredentialsError> {
+    refuse_exposed(path, false)?;
+    fs::read_to_string(path).map_err(|source| failed("read", path, source))
+}
+
+fn refuse_exposed(path: &Path, is_folder: bool) -> Result<(), CredentialsError> {
+    let metadata = fs::metadata(path).map_err(|source| failed("read", path, source))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    Err(CredentialsError::Exposed {
+        path,
+        mode,
+        is_folder,
+    })
+}
+
+fn remove_others(folder: &Path, kept: &str) -> Result<(), CredentialsError> {
+    let remove = || {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let is_pem = entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "pem");
+            if is_pem && entry.file_name() != kept {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|source| failed("clean up", folder, source))
+}
+
+fn note_time(folder: &Path, time: WallTime) -> Result<(), CredentialsError> {
+    if time <= time_noted(folder) {
+        return Ok(());
+    }
+    replace(folder, LAST_TIME_SEEN, format!("{}\n", time.0).as_bytes())
+}
+
+/// As good as none if it cannot be read: then the certificate's own dates are all there is.
+fn time_noted(folder: &Path) -> WallTime {
+    let text = fs::read_to_string(folder.join(LAST_TIME_SEEN)).unwrap_or_default();
+    WallTime(text.trim().parse().unwrap_or_default())
+}
+
+fn failed(attempted: &'static str, path: &Path, source: io::Error) -> CredentialsError {
+    let path = path.to_owned();
+    CredentialsError::File {
+        attempted,
+        path,
+        source,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const IDENTITY: &str = "identity.json";
+const LAST_TIME_SEEN: &str = "last-time-seen";
