@@ -15,6 +15,8 @@ mod authority;
 mod certificate;
 mod credentials;
 mod key;
+#[cfg(test)]
+mod made_up;
 mod names;
 pub mod tls;
 mod token;

@@ -142,3 +142,73 @@ fn not_vouched_for(error: rustls::Error) -> NotVouchedFor {
         other => NotVouchedFor::Other(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::made_up::{DAY, MadeUpAuthority, NOW};
+
+    #[test]
+    fn a_chain_of_another_authority_is_refused() {
+        let [ours, theirs] = [(); 2].map(|()| MadeUpAuthority::new());
+        let device = theirs.device("orin-1", 30);
+        assert!(theirs.authority().vouches_for(device.chain(), NOW).is_ok());
+        let refused = ours.authority().vouches_for(device.chain(), NOW);
+        assert!(
+            matches!(refused, Err(NotVouchedFor::Other(_))),
+            "{refused:?}"
+        );
+        let nothing = ours.authority().vouches_for(&[], NOW);
+        assert!(matches!(nothing, Err(NotVouchedFor::Nothing)));
+    }
+
+    #[test]
+    fn a_certificate_is_good_in_its_time_and_it_is_said_how_far_off_it_is() {
+        let ours = MadeUpAuthority::new();
+        let device = ours.device("orin-1", 30);
+        let judge = |days: i64| {
+            let then = WallTime(NOW.0 + days * DAY);
+            let judged = ours.authority().vouches_for(device.chain(), then);
+            judged.map_err(|error| error.to_string())
+        };
+        assert_eq!(judge(29).unwrap().subject.name, "orin-1");
+        assert_eq!(
+            judge(35),
+            Err("the certificate expired 5 days ago".to_owned())
+        );
+        let early = judge(-4).unwrap_err();
+        assert!(
+            early.contains("another 3 days") && early.contains("clock"),
+            "{early}"
+        );
+    }
+
+    #[test]
+    fn a_signature_is_of_one_key_and_one_message() {
+        let ours = MadeUpAuthority::new();
+        let [one, two] = [(); 2].map(|()| ours.device("orin-1", 30));
+        let signature = one.key().sign(b"message").unwrap();
+        assert_eq!(one.facts().verify(b"message", &signature), Ok(()));
+        assert_eq!(
+            one.facts().verify(b"messagE", &signature),
+            Err(WrongSignature)
+        );
+        assert_eq!(
+            two.facts().verify(b"message", &signature),
+            Err(WrongSignature)
+        );
+    }
+
+    #[test]
+    fn a_span_is_said_in_the_unit_that_people_use() {
+        for (seconds, want) in [
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (600, "10 minutes"),
+            (7200, "2 hours"),
+            (200_000, "2 days"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), want);
+        }
+    }
+}

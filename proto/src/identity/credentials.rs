@@ -383,3 +383,147 @@ fn hex(bytes: &[u8]) -> String {
 
 const IDENTITY: &str = "identity.json";
 const LAST_TIME_SEEN: &str = "last-time-seen";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::made_up::{DAY, MadeUpAuthority, NOW};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A folder that has an identity, and its name.
+    fn enrolled(authority: &MadeUpAuthority) -> (tempfile::TempDir, PathBuf) {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("identity");
+        authority.device("orin-1", 30).store(&folder).unwrap();
+        (data, folder)
+    }
+
+    fn key_file(folder: &Path) -> PathBuf {
+        let entries = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let mut keys = entries.filter(|path| path.extension().is_some_and(|found| found == "pem"));
+        let key = keys.next().unwrap();
+        assert_eq!(keys.next(), None, "an earlier key is left");
+        key
+    }
+
+    #[test]
+    fn an_identity_survives_its_folder_and_nobody_else_may_read_it() {
+        let authority = MadeUpAuthority::new();
+        let (_data, folder) = enrolled(&authority);
+        let before = authority.device("orin-2", 30);
+        before.store(&folder).unwrap();
+        let after = Credentials::load(&folder).unwrap();
+        assert_eq!(after.facts(), before.facts());
+        assert_eq!(after.chain(), before.chain());
+        assert_eq!(after.key().to_der(), before.key().to_der());
+        assert_eq!(after.collector(), "https://127.0.0.1:1");
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&key_file(&folder)), 0o600);
+        assert_eq!(mode(&folder.join(IDENTITY)), 0o600);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_what_to_do() {
+        let (_data, folder) = enrolled(&MadeUpAuthority::new());
+        let key = key_file(&folder);
+        for (path, open, shut) in [(&key, 0o644, 0o600), (&folder, 0o750, 0o700)] {
+            set_mode(path, open);
+            let refused = Credentials::load(&folder).unwrap_err().to_string();
+            let remedy = format!("chmod {shut:o} {}", path.display());
+            assert!(refused.contains(&remedy), "{refused}");
+            set_mode(path, shut);
+            Credentials::load(&folder).unwrap();
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_no_key() {
+        let credentials = MadeUpAuthority::new().device("orin-1", 30);
+        let shown = format!("{credentials:?}");
+        let pem = credentials.key().to_pem();
+        let secret = pem.lines().nth(1).unwrap();
+        assert!(shown.contains("key: PrivateKey { .. }"), "{shown}");
+        assert!(!shown.contains(secret));
+    }
+
+    #[test]
+    fn a_certificate_of_another_key_is_refused() {
+        let authority = MadeUpAuthority::new();
+        let [own, other] = [(); 2].map(|()| PrivateKey::generate().unwrap());
+        let chain = authority.chain(&other, "orin-1", 30);
+        let refused = Credentials::new(own, chain, "", WallTime(0));
+        assert!(matches!(refused, Err(CredentialsError::OtherKey)));
+    }
+
+    /// Stops a renewal after each of its steps, and once more in the middle of each file.
+    #[test]
+    fn a_torn_write_leaves_the_earlier_identity() {
+        let authority = MadeUpAuthority::new();
+        let (_data, folder) = enrolled(&authority);
+        let before = Credentials::load(&folder).unwrap();
+        let next = authority.device("orin-1", 60);
+        let kept = next.to_kept();
+        let pem = next.to_pem();
+        let json = serde_json::to_vec_pretty(&kept).unwrap();
+        let still_before = || {
+            let found = Credentials::load(&folder).unwrap();
+            assert_eq!(found.facts(), before.facts());
+            assert_eq!(found.key().to_der(), before.key().to_der());
+        };
+        for half in [0, pem.len() / 2, pem.len()] {
+            fs::write(
+                folder.join(format!("{}.new", kept.credentials)),
+                &pem[..half],
+            )
+            .unwrap();
+            still_before();
+        }
+        replace(&folder, &kept.credentials, pem.as_bytes()).unwrap();
+        still_before();
+        for half in [0, json.len() / 2, json.len()] {
+            fs::write(folder.join(format!("{IDENTITY}.new")), &json[..half]).unwrap();
+            still_before();
+        }
+        next.store(&folder).unwrap();
+        assert_eq!(Credentials::load(&folder).unwrap().facts(), next.facts());
+        key_file(&folder);
+    }
+
+    #[test]
+    fn what_is_damaged_is_named() {
+        let (_data, folder) = enrolled(&MadeUpAuthority::new());
+        for path in [key_file(&folder), folder.join(IDENTITY)] {
+            fs::write(&path, "{").unwrap();
+            let refused = Credentials::load(&folder).unwrap_err().to_string();
+            let name = path.display().to_string();
+            assert!(
+                refused.contains(&name) && refused.contains("enrol again"),
+                "{refused}"
+            );
+        }
+        let nowhere = Credentials::load(&folder.join("nowhere"));
+        assert!(matches!(nowhere, Err(CredentialsError::Absent(_))));
+    }
+
+    #[test]
+    fn the_last_time_seen_only_grows_and_outlives_the_process() {
+        let (_data, folder) = enrolled(&MadeUpAuthority::new());
+        let mut credentials = Credentials::load(&folder).unwrap();
+        assert_eq!(credentials.last_time_seen(), credentials.facts().not_before);
+        for (told, want) in [(NOW.0, NOW.0), (NOW.0 - DAY, NOW.0), (NOW.0 + 1, NOW.0 + 1)] {
+            credentials.saw(&folder, WallTime(told)).unwrap();
+            assert_eq!(credentials.last_time_seen(), WallTime(want));
+            let again = Credentials::load(&folder).unwrap();
+            assert_eq!(again.last_time_seen(), WallTime(want));
+        }
+    }
+}

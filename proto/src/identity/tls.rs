@@ -44,9 +44,9 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// The credentials are no key and chain that fit together.
 pub fn client(credentials: &Credentials, now: WallTime) -> Result<ClientConfig, CredentialsError> {
     let authority = credentials.authority()?;
-    let at = At(unix(now.max(credentials.last_time_seen())));
+    let now = now.max(credentials.last_time_seen());
     let roots = authority.roots().map_err(CredentialsError::Certificate)?;
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(at))
+    let builder = ClientConfig::builder_with_details(provider(), at(now))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
         .with_root_certificates(roots);
@@ -63,7 +63,7 @@ pub fn client(credentials: &Credentials, now: WallTime) -> Result<ClientConfig, 
 /// collector tells the time.
 #[must_use]
 pub fn enrolment(authority_sha256: [u8; 32], now: WallTime) -> ClientConfig {
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(At(unix(now))))
+    let mut config = ClientConfig::builder_with_details(provider(), at(now))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
         .dangerous()
@@ -162,6 +162,10 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
+pub(super) fn at(now: WallTime) -> Arc<dyn TimeProvider> {
+    Arc::new(At(unix(now)))
+}
+
 fn finish(config: &mut ClientConfig) {
     config.alpn_protocols = vec![ALPN.to_vec()];
     // A resumed connection would not ask who is there.
@@ -182,4 +186,142 @@ fn host_and_port(uri: &Uri) -> io::Result<(String, u16)> {
         host.ok_or_else(|| io::Error::other(format!("`{uri}` has no host and port")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use rustls::{ClientConnection, ServerConfig, ServerConnection};
+
+    use super::*;
+    use crate::identity::{
+        Trouble,
+        made_up::{DAY, MadeUpAuthority, NOW},
+    };
+
+    /// Shakes hands in memory; how each side fared.
+    fn shake(
+        client: ClientConfig,
+        server: ServerConfig,
+    ) -> (Result<(), rustls::Error>, Result<(), rustls::Error>) {
+        let name = ServerName::try_from(SERVER_NAME).unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        let mut outcome = (Ok(()), Ok(()));
+        // Two flights each way are more than it takes.
+        for _ in 0..4 {
+            let mut flight = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut flight).unwrap();
+            }
+            server.read_tls(&mut flight.as_slice()).unwrap();
+            outcome.1 = outcome.1.and(server.process_new_packets().map(drop));
+            let mut flight = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut flight).unwrap();
+            }
+            client.read_tls(&mut flight.as_slice()).unwrap();
+            outcome.0 = outcome.0.and(client.process_new_packets().map(drop));
+        }
+        outcome
+    }
+
+    fn trouble(error: rustls::Error) -> Trouble {
+        // As it arrives: within an I/O error within others.
+        let error: Box<dyn Error> = Box::new(io::Error::other(error));
+        Trouble::among(&*error).unwrap()
+    }
+
+    fn after(days: i64) -> WallTime {
+        WallTime(NOW.0 + days * DAY)
+    }
+
+    #[test]
+    fn both_sides_of_a_site_get_through() {
+        let ours = MadeUpAuthority::new();
+        let device = ours.device("orin-1", 30);
+        let server = ours.server(SERVER_NAME, 3650);
+        let shaken = shake(client(&device, NOW).unwrap(), server);
+        assert_eq!(shaken, (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_collector_of_another_site_is_refused_before_anything_is_sent() {
+        let device = MadeUpAuthority::new().device("orin-1", 30);
+        let server = MadeUpAuthority::new().server(SERVER_NAME, 30);
+        let (refused, _) = shake(client(&device, NOW).unwrap(), server);
+        assert_eq!(trouble(refused.unwrap_err()), Trouble::OtherAuthority);
+    }
+
+    #[test]
+    fn a_device_that_poses_as_the_collector_is_refused() {
+        let ours = MadeUpAuthority::new();
+        let device = ours.device("orin-1", 30);
+        let server = ours.server("orin-2", 30);
+        let (refused, _) = shake(client(&device, NOW).unwrap(), server);
+        assert_eq!(trouble(refused.unwrap_err()), Trouble::NoCollector);
+    }
+
+    #[test]
+    fn a_collector_that_let_its_certificate_run_out_is_told_by_how_much() {
+        let ours = MadeUpAuthority::new();
+        let device = ours.device("orin-1", 30);
+        let (refused, _) = shake(
+            client(&device, after(5)).unwrap(),
+            ours.server(SERVER_NAME, 3),
+        );
+        let trouble = trouble(refused.unwrap_err()).to_string();
+        assert!(trouble.contains("expired 2 days ago"), "{trouble}");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_uses_the_last_time_seen() {
+        let ours = MadeUpAuthority::new();
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("identity");
+        let mut device = ours.device("orin-1", 30);
+        device.store(&folder).unwrap();
+        device.saw(&folder, NOW).unwrap();
+        let shaken = shake(
+            client(&device, WallTime(0)).unwrap(),
+            ours.server(SERVER_NAME, 30),
+        );
+        assert_eq!(shaken, (Ok(()), Ok(())));
+        let (refused, _) = shake(
+            client(&device, WallTime(0)).unwrap(),
+            ours.server(SERVER_NAME, -1),
+        );
+        assert!(refused.is_err(), "time does not go back, either");
+    }
+
+    #[test]
+    fn enrolment_goes_by_the_pinned_key_and_nothing_else() {
+        let [ours, theirs] = [(); 2].map(|()| MadeUpAuthority::new());
+        let pin = ours.authority().key_sha256();
+        let enrol = |now, server| shake(enrolment(pin, now), server).0.map_err(trouble);
+        assert_eq!(enrol(NOW, ours.server(SERVER_NAME, 30)), Ok(()));
+        // A machine that does not know the time yet.
+        assert_eq!(enrol(WallTime(0), ours.server(SERVER_NAME, 30)), Ok(()));
+        let other = enrol(NOW, theirs.server(SERVER_NAME, 30));
+        assert_eq!(other, Err(Trouble::OtherAuthority));
+        let device = enrol(NOW, ours.server("orin-1", 30));
+        assert_eq!(device, Err(Trouble::NoCollector));
+        let old = enrol(after(9), ours.server(SERVER_NAME, 7));
+        assert!(matches!(old, Err(Trouble::CollectorExpired(_))), "{old:?}");
+    }
+
+    #[test]
+    fn a_collector_that_refuses_a_certificate_says_which_trouble_it_is() {
+        let [ours, theirs] = [(); 2].map(|()| MadeUpAuthority::new());
+        // The collector's authority has our name and another key: it was set up anew.
+        let device = theirs.device("orin-1", 30);
+        let mut trusting = client(&device, NOW).unwrap();
+        trusting
+            .dangerous()
+            .set_certificate_verifier(Arc::new(Pinned(ours.authority().key_sha256())));
+        let (told, refused) = shake(trusting, ours.server(SERVER_NAME, 30));
+        assert!(refused.is_err());
+        assert_eq!(trouble(told.unwrap_err()), Trouble::NotOurs);
+    }
 }
