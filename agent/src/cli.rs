@@ -1,10 +1,10 @@
 //! The command line, one file a subcommand. Names of commands, flags and keys are a contract.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokwatt_domain::device::DeviceProfile;
-use tracing_subscriber::EnvFilter;
+use tokwatt_service::{LogFormat, Logs};
 
 use crate::{
     device::{self, HostRoot},
@@ -21,7 +21,6 @@ mod power_mode_keeper;
 mod probe;
 mod run;
 mod servers;
-mod service_manager;
 mod simulate;
 mod spool;
 mod stop;
@@ -58,6 +57,9 @@ struct General {
     /// Where /sys, /proc and /etc are read from; of a recorded tree everything is marked replayed
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     host_root: Option<PathBuf>,
+    /// How logs are written to stderr; TOKWATT_LOG=debug says more
+    #[arg(long, global = true, env = "TOKWATT_LOG_FORMAT", value_enum, default_value_t, help_heading = EVERYWHERE)]
+    log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -110,7 +112,12 @@ enum Exit {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging();
+    Logs {
+        format: cli.general.log_format,
+        level: "warn",
+        text_has_time: false,
+    }
+    .start();
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -159,18 +166,6 @@ impl General {
         };
         Ok(Settings::resolve(self.config.as_deref(), given)?)
     }
-}
-
-/// Logs go to stderr, quiet but for warnings; `TOKWATT_LOG=debug` says more.
-fn start_logging() {
-    let filter = EnvFilter::try_from_env("TOKWATT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let has_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(has_colour)
-        .without_time()
-        .init();
 }
 
 /// Describes the device and keeps its name for the next time.

@@ -25,6 +25,7 @@ use tokwatt_domain::{
     workload::{CachePolicy, Limits, Load, Sampling},
 };
 use tokwatt_proto::{ContractError, record::Record};
+use tracing::Instrument;
 
 use crate::{
     backend::{Backend, BackendError, ModelCard},
@@ -375,6 +376,7 @@ impl Runner {
                 None => None,
             };
             let begun_in = self.note_mode(group, &mut header, outcome).await;
+            let span = tracing::info_span!("run", device = %header.device, run = %header.run);
             let run = self.run_cell(
                 work,
                 turn.planned,
@@ -384,7 +386,7 @@ impl Runner {
                 interrupted,
                 tally,
             );
-            let Some(end) = run.await? else {
+            let Some(end) = run.instrument(span).await? else {
                 return Ok(());
             };
             if let Some(mode) = begun_in {

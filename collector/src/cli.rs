@@ -9,12 +9,12 @@ mod runs;
 mod serve;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tokwatt_service::{LogFormat, Logs};
 
 use self::output::Output;
 
@@ -22,6 +22,15 @@ use self::output::Output;
 #[derive(Debug, Parser)]
 #[command(name = "tokwatt-collector", version)]
 struct Arguments {
+    /// How logs are written to stderr; TOKWATT_LOG=debug says more
+    #[arg(
+        long,
+        global = true,
+        env = "TOKWATT_LOG_FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,7 +55,12 @@ enum Command {
 /// Reads the arguments, runs the command, and says how it went: 0 done, 1 found something wrong, 2 could not run.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging();
+    Logs {
+        format: arguments.log_format,
+        level: "info",
+        text_has_time: true,
+    }
+    .start();
     let mut output = Output::new(io::stdout().lock());
     match run(arguments.command, &mut output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,17 +82,6 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Devices(devices) => devices::devices(&devices, output),
         Command::Config(config) => config::config(&config, output),
     }
-}
-
-/// `TOKWATT_LOG` chooses what is logged; information and worse if it is not set.
-fn start_logging() {
-    let filter = EnvFilter::try_from_env("TOKWATT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(!is_plain && io::stderr().is_terminal())
-        .init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

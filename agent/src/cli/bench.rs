@@ -15,6 +15,7 @@ use tokwatt_domain::{
     device::DeviceProfile, ids::RunId, metrics::RunReport, power::Provenance, time::Stamp,
     workload::Sampling,
 };
+use tracing::Instrument;
 
 use self::{instruments::Instruments, kept::Kept, load::LoadArgs};
 use super::{
@@ -692,7 +693,8 @@ impl Delivery {
             state,
         };
         let stop = CancellationToken::new();
-        let task = tasks.spawn(uplink.run(stop.clone()));
+        let span = tracing::info_span!("uplink", device = %device.id);
+        let task = tasks.spawn(uplink.run(stop.clone()).instrument(span));
         Self {
             address,
             link,

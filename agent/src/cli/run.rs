@@ -6,8 +6,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+use tokwatt_service::ServiceManager;
+use tracing::Instrument;
 
-use super::{Exit, General, runtime, service_manager::ServiceManager, stop};
+use super::{Exit, General, runtime, stop};
 use crate::{
     clock::{Clock, SystemClock},
     device::HostRoot,
@@ -48,6 +50,7 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
         let tasks = TaskTracker::new();
         let stop = stop::on_signal(&tasks)?;
         let (state, mut link) = watch::channel(LinkState::Connecting);
+        let span = tracing::info_span!("uplink", %device);
         let uplink = Uplink {
             address,
             device,
@@ -57,7 +60,7 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
             hurry: Arc::default(),
             state,
         };
-        let delivery = tasks.spawn(uplink.run(stop.clone()));
+        let delivery = tasks.spawn(uplink.run(stop.clone()).instrument(span));
         let mut manager = ServiceManager::from_environment();
         manager.ready();
         loop {

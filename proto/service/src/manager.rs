@@ -1,7 +1,7 @@
-//! Words to the service manager: systemd's notification protocol (`sd_notify(3)`), so that it knows when `run` is ready and
+//! Words to the service manager: systemd's notification protocol (`sd_notify(3)`), so that it knows when a service is ready and
 //! that it lives.
 //!
-//! A word is a datagram with a line `KEY=value`, to the socket that the environment names. Whoever started the agent
+//! A word is a datagram with a line `KEY=value`, to the socket that the environment names. Whoever started the program
 //! from a shell listens to nothing, and nothing is said.
 
 use std::{
@@ -19,15 +19,15 @@ use std::{
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// Who started the agent, if it listens.
-pub(super) struct ServiceManager {
+/// Who started the program, if it listens.
+pub struct ServiceManager {
     socket: Option<UnixDatagram>,
     pings: Option<Interval>,
 }
 
 impl ServiceManager {
     /// The one that the environment names. To be called inside the runtime: pings need its timer.
-    pub(super) fn from_environment() -> Self {
+    pub fn from_environment() -> Self {
         let pings = ping_interval(
             std::env::var("WATCHDOG_USEC").ok().as_deref(),
             std::env::var("WATCHDOG_PID").ok().as_deref(),
@@ -45,7 +45,7 @@ impl ServiceManager {
     }
 
     /// Falls due when the manager is to hear `alive`; never, if it does not wait for that.
-    pub(super) async fn ping_due(&mut self) {
+    pub async fn ping_due(&mut self) {
         match &mut self.pings {
             Some(pings) => drop(pings.tick().await),
             None => std::future::pending().await,
@@ -53,27 +53,27 @@ impl ServiceManager {
     }
 
     /// Whatever had to be opened is open.
-    pub(super) fn ready(&self) {
+    pub fn ready(&self) {
         self.say("READY=1");
     }
 
     /// Only the main loop may say this: it is how the manager knows that it turns.
-    pub(super) fn alive(&self) {
+    pub fn alive(&self) {
         self.say("WATCHDOG=1");
     }
 
     /// For people who ask the manager.
-    pub(super) fn status(&self, text: &str) {
+    pub fn status(&self, text: &str) {
         // A line's end would begin another word.
         self.say(&format!("STATUS={}", text.replace(['\n', '\r'], " ")));
     }
 
     /// No new work from here.
-    pub(super) fn stopping(&self) {
+    pub fn stopping(&self) {
         self.say("STOPPING=1");
     }
 
-    /// A manager that does not hear is no reason to stop delivering; it will act on its own.
+    /// A manager that does not hear is no reason to stop; it will act on its own.
     fn say(&self, word: &str) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(word.as_bytes())
