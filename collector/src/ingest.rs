@@ -24,6 +24,7 @@ use self::session::Session;
 use crate::{
     peer::Peer,
     store::{Store, StoreError},
+    vitals::{Refusal, Vitals},
 };
 
 /// The gRPC service; acknowledges only what the store has committed.
@@ -36,6 +37,8 @@ pub struct Ingest {
     pub tasks: TaskTracker,
     /// Ends every session.
     pub stopping: CancellationToken,
+    /// Counts.
+    pub vitals: Arc<Vitals>,
 }
 
 #[tonic::async_trait]
@@ -48,8 +51,13 @@ impl v1::ingest_server::Ingest for Ingest {
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let peer = Peer::of(&request)?;
         let mut uploads = request.into_inner();
-        let hello = hello(uploads.message().await?)?;
-        peer.speaks_for(&hello.device)?;
+        let refused = |refusal| {
+            let (vitals, peer) = (&self.vitals, &peer);
+            move |status: &Status| vitals.call_refused(refusal, peer, status.message())
+        };
+        let hello = hello(uploads.message().await?).inspect_err(refused(Refusal::Hello))?;
+        peer.speaks_for(&hello.device)
+            .inspect_err(refused(Refusal::Forbidden))?;
         let through = self
             .store
             .greet(
@@ -67,6 +75,7 @@ impl v1::ingest_server::Ingest for Ingest {
             store: Arc::clone(&self.store),
             finished: Arc::clone(&self.finished),
             stopping: self.stopping.clone(),
+            vitals: Arc::clone(&self.vitals),
             acks,
         };
         self.tasks

@@ -9,6 +9,9 @@ pub mod clock;
 /// Who is at the other end, and what they may do.
 pub mod peer;
 
+/// What it counts of itself.
+pub mod vitals;
+
 /// Deliveries in: who, what, once.
 pub mod ingest;
 
@@ -26,6 +29,9 @@ pub mod query;
 
 /// Documents as tables, CSV and Markdown.
 pub mod report;
+
+/// Health, readiness and figures for whoever watches the collector, over HTTP.
+pub mod web;
 
 /// What can be set, and where it was.
 pub mod settings;

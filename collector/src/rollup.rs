@@ -19,14 +19,19 @@ use tokwatt_domain::{
     metrics::{RunReport, measure},
 };
 use tokwatt_proto::{ContractError, Record, assemble};
+use tracing::Instrument;
 
-use crate::store::{CellRow, Measured, Store, StoreError};
+use crate::{
+    store::{CellRow, Measured, Store, StoreError},
+    vitals::Vitals,
+};
 
 /// Measures what is finished.
 pub struct Rollup {
     store: Arc<Store>,
     finished: Arc<Notify>,
     progress: watch::Sender<u64>,
+    vitals: Arc<Vitals>,
 }
 
 /// Why the roll-up could not.
@@ -42,8 +47,9 @@ pub enum RollupError {
 
 impl Rollup {
     /// Looks for work whenever `finished` is notified.
-    pub fn new(store: Arc<Store>, finished: Arc<Notify>) -> Self {
+    pub fn new(store: Arc<Store>, finished: Arc<Notify>, vitals: Arc<Vitals>) -> Self {
         Self {
+            vitals,
             store,
             finished,
             progress: watch::Sender::new(0),
@@ -59,7 +65,10 @@ impl Rollup {
     pub async fn run(self, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
             let pause = match self.settle_all(&stopping).await {
-                Ok(()) => Duration::MAX,
+                Ok(()) => {
+                    self.vitals.rollup_caught_up();
+                    Duration::MAX
+                }
                 Err(error) => {
                     tracing::error!(%error, source = ?std::error::Error::source(&error), "runs wait to be measured");
                     RETRY
@@ -75,10 +84,12 @@ impl Rollup {
 
     async fn settle_all(&self, stopping: &CancellationToken) -> Result<(), RollupError> {
         for run in self.store.unmeasured().await? {
+            self.vitals.rollup_has_work();
             if stopping.is_cancelled() {
                 break;
             }
-            self.settle(run).await?;
+            let span = tracing::info_span!("measure", %run);
+            self.settle(run).instrument(span).await?;
             self.progress.send_modify(|settled| *settled += 1);
         }
         Ok(())
@@ -93,7 +104,7 @@ impl Rollup {
         match judged {
             Ok(judged) => self.keep(run, judged).await,
             Err(problem) => {
-                tracing::warn!(%run, problem, "no report can be made from what was delivered");
+                tracing::warn!(problem, "no report can be made from what was delivered");
                 Ok(self.store.put_unreadable(run, problem).await?)
             }
         }
@@ -102,7 +113,7 @@ impl Rollup {
     async fn keep(&self, run: RunId, judged: Judged) -> Result<(), RollupError> {
         let Judged { report, differs } = judged;
         if !differs.is_empty() {
-            tracing::warn!(%run, ?differs, "the agent's report differs from ours");
+            tracing::warn!(?differs, "the agent's report differs from ours");
         }
         let key = cell::key(&report);
         let others = self.store.reports_of_cell(key).await?;
@@ -115,7 +126,7 @@ impl Rollup {
             differs,
             cell: cell::roll_up(&reports),
         };
-        tracing::info!(%run, "run measured");
+        tracing::info!("run measured");
         Ok(self.store.put_measured(measured).await?)
     }
 }

@@ -20,16 +20,22 @@ use crate::{
     peer::Peer,
     query::Query,
     rollup::Rollup,
-    settings::Settings,
-    store::{Store, StoreError},
+    settings::{Http, Settings},
+    store::{Store, StoreError, database_in},
+    vitals::Vitals,
+    web::{Pages, Web, WebError},
 };
 
 /// A collector that has its address and its database, and serves once it is run.
 pub struct Collector {
     /// Where it can be reached; the real port where 0 was asked for.
     pub addr: SocketAddr,
+    /// Where health and figures can be asked for, if anywhere.
+    pub http: Option<SocketAddr>,
     listener: TcpListener,
+    web: Option<Web>,
     store: Arc<Store>,
+    vitals: Arc<Vitals>,
 }
 
 /// Why the collector could not.
@@ -43,6 +49,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// The address for health and figures cannot be had.
+    #[error(transparent)]
+    Web(#[from] WebError),
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,11 +76,19 @@ impl Collector {
             source,
         };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
-        let store = Arc::new(Store::open(&settings.data)?);
+        let web = match settings.http {
+            Http::Off => None,
+            Http::At(addr) => Some(Web::bind(addr).await?),
+        };
+        let vitals = Arc::new(Vitals::new(&database_in(&settings.data)));
+        let store = Arc::new(Store::open_counted(&settings.data, &vitals)?);
         Ok(Self {
             addr: listener.local_addr().map_err(listen)?,
+            http: web.as_ref().map(|web| web.addr),
             listener,
+            web,
             store,
+            vitals,
         })
     }
 
@@ -84,7 +101,11 @@ impl Collector {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         let finished = Arc::new(Notify::new());
-        let rollup = Rollup::new(Arc::clone(&self.store), Arc::clone(&finished));
+        let rollup = Rollup::new(
+            Arc::clone(&self.store),
+            Arc::clone(&finished),
+            Arc::clone(&self.vitals),
+        );
         let query = Query::new(Arc::clone(&self.store), rollup.progress());
         tasks.spawn(rollup.run(stopping.clone()));
         let ingest = Ingest {
@@ -92,7 +113,9 @@ impl Collector {
             finished,
             tasks: tasks.clone(),
             stopping: stopping.clone(),
+            vitals: Arc::clone(&self.vitals),
         };
+        let watchers = Watchers::new(&stopping, &self.store, &self.vitals, self.web);
         let incoming = TcpListenerStream::new(self.listener)
             .map(|stream| stream.map(|stream| Connection::new(stream, Peer::Anyone)));
         let serving = transport().serve_with_incoming_shutdown(
@@ -112,7 +135,40 @@ impl Collector {
         if outcome.is_ok() && tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!(after = ?DRAIN, "stopped with connections still open");
         }
+        watchers.close().await;
         outcome
+    }
+}
+
+/// Who asks over HTTP is answered until the very end, and so hears that the collector is stopping.
+struct Watchers {
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Watchers {
+    fn new(
+        stopping: &CancellationToken,
+        store: &Arc<Store>,
+        vitals: &Arc<Vitals>,
+        web: Option<Web>,
+    ) -> Self {
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        if let Some(web) = web {
+            let pages = Arc::new(Pages {
+                store: Arc::clone(store),
+                vitals: Arc::clone(vitals),
+                stopping: stopping.clone(),
+            });
+            tasks.spawn(web.run(pages, tasks.clone(), closing.clone()));
+        }
+        Self { tasks, closing }
+    }
+
+    async fn close(self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -148,8 +204,11 @@ fn hint(error: &std::io::Error) -> String {
     }
 }
 
-/// How long stopping may take. What is not acknowledged by then comes again.
-pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long stopping may take, with everything. What is not acknowledged by then comes again.
+pub const STOP: Duration = Duration::from_secs(10);
+
+/// The part of it in which streams end and what is being committed is committed; the rest is for closing the database.
+pub const DRAIN: Duration = Duration::from_secs(9);
 
 /// Of each stream: full speed on a local network, and a thousand agents in a quarter of a gigabyte.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;

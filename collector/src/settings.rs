@@ -5,6 +5,7 @@ use std::{
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,15 +16,36 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Where agents and command line connect.
     pub listen: SocketAddr,
+    /// Where health, readiness and figures can be asked for.
+    pub http: Http,
     /// Folder of the database.
     pub data: PathBuf,
 }
+
+/// Whether the collector answers over HTTP, and where. It does not unless it is told to: a port that nobody asked for is one more
+/// that anything on the machine may connect to, and one more that a second collector finds taken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Http {
+    /// It does not.
+    #[default]
+    Off,
+    /// At an address of this machine.
+    At(SocketAddr),
+}
+
+/// Neither an address nor `off`.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is neither ADDRESS:PORT nor off")]
+pub struct InvalidHttp(String);
 
 /// What the command line sets.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--listen`.
     pub listen: Option<SocketAddr>,
+    /// `--http`.
+    pub http: Option<Http>,
     /// `--data`.
     pub data: Option<PathBuf>,
 }
@@ -67,6 +89,11 @@ pub enum SettingsError {
         "will not listen on {0}: deliveries are plain text for now, so only this machine may reach them; use 127.0.0.1:PORT or [::1]:PORT"
     )]
     NotLoopback(SocketAddr),
+    /// Figures are for whoever asks.
+    #[error(
+        "will not answer over HTTP on {0}: anybody who reaches it may ask, so only this machine may; use 127.0.0.1:PORT, [::1]:PORT or off"
+    )]
+    HttpNotLoopback(SocketAddr),
 }
 
 impl Settings {
@@ -86,9 +113,11 @@ impl Settings {
         };
         let origins = BTreeMap::from([
             ("listen", origin("listen", flags.listen.is_some())),
+            ("http", origin("http", flags.http.is_some())),
             ("data", origin("data", flags.data.is_some())),
         ]);
         settings.listen = flags.listen.unwrap_or(settings.listen);
+        settings.http = flags.http.unwrap_or(settings.http);
         settings.data = flags.data.clone().unwrap_or(settings.data);
         let settings = settings.check()?;
         Ok(Resolved { settings, origins })
@@ -97,6 +126,11 @@ impl Settings {
     fn check(self) -> Result<Self, SettingsError> {
         if !self.listen.ip().is_loopback() {
             return Err(SettingsError::NotLoopback(self.listen));
+        }
+        if let Http::At(addr) = self.http
+            && !addr.ip().is_loopback()
+        {
+            return Err(SettingsError::HttpNotLoopback(addr));
         }
         Ok(self)
     }
@@ -124,10 +158,42 @@ impl fmt::Display for Origin {
     }
 }
 
+impl FromStr for Http {
+    type Err = InvalidHttp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHttp> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address
+                .parse()
+                .map(Self::At)
+                .map_err(|_| InvalidHttp(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Http {
+    type Error = InvalidHttp;
+
+    fn try_from(text: String) -> Result<Self, InvalidHttp> {
+        text.parse()
+    }
+}
+
+impl From<Http> for String {
+    fn from(http: Http) -> Self {
+        match http {
+            Http::Off => "off".to_owned(),
+            Http::At(addr) => addr.to_string(),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7413)),
+            http: Http::Off,
             data: PathBuf::from("collector-data"),
         }
     }
@@ -180,6 +246,19 @@ mod tests {
                 error.contains(address) && error.contains("127.0.0.1"),
                 "{error}"
             );
+        }
+    }
+    #[test]
+    fn http_is_off_or_on_an_address_of_this_machine() {
+        assert!(parse("http = 'off'").is_ok());
+        assert!(parse("http = '127.0.0.1:7480'").is_ok());
+        for (text, words) in [
+            ("0.0.0.0:7480", "127.0.0.1:PORT"),
+            ("on", "`on` is neither ADDRESS:PORT nor off"),
+            ("7480", "`7480`"),
+        ] {
+            let error = parse(&format!("http = '{text}'")).unwrap_err();
+            assert!(error.contains(words), "{error}");
         }
     }
 }

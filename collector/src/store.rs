@@ -24,9 +24,11 @@ use rusqlite::{Connection, ErrorCode};
 use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
 
 use self::{database::Database, writer::Writer};
+use crate::vitals::Vitals;
 
 pub use self::{
     admission::{Admitted, Content, Delivery, Received},
+    database::database_in,
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
     results::{CellRow, Measured},
 };
@@ -139,9 +141,17 @@ impl Store {
     /// # Errors
     /// The folder cannot be written or is in use, or what is there is not a database that this version can use.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_counted(folder, &Arc::new(Vitals::new(&database_in(folder))))
+    }
+
+    /// The same, and what is written is counted in `vitals`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_counted(folder: &Path, vitals: &Arc<Vitals>) -> Result<Self, StoreError> {
         let (database, lock, connection) = Database::open(folder)?;
-        let (writer, thread) =
-            Writer::start(connection).map_err(|error| StoreError::Stopped(error.to_string()))?;
+        let (writer, thread) = Writer::start(connection, Arc::clone(vitals))
+            .map_err(|error| StoreError::Stopped(error.to_string()))?;
         Ok(Self {
             writer: Some(writer),
             thread: Some(thread),
@@ -283,6 +293,23 @@ impl Store {
     pub async fn cell_of(&self, run: RunId) -> Result<Option<String>, StoreError> {
         self.read(move |connection| reading::cell_of(connection, run))
             .await
+    }
+
+    /// How many runs are in each state, in the order in which runs come to them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn runs_by_state(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.read(reading::runs_by_state).await
+    }
+
+    /// Whether the database can be read, and the writing thread gets its turn.
+    ///
+    /// # Errors
+    /// It cannot, or the thread has stopped.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        self.read(reading::schema).await?;
+        self.write(|_| Ok(())).await
     }
 
     /// Resolves with the reason when the database failed in a way that only a restart can mend.

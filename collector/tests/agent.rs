@@ -48,6 +48,7 @@ impl Running {
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             data: data.to_owned(),
+            ..Settings::default()
         };
         let runtime = Runtime::new().unwrap();
         let collector = runtime.block_on(Collector::bind(&settings)).unwrap();

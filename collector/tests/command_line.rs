@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -26,7 +27,7 @@ fn run(arguments: &[&str]) -> Output {
 
 /// It could not run, said why on stderr, and nothing on stdout.
 #[track_caller]
-fn refuses(arguments: &[&str], words: &[&str]) {
+pub(crate) fn refuses(arguments: &[&str], words: &[&str]) {
     let output = run(arguments);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -37,34 +38,54 @@ fn refuses(arguments: &[&str], words: &[&str]) {
 }
 
 /// A collector's process.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     url: String,
+    http: Option<SocketAddr>,
 }
 
 impl Server {
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// It answers over HTTP, too.
+    pub(crate) fn watched(data: &Path) -> Self {
+        Self::start_with(data, &["--http", "127.0.0.1:0"])
+    }
+
+    fn start_with(data: &Path, arguments: &[&str]) -> Self {
         let data = data.to_str().unwrap();
-        let mut child = command(&["serve", "--listen", "127.0.0.1:0", "--data", data])
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--data", data];
+        let mut child = command(&[&serve, arguments].concat())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let url = line
-            .trim()
-            .strip_prefix("listening on ")
-            .unwrap()
-            .to_owned();
-        Self { child, url }
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut said = |beginning: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line.trim().strip_prefix(beginning).unwrap().to_owned()
+        };
+        let url = said("listening on ");
+        let is_watched = !arguments.is_empty();
+        let http = is_watched.then(|| said("health and metrics on http://").parse().unwrap());
+        Self { child, url, http }
     }
 
-    fn deliver(&self, device: &str, first_run: u8, n: u8, token_ms: u64) {
-        let addr = self.url.strip_prefix("http://").unwrap().parse().unwrap();
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// Of a watched one.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http.unwrap()
+    }
+
+    pub(crate) fn deliver(&self, device: &str, first_run: u8, n: u8, token_ms: u64) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(deliver(
-            addr,
+            self.addr(),
             device,
             1,
             &spool(device, first_run, n, token_ms),
@@ -73,7 +94,7 @@ impl Server {
 
     /// What it answers on stdout.
     #[track_caller]
-    fn ask(&self, question: &[&str]) -> String {
+    pub(crate) fn ask(&self, question: &[&str]) -> String {
         let output = run(&[question, &["--collector", &self.url]].concat());
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
@@ -81,8 +102,17 @@ impl Server {
     }
 
     fn terminate(&mut self) -> Option<i32> {
+        self.ask_to_stop();
+        self.wait()
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    }
+
+    /// Until it has ended; its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }
@@ -256,7 +286,9 @@ fn settings_say_where_they_come_from() {
     let checked = String::from_utf8(run(&["config", "check", path]).stdout).unwrap();
     assert_eq!(
         checked,
-        format!("data = \"elsewhere\"  # {path}\nlisten = \"127.0.0.1:7413\"  # default\n")
+        format!(
+            "data = \"elsewhere\"  # {path}\nhttp = \"off\"  # default\nlisten = \"127.0.0.1:7413\"  # default\n"
+        )
     );
 }
 

@@ -5,3 +5,4 @@
 mod agent;
 mod command_line;
 mod delivery;
+mod operations;

@@ -71,18 +71,26 @@ const COLLECTOR: Edges = &[
     ("clock", &[]),
     ("peer", &[]),
     ("settings", &[]),
-    ("store", &[]),
-    ("rollup", &["store"]),
-    ("ingest", &["peer", "store"]),
+    ("vitals", &[]),
+    ("store", &["vitals"]),
+    ("rollup", &["store", "vitals"]),
+    ("ingest", &["peer", "store", "vitals"]),
     ("rank", &[]),
     ("query", &["peer", "rank", "store"]),
     // Documents of the questions.
     ("report", &["query"]),
+    ("web", &["store", "vitals"]),
+    ("backup", &["store"]),
     (
         "server",
-        &["ingest", "peer", "query", "rollup", "settings", "store"],
+        &[
+            "ingest", "peer", "query", "rollup", "settings", "store", "vitals", "web",
+        ],
     ),
-    ("cli", &["query", "report", "server", "settings"]),
+    (
+        "cli",
+        &["backup", "clock", "query", "report", "server", "settings"],
+    ),
 ];
 
 /// Parts of the standard library that reach outside of the program.

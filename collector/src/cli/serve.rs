@@ -1,15 +1,17 @@
 //! `serve`: the collector itself, until it is stopped.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, process, thread};
 
 use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokwatt_service::ServiceManager;
 
 use super::output::Output;
 use crate::{
-    server::Collector,
-    settings::{Overrides, Settings},
+    server::{Collector, STOP},
+    settings::{Http, Overrides, Settings},
 };
 
 #[derive(Args, Debug)]
@@ -20,6 +22,9 @@ pub(super) struct Serve {
     /// Address and port to listen on, of this machine only; port 0: any
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Address and port for /healthz, /readyz and /metrics, of this machine only, e.g. 127.0.0.1:7480; or off
+    #[arg(long, value_name = "ADDR")]
+    http: Option<Http>,
     /// Folder of the database
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -28,6 +33,7 @@ pub(super) struct Serve {
 pub(super) fn serve(arguments: &Serve, output: &mut Output<'_>) -> anyhow::Result<()> {
     let overrides = Overrides {
         listen: arguments.listen,
+        http: arguments.http,
         data: arguments.data.clone(),
     };
     let settings = Settings::resolve(arguments.config.as_deref(), &overrides)?.settings;
@@ -36,18 +42,42 @@ pub(super) fn serve(arguments: &Serve, output: &mut Output<'_>) -> anyhow::Resul
         .build()?;
     let outcome = runtime.block_on(async {
         let collector = Collector::bind(&settings).await?;
-        let stopped = stopped()?;
+        let stop = stop_signal()?;
         output.print(&format!("listening on http://{}", collector.addr))?;
+        if let Some(http) = collector.http {
+            output.print(&format!("health and metrics on http://{http}"))?;
+        }
         tracing::info!(data = %settings.data.display(), "serving in plain text, to this machine only");
-        Ok(collector.run(stopped).await?)
+        until_stopped(collector, stop).await
     });
     // A connection that outlived the deadline must not hold the process.
     runtime.shutdown_background();
     outcome
 }
 
+/// Serves, and tells the service manager how that goes.
+async fn until_stopped(collector: Collector, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut manager = ServiceManager::from_environment();
+    manager.ready();
+    let stopping = CancellationToken::new();
+    let running = collector.run(stopping.clone().cancelled_owned());
+    tokio::pin!(running, stop);
+    loop {
+        tokio::select! {
+            outcome = &mut running => return Ok(outcome?),
+            () = &mut stop, if !stopping.is_cancelled() => {
+                tracing::info!("stopping");
+                manager.stopping();
+                end_at_the_latest()?;
+                stopping.cancel();
+            }
+            () = manager.ping_due() => manager.alive(),
+        }
+    }
+}
+
 /// Resolves at SIGTERM or Ctrl-C. The handlers stand before the address is printed.
-fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     Ok(async move {
@@ -55,6 +85,21 @@ fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping");
     })
 }
+
+/// A disk that does not answer, or another program that has locked the database, can hold up its closing for ever, and every
+/// thread that waits for it. What is not acknowledged then comes again.
+fn end_at_the_latest() -> std::io::Result<()> {
+    let end = || {
+        thread::sleep(STOP);
+        tracing::error!(after = ?STOP, "stopped while the database was still busy; what was acknowledged is safe");
+        process::exit(FOUND_WRONG)
+    };
+    let thread = thread::Builder::new().name("stop".to_owned());
+    // Nobody waits for it: it ends with the process, or ends it.
+    drop(thread.spawn(end)?);
+    Ok(())
+}
+
+const FOUND_WRONG: i32 = 1;

@@ -15,7 +15,10 @@ use tokwatt_proto::{
 use tonic::{Status, Streaming};
 
 use super::{content::content, status};
-use crate::store::{Admitted, Delivery, Received, Store};
+use crate::{
+    store::{Admitted, Delivery, Received, Store},
+    vitals::{Admission, Vitals, WaitingBatch},
+};
 
 /// Who delivers, and where it goes.
 pub(super) struct Session {
@@ -24,44 +27,58 @@ pub(super) struct Session {
     pub(super) store: Arc<Store>,
     pub(super) finished: Arc<Notify>,
     pub(super) stopping: CancellationToken,
+    pub(super) vitals: Arc<Vitals>,
     pub(super) acks: mpsc::Sender<Result<v1::Ack, Status>>,
+}
+
+/// What was read and waits to be committed.
+type Queued = (v1::Batch, WaitingBatch);
+
+/// Who ended it.
+enum LastWord {
+    Agents,
+    Stopping,
 }
 
 impl Session {
     /// Runs until the agent is done and everything is committed, or something is wrong, or the collector stops. What is not
     /// acknowledged then comes again.
     pub(super) async fn run(self, uploads: Streaming<v1::Upload>, through: Seq) {
-        tracing::info!(through = through.0, "device connected");
+        let delivery = self.vitals.delivery_began(through.0);
         let (queue, batches) = mpsc::channel(QUEUE_MAX);
-        let outcome = tokio::try_join!(self.read(uploads, queue), self.commit(batches, through));
-        let Err(status) = outcome else {
-            tracing::info!("device disconnected");
-            return;
+        let both = tokio::try_join!(self.read(uploads, queue), self.commit(batches, through));
+        let outcome = match both {
+            Ok((LastWord::Stopping, ())) => Err(Status::unavailable(
+                "the collector is stopping, connect again",
+            )),
+            Ok((LastWord::Agents, ())) => Ok(()),
+            Err(status) => Err(status),
         };
-        tracing::warn!(code = ?status.code(), reason = status.message(), "delivery ended");
-        // An agent that is gone cannot be told.
-        drop(self.acks.send(Err(status)).await);
+        delivery.ended(&outcome);
+        if let Err(status) = outcome {
+            // An agent that is gone cannot be told.
+            drop(self.acks.send(Err(status)).await);
+        }
     }
 
+    /// Reads until there is no more to come. What is queued then is still committed and acknowledged.
     async fn read(
         &self,
         mut uploads: Streaming<v1::Upload>,
-        queue: mpsc::Sender<v1::Batch>,
-    ) -> Result<(), Status> {
+        queue: mpsc::Sender<Queued>,
+    ) -> Result<LastWord, Status> {
         loop {
             let upload = tokio::select! {
                 upload = uploads.message() => upload?,
-                () = self.stopping.cancelled() => {
-                    return Err(Status::unavailable("the collector is stopping, connect again"));
-                }
+                () = self.stopping.cancelled() => return Ok(LastWord::Stopping),
             };
             let Some(upload) = upload else {
-                return Ok(());
+                return Ok(LastWord::Agents);
             };
             let Some(v1::upload::Kind::Batch(batch)) = upload.kind else {
                 return Err(Status::invalid_argument("after hello come batches"));
             };
-            match queue.try_send(batch) {
+            match queue.try_send((batch, self.vitals.batch_waits())) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
                     return Err(Status::invalid_argument(format!(
@@ -69,24 +86,27 @@ impl Session {
                     )));
                 }
                 // Committing has failed, and says why.
-                Err(TrySendError::Closed(_)) => return Ok(()),
+                Err(TrySendError::Closed(_)) => return Ok(LastWord::Agents),
             }
         }
     }
 
     async fn commit(
         &self,
-        mut batches: mpsc::Receiver<v1::Batch>,
+        mut batches: mpsc::Receiver<Queued>,
         through: Seq,
     ) -> Result<(), Status> {
         self.acknowledge(through, &batches).await?;
-        while let Some(first) = batches.recv().await {
+        while let Some((first, waiting)) = batches.recv().await {
             let mut records = first.records;
-            while let Ok(next) = batches.try_recv() {
+            let mut waited = vec![waiting];
+            while let Ok((next, waiting)) = batches.try_recv() {
                 records.extend(next.records);
+                waited.push(waiting);
             }
             let admitted = self.admit(records).await?;
             self.acknowledge(admitted.through, &batches).await?;
+            waited.into_iter().for_each(WaitingBatch::acknowledged);
         }
         Ok(())
     }
@@ -95,20 +115,27 @@ impl Session {
         let records = envelopes
             .into_iter()
             .map(|envelope| self.open(envelope))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let delivery = Delivery {
             device: self.device.clone(),
             epoch: self.epoch,
             records,
         };
+        let n_records = count(delivery.records.len());
+        let bytes = delivery.records.iter().map(|record| record.bytes.len());
+        let n_bytes = count(bytes.sum());
         let admitted = self
             .store
             .admit(delivery)
             .await
             .map_err(|error| status(&error))?;
-        for (seq, problem) in &admitted.set_aside {
-            tracing::warn!(seq = seq.0, problem, "record kept and set aside");
-        }
+        self.vitals.admitted(&Admission {
+            n_new: admitted.stored.into(),
+            n_repeated: n_records.saturating_sub(admitted.stored.into()),
+            n_bytes,
+            n_finished: admitted.finished.into(),
+            set_aside: &admitted.set_aside,
+        });
         if admitted.finished > 0 {
             self.finished.notify_one();
         }
@@ -133,7 +160,7 @@ impl Session {
     async fn acknowledge(
         &self,
         through: Seq,
-        waiting: &mpsc::Receiver<v1::Batch>,
+        waiting: &mpsc::Receiver<Queued>,
     ) -> Result<(), Status> {
         let n_waiting = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
         let credits = CREDITS.saturating_sub(n_waiting).max(1);
@@ -145,6 +172,10 @@ impl Session {
         let sent = self.acks.send(Ok(ack.into())).await;
         sent.map_err(|_| Status::cancelled("the agent is gone"))
     }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// Each acknowledgement sets the credits anew and cannot know what is on its way to us: so it may be as much again.

@@ -24,7 +24,7 @@ impl Database {
         }
         let lock = lock(folder)?;
         let database = Self {
-            path: folder.join(FILE_NAME),
+            path: database_in(folder),
         };
         let connection = database.writer()?;
         Ok((database, lock, connection))
@@ -81,6 +81,11 @@ impl Database {
             _ => error.into(),
         }
     }
+}
+
+/// The file of the database in a data folder.
+pub fn database_in(folder: &Path) -> PathBuf {
+    folder.join(FILE_NAME)
 }
 
 /// Two collectors on one folder would each believe that they alone write.

@@ -92,6 +92,9 @@ pub struct SetAside {
 }
 
 impl State {
+    /// In the order in which a run comes to them.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Finished, Self::Complete, Self::Unreadable];
+
     /// The name under which it is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -117,6 +120,21 @@ pub(super) fn unmeasured(connection: &Connection) -> rusqlite::Result<Vec<RunId>
         .prepare_cached("SELECT id FROM run WHERE state = 'finished' ORDER BY started_us, id")?;
     let runs = statement.query_map([], |row| row.get(0).map(RunId))?;
     runs.collect()
+}
+
+/// States without a run are there, too.
+pub(super) fn runs_by_state(connection: &Connection) -> rusqlite::Result<Vec<(String, i64)>> {
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM run WHERE state = ?1")?;
+    let mut count = |state: State| {
+        let n = statement.query_row(params![state.as_str()], |row| row.get(0))?;
+        Ok((state.as_str().to_owned(), n))
+    };
+    State::ALL.into_iter().map(&mut count).collect()
+}
+
+/// Which migration the file is at.
+pub(super) fn schema(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 pub(super) fn records_of(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<Vec<u8>>> {

@@ -1,11 +1,15 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 
-use std::thread;
+use std::{sync::Arc, thread};
 
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use super::StoreError;
+use crate::vitals::{Commit, Vitals};
 
 /// Hands work to the writing thread.
 #[derive(Clone, Debug)]
@@ -27,13 +31,16 @@ struct Done {
 
 impl Writer {
     /// Starts the thread; it ends, and closes the connection, when the last `Writer` is gone.
-    pub(super) fn start(connection: Connection) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
+    pub(super) fn start(
+        connection: Connection,
+        vitals: Arc<Vitals>,
+    ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let (failed, failure) = watch::channel(None);
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                if let Err(reason) = write_until_closed(&connection, waiting) {
+                if let Err(reason) = write_until_closed(&connection, waiting, &vitals) {
                     tracing::error!(reason, "the database cannot be trusted any more, stopping");
                     failed.send_replace(Some(reason));
                 }
@@ -87,6 +94,7 @@ impl Writer {
 fn write_until_closed(
     connection: &Connection,
     mut waiting: mpsc::Receiver<Job>,
+    vitals: &Vitals,
 ) -> Result<(), String> {
     while let Some(first) = waiting.blocking_recv() {
         let mut group = vec![first];
@@ -95,12 +103,14 @@ fn write_until_closed(
         {
             group.push(next);
         }
-        commit(connection, group)?;
+        commit(connection, group, vitals)?;
     }
     Ok(())
 }
 
-fn commit(connection: &Connection, group: Vec<Job>) -> Result<(), String> {
+fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(), String> {
+    let began = Instant::now();
+    let before = connection.total_changes();
     begin(connection)?;
     let done: Vec<Done> = group.into_iter().map(|job| job(connection)).collect();
     let breakage = done.iter().find_map(|done| done.breakage.clone());
@@ -108,6 +118,10 @@ fn commit(connection: &Connection, group: Vec<Job>) -> Result<(), String> {
         Some(reason) => Decision::Fatal(reason),
         None => decide(connection),
     };
+    let is_change = connection.total_changes() != before;
+    if is_change || decision != Decision::Committed {
+        vitals.transaction_ended(decision.outcome(), began.elapsed());
+    }
     for done in done {
         (done.answer)(match &decision {
             Decision::Committed => Ok(()),
@@ -132,10 +146,21 @@ fn begin(connection: &Connection) -> Result<(), String> {
     Ok(())
 }
 
+#[derive(Eq, PartialEq)]
 enum Decision {
     Committed,
     Full,
     Fatal(String),
+}
+
+impl Decision {
+    fn outcome(&self) -> Commit {
+        match self {
+            Self::Committed => Commit::Committed,
+            Self::Full => Commit::Full,
+            Self::Fatal(_) => Commit::Failed,
+        }
+    }
 }
 
 fn decide(connection: &Connection) -> Decision {

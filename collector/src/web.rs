@@ -1,0 +1,141 @@
+//! Health, readiness and figures for whoever watches the collector: HTTP/1 on an address of this machine.
+//!
+//! Small on purpose, since anything on this machine may connect: one request for each connection, everything bounded in size and
+//! time, and a request whose `Host` is not this address is refused, so that a page in a browser cannot be made to ask by a name
+//! that leads here.
+
+mod door;
+mod pages;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+pub use self::pages::Pages;
+
+/// An address that is taken; nobody is answered yet.
+#[derive(Debug)]
+pub struct Web {
+    /// Where it can be reached; the real port where 0 was asked for.
+    pub addr: SocketAddr,
+    listener: TcpListener,
+}
+
+/// Why the address cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr} for health and metrics: {}", hint(.source))]
+pub struct WebError {
+    addr: SocketAddr,
+    source: io::Error,
+}
+
+impl Web {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// It is taken, or not ours.
+    pub async fn bind(addr: SocketAddr) -> Result<Self, WebError> {
+        let failed = |source| WebError { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        Ok(Self {
+            addr: listener.local_addr().map_err(failed)?,
+            listener,
+        })
+    }
+
+    /// Answers until `closing`.
+    pub async fn run(self, pages: Arc<Pages>, tasks: TaskTracker, closing: CancellationToken) {
+        let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            // Who finds no seat waits in the kernel's queue.
+            let seat = Arc::clone(&seats).acquire_owned();
+            let next = async { (seat.await, self.listener.accept().await) };
+            let (seat, accepted) = tokio::select! {
+                next = next => next,
+                () = closing.cancelled() => return,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection for health and metrics");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let answer = answer(stream, self.addr, Arc::clone(&pages));
+            let closing = closing.clone();
+            let task = async move {
+                tokio::select! {
+                    () = answer => {}
+                    () = closing.cancelled() => {}
+                }
+                drop(seat);
+            };
+            tasks.spawn(task.instrument(tracing::debug_span!("web")));
+        }
+    }
+}
+
+/// One request, and its answer.
+async fn answer(stream: TcpStream, addr: SocketAddr, pages: Arc<Pages>) {
+    let service = service_fn(move |request| {
+        let pages = Arc::clone(&pages);
+        async move { Ok::<_, std::convert::Infallible>(door::answer(request, addr, &pages).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIME, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a question over HTTP was not answered"),
+        Err(_) => tracing::debug!(after = ?CONNECTION_TIME, "a connection over HTTP took too long"),
+    }
+}
+
+/// Whether only this machine reaches it.
+pub fn is_of_this_machine(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip == Ipv6Addr::LOCALHOST,
+    }
+}
+
+fn hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use, perhaps by another collector: choose another with --http (port 0: any), or --http off".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Whoever watches asks every few seconds, and is answered at once: more are no watchers.
+const CONNECTIONS_MAX: usize = 64;
+
+/// For the head of a request, and for all of it with its answer. A readiness question waits for the database meanwhile.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+
+/// hyper reads no more than this ahead, and a head must fit into it.
+const BUFFER_BYTES: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// After an error that may stay, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,293 @@
+//! The collector as a service: who watches it, how it stops, how it comes back.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::{
+    agent::{Agent, spool},
+    command_line::Server,
+};
+
+/// The answer to a request that is written out: status, headers and body as they came.
+fn raw(addr: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Status and body.
+fn get(addr: SocketAddr, path: &str) -> (u16, String) {
+    let answer = raw(
+        addr,
+        &format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n"),
+    );
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// Waits until a page satisfies.
+#[track_caller]
+fn eventually(addr: SocketAddr, path: &str, is_enough: impl Fn(u16, &str) -> bool) -> String {
+    let began = Instant::now();
+    loop {
+        let (status, body) = get(addr, path);
+        if is_enough(status, &body) {
+            return body;
+        }
+        assert!(began.elapsed() < PATIENCE, "{path} stays {status}: {body}");
+        thread::yield_now();
+    }
+}
+
+/// As long as it lives, nothing can be committed.
+fn lock_database(data: &Path) -> Connection {
+    let other = Connection::open(data.join("collector.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    other
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().unwrap()
+}
+
+#[test]
+fn watchers_hear_that_it_lives_is_ready_and_what_it_has_done() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::watched(folder.path());
+    assert_eq!(get(server.http(), "/healthz"), (200, "alive\n".to_owned()));
+    assert_eq!(get(server.http(), "/readyz"), (200, "ready\n".to_owned()));
+    server.deliver("lab-1", 1, 2, 5);
+    let n_records = spool("lab-1", 1, 2, 5).len();
+    let figures = eventually(server.http(), "/metrics", |_, figures| {
+        figures.contains("\ntokwatt_runs{state=\"complete\"} 2\n")
+            && figures.contains("\ntokwatt_devices_connected 0\n")
+    });
+    for line in [
+        &*format!("tokwatt_records_admitted_total {n_records}"),
+        "tokwatt_runs_finished_total 2",
+        "tokwatt_runs{state=\"finished\"} 0",
+        "tokwatt_acknowledgement_seconds_count 1",
+        "tokwatt_batches_waiting 0",
+        "tokwatt_commits_total{outcome=\"full\"} 0",
+    ] {
+        assert!(
+            figures.lines().any(|found| found == line),
+            "`{line}` is not in:\n{figures}"
+        );
+    }
+    for name in [
+        "tokwatt_database_bytes",
+        "tokwatt_disk_free_bytes",
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+    ] {
+        let line = figures
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")));
+        let value: f64 = line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
+        assert!(value > 0.0, "{name}");
+    }
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_not_ready_and_says_so() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::watched(folder.path());
+    let other = lock_database(folder.path());
+    let (status, body) = get(server.http(), "/readyz");
+    assert_eq!(status, 503);
+    assert!(
+        body.contains("not ready: the database has not answered for 2 s"),
+        "{body}"
+    );
+    assert_eq!(get(server.http(), "/healthz").0, 200);
+    drop(other);
+    eventually(server.http(), "/readyz", |status, _| status == 200);
+}
+
+#[test]
+fn what_is_not_a_question_to_this_address_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::watched(folder.path());
+    let addr = server.http();
+    let check = |request: &str, status: &str, words: &[&str]| {
+        let answer = raw(addr, request);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}: {answer}"
+        );
+        for word in words {
+            assert!(answer.contains(word), "`{word}` is not in: {answer}");
+        }
+    };
+    let port = addr.port();
+    check(
+        &format!("GET /metrics HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"),
+        "421",
+        &["ask it by that address"],
+    );
+    check("GET /metrics HTTP/1.1\r\n\r\n", "421", &[]);
+    check(
+        &format!("GET http://evil.example/metrics HTTP/1.1\r\nHost: {addr}\r\n\r\n"),
+        "421",
+        &[],
+    );
+    check(
+        &format!("POST /metrics HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 2\r\n\r\nhi"),
+        "405",
+        &["allow: GET, HEAD"],
+    );
+    check(
+        &format!("GET /metricss HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"),
+        "404",
+        &["/healthz, /readyz and /metrics"],
+    );
+    check(
+        &format!(
+            "GET /healthz HTTP/1.1\r\nHost: {addr}\r\nX: {}\r\n\r\n",
+            "x".repeat(20_000)
+        ),
+        "431",
+        &[],
+    );
+    check("what?\r\n\r\n", "400", &[]);
+    let head = raw(
+        addr,
+        &format!("HEAD /healthz HTTP/1.1\r\nHost: {addr}\r\n\r\n"),
+    );
+    assert!(
+        head.starts_with("HTTP/1.1 200 ")
+            && head.contains("content-length: 6\r\n")
+            && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+}
+
+#[test]
+fn a_stop_is_seen_by_watchers_and_what_was_received_is_committed_and_acknowledged() {
+    let folder = TempDir::new().unwrap();
+    let (mut server, other, runtime, mut agent) = locked(folder.path());
+    server.ask_to_stop();
+    eventually(server.http(), "/readyz", |status, body| {
+        status == 503 && body.contains("not ready: it is stopping")
+    });
+    assert_eq!(get(server.http(), "/healthz").0, 200);
+    drop(other);
+    let last = runtime.block_on(async {
+        let through = agent.ack().await.unwrap().through;
+        assert_eq!(through, spool("lab-1", 1, 1, 5).len() as u64);
+        agent.ack().await.unwrap_err()
+    });
+    assert_eq!(
+        (last.code(), last.message()),
+        (
+            Code::Unavailable,
+            "the collector is stopping, connect again"
+        )
+    );
+    drop((agent, runtime));
+    assert_eq!(server.wait(), Some(0));
+    // Closed cleanly: nothing to be looked through at the next start.
+    assert!(!folder.path().join("collector.sqlite-wal").exists());
+}
+
+/// A frozen agent: its connection is open and nobody reads it.
+#[test]
+fn a_stream_that_does_not_go_away_does_not_hold_up_a_stop() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Server::watched(folder.path());
+    let frozen = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _agent = frozen
+        .block_on(Agent::connect(server.addr(), "lab-1", 1))
+        .unwrap();
+    let began = Instant::now();
+    server.ask_to_stop();
+    assert_eq!(server.wait(), Some(0));
+    assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
+}
+
+/// A collector whose database is locked, and an agent whose batch waits for it.
+fn locked(data: &Path) -> (Server, Connection, tokio::runtime::Runtime, Agent) {
+    let server = Server::watched(data);
+    let runtime = runtime();
+    let agent = runtime
+        .block_on(Agent::connect(server.addr(), "lab-1", 1))
+        .unwrap()
+        .0;
+    let other = lock_database(data);
+    runtime.block_on(agent.send(1, &spool("lab-1", 1, 1, 5)));
+    eventually(server.http(), "/metrics", |_, figures| {
+        figures.contains("\ntokwatt_batches_waiting 1\n")
+    });
+    (server, other, runtime, agent)
+}
+
+#[test]
+fn a_database_that_does_not_answer_does_not_hold_up_a_stop() {
+    let folder = TempDir::new().unwrap();
+    let (mut server, _other, _runtime, _agent) = locked(folder.path());
+    let began = Instant::now();
+    server.ask_to_stop();
+    assert_eq!(server.wait(), Some(0));
+    assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
+}
+
+/// Nobody waits for what the database has been asked to do, but it cannot be closed before that is done.
+#[test]
+fn a_database_that_cannot_be_closed_does_not_hold_up_a_stop() {
+    let folder = TempDir::new().unwrap();
+    let (mut server, _other, runtime, agent) = locked(folder.path());
+    drop((agent, runtime));
+    eventually(server.http(), "/metrics", |_, figures| {
+        figures.contains("\ntokwatt_devices_connected 0\n")
+    });
+    let began = Instant::now();
+    server.ask_to_stop();
+    assert_eq!(server.wait(), Some(1));
+    assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_port_for_watchers_that_is_in_use_is_named() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::watched(&folder.path().join("one"));
+    let other = folder.path().join("two");
+    let address = server.http().to_string();
+    crate::command_line::refuses(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            &address,
+            "--data",
+            other.to_str().unwrap(),
+        ],
+        &[&address, "in use", "--http off"],
+    );
+    assert!(!fs::exists(&other).unwrap());
+}
+
+/// For what happens at once, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ten seconds, and what this test needs to see it.
+const STOP: Duration = Duration::from_millis(10_900);
