@@ -550,6 +550,7 @@ impl Runner {
             power,
             memory: watched.memory,
             gauges: watched.gauges,
+            gaps: Vec::new(),
         };
         (segment, driven.end)
     }

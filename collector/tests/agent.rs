@@ -13,12 +13,13 @@ use tokwatt_domain::{
     device::{DeviceKind, DeviceProfile},
     ids::{DeviceId, Digest, Epoch, RunId},
     metrics::measure,
-    power::Provenance,
+    power::{PowerSample, PowerTrace, Provenance, Rail, Reading, Scope, Sensor},
     run::{
         Cell, Chunk, ChunkKind, Configuration, CountSource, Identity, Outcome, RequestTrace,
         RunEnd, RunHeader, RunTrace, Segment, TokenCounts,
     },
     time::{Stamp, WallTime, Window},
+    units::Watts,
     workload::{CachePolicy, Load, Sampling},
 };
 use tokwatt_proto::{
@@ -220,6 +221,7 @@ pub(crate) fn trace(device: &str, run: RunId, repetition: u32, token_ms: u64) ->
         power: Vec::new(),
         memory: Vec::new(),
         gauges: Vec::new(),
+        gaps: Vec::new(),
     };
     RunTrace {
         header: header(device, run, repetition),
@@ -227,6 +229,57 @@ pub(crate) fn trace(device: &str, run: RunId, repetition: u32, token_ms: u64) ->
         resumptions: Vec::new(),
         end: RunEnd::Complete,
     }
+}
+
+/// The same with a sensor of two rails, read 100 times a second from before the window to after it.
+pub(crate) fn trace_with_power(
+    device: &str,
+    run: RunId,
+    repetition: u32,
+    token_ms: u64,
+) -> RunTrace {
+    let mut trace = trace(device, run, repetition, token_ms);
+    let window = trace.segments[0].window;
+    let lead = Duration::from_secs(1);
+    let sample = |n: u64| PowerSample {
+        at: Stamp(n * 10_000_000),
+        values: vec![
+            9_000_000 + i64::try_from(n % 7).unwrap() * 40_000,
+            4_000_000,
+        ],
+    };
+    for request in &mut trace.segments[0].requests {
+        request.sent = request.sent.after(lead);
+        request.ended = request.ended.after(lead);
+        for chunk in &mut request.chunks {
+            chunk.at = chunk.at.after(lead);
+        }
+    }
+    trace.segments[0].window = Window {
+        from: window.from.after(lead),
+        to: window.to.after(lead),
+    };
+    let n_samples = window.to.after(lead + lead).0 / 10_000_000;
+    let rail = |name: &str| Rail {
+        name: name.to_owned(),
+        quantum: Watts(0.04),
+    };
+    trace.segments[0].power = vec![PowerTrace {
+        sensor: Sensor {
+            source: "ina".to_owned(),
+            scope: Scope::Module,
+            rails: vec![rail("VDD_GPU_SOC"), rail("VDD_CPU_CV")],
+            reading: Reading::Power,
+            refresh: None,
+            averaging: Duration::ZERO,
+            provenance: Provenance::Measured,
+            asked_interval: None,
+            clock: None,
+        },
+        samples: (0..n_samples).map(sample).collect(),
+    }];
+    trace.header.reasons.clear();
+    trace
 }
 
 fn request(index: u32, sent_ns: u64, token_ns: u64) -> RequestTrace {

@@ -6,3 +6,4 @@ mod agent;
 mod command_line;
 mod delivery;
 mod operations;
+mod versions;

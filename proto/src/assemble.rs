@@ -1,11 +1,16 @@
 //! Records put together to a run again, in whatever order they come.
 //!
 //! Every piece carries its position, and what closes a segment or a run carries the counts: so a missing piece is named, and
-//! nothing is believed complete because nothing more came.
+//! nothing is believed complete because nothing more came. What is declared missing need not be there: as much must be there or
+//! declared as there was, to the last one.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
 use tokwatt_domain::{
+    gap::{Gap, Part},
     ids::RunId,
     metrics::RunReport,
     power::{PowerSample, PowerTrace, Sensor},
@@ -87,6 +92,7 @@ struct SegmentPieces {
     requests: BTreeMap<u32, Vec<RequestTrace>>,
     /// By sensor.
     power: BTreeMap<u32, SensorPieces>,
+    gaps: Vec<Gap>,
     closed: Option<Closed>,
 }
 
@@ -142,6 +148,7 @@ impl Pieces {
             }
             Record::Requests { segment, .. }
             | Record::Power { segment, .. }
+            | Record::Gap { segment, .. }
             | Record::SegmentClosed { segment, .. } => self
                 .segments
                 .entry(segment)
@@ -220,6 +227,10 @@ impl SegmentPieces {
             } => self
                 .add_power(sensor_index, first, trace)
                 .map_err(|problem| format!("sensor {sensor_index}: {problem}")),
+            Record::Gap { gap, .. } => {
+                self.gaps.push(gap);
+                Ok(())
+            }
             Record::SegmentClosed {
                 window,
                 n_requests,
@@ -261,23 +272,43 @@ impl SegmentPieces {
         }
     }
 
-    fn join(self) -> Result<Segment, String> {
+    fn join(mut self) -> Result<Segment, String> {
         let closed = self.closed.ok_or("its end is missing")?;
+        closed.check_gaps(&self.gaps)?;
+        self.gaps.sort();
         if closed.window.from > closed.window.to {
             return Err("its window ends before it starts".to_owned());
         }
         closed.check_order()?;
         Ok(Segment {
             window: closed.window,
-            requests: concatenate(self.requests, closed.n_requests, "request")?,
-            power: join_power(self.power, &closed.n_samples)?,
+            requests: concatenate(
+                self.requests,
+                closed.n_requests,
+                declared(&self.gaps, Part::Requests),
+                "request",
+            )?,
+            power: join_power(self.power, &closed.n_samples, &self.gaps)?,
             memory: closed.memory,
             gauges: closed.gauges,
+            gaps: self.gaps,
         })
     }
 }
 
 impl Closed {
+    fn check_gaps(&self, gaps: &[Gap]) -> Result<(), String> {
+        let n_sensors = count(self.n_samples.len());
+        let is_beyond = |gap: &&Gap| matches!(gap.part, Part::Samples(sensor) if u64::from(sensor) >= n_sensors);
+        match gaps.iter().find(is_beyond) {
+            None => Ok(()),
+            Some(gap) => Err(format!(
+                "a gap is of {}, beyond its {n_sensors} sensors",
+                gap.part
+            )),
+        }
+    }
+
     fn check_order(&self) -> Result<(), String> {
         for trace in &self.memory {
             if !trace.samples.is_sorted_by_key(|(at, _)| at) {
@@ -300,8 +331,8 @@ impl Closed {
 }
 
 impl SensorPieces {
-    fn join(self, n_samples: u32) -> Result<PowerTrace, String> {
-        let samples = concatenate(self.samples, n_samples, "sample")?;
+    fn join(self, n_samples: u32, declared: u64) -> Result<PowerTrace, String> {
+        let samples = concatenate(self.samples, n_samples, declared, "sample")?;
         if !samples.is_sorted_by_key(|sample| sample.at) {
             return Err("samples are not in order of time".to_owned());
         }
@@ -336,6 +367,7 @@ fn in_order(
 fn join_power(
     mut sensors: BTreeMap<u32, SensorPieces>,
     n_samples: &[u32],
+    gaps: &[Gap],
 ) -> Result<Vec<PowerTrace>, String> {
     let mut traces = Vec::new();
     for (index, n_samples) in (0..).zip(n_samples) {
@@ -343,7 +375,7 @@ fn join_power(
             .remove(&index)
             .ok_or_else(|| format!("sensor {index} is missing"))?;
         let trace = pieces
-            .join(*n_samples)
+            .join(*n_samples, declared(gaps, Part::Samples(index)))
             .map_err(|problem| format!("sensor {index}: {problem}"))?;
         traces.push(trace);
     }
@@ -375,31 +407,55 @@ fn insert<T>(
     }
 }
 
-/// One row of all pieces, if it has neither a hole nor an overlap and is as long as it should be.
-fn concatenate<T>(pieces: BTreeMap<u32, Vec<T>>, want: u32, what: &str) -> Result<Vec<T>, String> {
-    let position = |n: u32| usize::try_from(n).expect("positions of 32 bits fit a machine's words");
-    let mut row = Vec::new();
-    for (first, piece) in pieces {
-        let first = position(first);
-        if first > row.len() {
-            return Err(missing(what, row.len(), first));
-        }
-        if first < row.len() {
-            return Err(format!("{what} {first} is there twice"));
-        }
-        row.extend(piece);
-    }
-    let want = position(want);
-    if row.len() < want {
-        return Err(missing(what, row.len(), want));
-    }
-    if row.len() > want {
-        return Err(format!("{what} {want} is beyond its {want} {what}s"));
-    }
-    Ok(row)
+/// How many of something are declared missing.
+fn declared(gaps: &[Gap], part: Part) -> u64 {
+    let gaps = gaps.iter().filter(|gap| gap.part == part);
+    gaps.map(|gap| u64::from(gap.count)).sum()
 }
 
-fn missing(what: &str, from: usize, to: usize) -> String {
+/// One row of all pieces, if none overlaps another, and what is not there is declared, no more and no less.
+fn concatenate<T>(
+    pieces: BTreeMap<u32, Vec<T>>,
+    want: u32,
+    declared: u64,
+    what: &str,
+) -> Result<Vec<T>, String> {
+    let want = u64::from(want);
+    let mut row = Vec::new();
+    let mut next = 0;
+    for (first, piece) in pieces {
+        let first = u64::from(first);
+        if first > next && declared == 0 {
+            return Err(missing(what, next, first));
+        }
+        if first < next {
+            return Err(format!("{what} {first} is there twice"));
+        }
+        next = first + count(piece.len());
+        row.extend(piece);
+    }
+    if next > want {
+        return Err(format!("{what} {want} is beyond its {want} {what}s"));
+    }
+    match (count(row.len()) + declared).cmp(&want) {
+        Ordering::Equal => Ok(row),
+        Ordering::Less if declared == 0 => Err(missing(what, next, want)),
+        Ordering::Less => Err(format!(
+            "of {want} {what}s {} are there and {declared} declared missing",
+            row.len()
+        )),
+        Ordering::Greater => Err(format!(
+            "of {want} {what}s {} are there, and yet {declared} declared missing",
+            row.len()
+        )),
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).expect("a machine's words fit 64 bits")
+}
+
+fn missing(what: &str, from: u64, to: u64) -> String {
     match to - from {
         1 => format!("{what} {from} is missing"),
         _ => format!("{what}s {from} to {} are missing", to - 1),

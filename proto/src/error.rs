@@ -43,6 +43,14 @@ pub enum ContractError {
         #[source]
         source: serde_json::Error,
     },
+    /// A record of a kind that a later version writes.
+    #[error(
+        "the record is of kind {number}, which this build does not know: update it to the version that wrote the record"
+    )]
+    UnknownKind {
+        /// Number of its field in `Record`.
+        number: u32,
+    },
     /// A field with a value that it cannot have.
     #[error("`{field}` {problem}")]
     Field {

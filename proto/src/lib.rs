@@ -22,6 +22,9 @@ pub mod record;
 /// Records put together to a run again.
 pub mod assemble;
 
+/// How much there was of everything, is stored, and is declared missing.
+pub mod account;
+
 /// How records travel: hello, batches, acknowledgements, limits.
 pub mod delivery;
 
@@ -34,6 +37,7 @@ pub mod documents;
 /// What is wrong with something that came over the wire.
 pub mod error;
 
+pub use account::{Account, accounts};
 pub use assemble::{Assembled, UnderWay, assemble, assemble_under_way};
 pub use error::ContractError;
 pub use record::Record;

@@ -7,6 +7,7 @@
 use prost::Message;
 use tokwatt_domain::{
     device::DeviceProfile,
+    gap::Gap,
     ids::RunId,
     metrics::RunReport,
     power::PowerTrace,
@@ -19,8 +20,14 @@ use crate::{error::ContractError, v1};
 /// Runs of numbers as differences.
 mod columns;
 
+/// Records made smaller.
+mod deflated;
+
 /// JSON documents inside records.
 mod document;
+
+/// What is declared missing.
+mod gap;
 
 /// Gauge columns.
 mod gauge;
@@ -78,14 +85,23 @@ pub enum Record {
         segment: u32,
         /// First send to end of the last request.
         window: Window,
-        /// Requests in all its records.
+        /// Requests in all its records, and those declared missing.
         n_requests: u32,
-        /// Samples in all its records, for each sensor.
+        /// Samples in all its records, for each sensor, and those declared missing.
         n_samples: Vec<u32>,
         /// Memory in use meanwhile.
         memory: Vec<MemoryTrace>,
         /// The conditions meanwhile.
         gauges: Vec<GaugeTrace>,
+    },
+    /// Some of a segment is not kept.
+    Gap {
+        /// Of which run.
+        run: RunId,
+        /// Of which of its segments, from 0.
+        segment: u32,
+        /// What, how much of it, and why.
+        gap: Gap,
     },
     /// A run goes on after its agent was killed.
     RunResumed {
@@ -124,10 +140,14 @@ impl Record {
     /// If a power sample has not one value for each rail.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        v1::Record {
-            kind: Some(self.to_kind()),
+        let plain = encode_kind(self.to_kind());
+        let Some(smaller) = self.deflated(&plain) else {
+            return plain;
+        };
+        match smaller.len() < plain.len() {
+            true => smaller,
+            false => plain,
         }
-        .encode_to_vec()
     }
 
     /// Reads what [`encode`](Self::encode) wrote, or what somebody claims it did.
@@ -142,8 +162,15 @@ impl Record {
             field: "record".to_owned(),
             source,
         })?;
-        let kind = required(record.kind, "kind")?;
-        Self::from_kind(kind).map_err(|error| error.within("record"))
+        let Some(kind) = record.kind else {
+            return Err(without_kind(bytes));
+        };
+        let kind = match kind {
+            v1::record::Kind::Deflated(deflated) => inflated(&deflated),
+            kind => Ok(kind),
+        };
+        kind.and_then(Self::from_kind)
+            .map_err(|error| error.within("record"))
     }
 
     /// The records of one segment, in order: its requests, its power, its end. Each is at most about [`REQUESTS_BYTES_MAX`]
@@ -162,9 +189,30 @@ impl Record {
             Self::Requests { run, .. }
             | Self::Power { run, .. }
             | Self::SegmentClosed { run, .. }
+            | Self::Gap { run, .. }
             | Self::RunResumed { run, .. }
             | Self::RunFinished { run, .. } => Some(*run),
         }
+    }
+
+    /// Those of which there are many, as they are smaller.
+    fn deflated(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        use v1::record::Kind;
+        if plain.len() > RECORD_BYTES_MAX {
+            return None;
+        }
+        let deflated = match self {
+            Self::Requests { .. } => deflated::write(plain),
+            Self::Power { trace, .. } => {
+                let Kind::Power(mut chunk) = self.to_kind() else {
+                    return None;
+                };
+                chunk.rails = power::write_compactly(trace);
+                deflated::write(&encode_kind(Kind::Power(chunk)))
+            }
+            _ => return None,
+        };
+        Some(encode_kind(Kind::Deflated(deflated)))
     }
 
     fn to_kind(&self) -> v1::record::Kind {
@@ -218,6 +266,11 @@ impl Record {
                 memory: memory.iter().map(memory::write).collect(),
                 gauges: gauges.iter().map(gauge::write).collect(),
             }),
+            Self::Gap { run, segment, gap } => Kind::Gap(v1::Gap {
+                run: run.0.to_vec(),
+                segment: *segment,
+                ..gap::write(gap)
+            }),
             Self::RunResumed {
                 run,
                 number,
@@ -253,6 +306,8 @@ impl Record {
             Kind::SegmentClosed(_) => "segment_closed",
             Kind::RunFinished(_) => "run_finished",
             Kind::RunResumed(_) => "run_resumed",
+            Kind::Gap(_) => "gap",
+            Kind::Deflated(_) => "deflated",
         };
         match kind {
             Kind::Device(message) => {
@@ -266,6 +321,8 @@ impl Record {
             Kind::SegmentClosed(message) => read_segment_closed(message),
             Kind::RunFinished(message) => read_run_finished(message),
             Kind::RunResumed(message) => read_run_resumed(message),
+            Kind::Gap(message) => read_gap(message),
+            Kind::Deflated(_) => Err(ContractError::field("deflated", "is deflated once more")),
         }
         .map_err(|error| error.within(name))
     }
@@ -310,10 +367,12 @@ fn read_power(message: v1::PowerChunk) -> Result<Record, ContractError> {
 
 fn read_segment_closed(message: v1::SegmentClosed) -> Result<Record, ContractError> {
     let memory = |(i, columns)| {
-        memory::read(columns).map_err(|error| error.within(format_args!("memory[{i}]")))
+        let read = memory::read(columns).transpose()?;
+        Some(read.map_err(|error: ContractError| error.within(format_args!("memory[{i}]"))))
     };
     let gauge = |(i, columns)| {
-        gauge::read(columns).map_err(|error| error.within(format_args!("gauges[{i}]")))
+        let read = gauge::read(columns).transpose()?;
+        Some(read.map_err(|error: ContractError| error.within(format_args!("gauges[{i}]"))))
     };
     Ok(Record::SegmentClosed {
         run: run_id(&message.run)?,
@@ -328,13 +387,13 @@ fn read_segment_closed(message: v1::SegmentClosed) -> Result<Record, ContractErr
             .memory
             .into_iter()
             .enumerate()
-            .map(memory)
+            .filter_map(memory)
             .collect::<Result<_, _>>()?,
         gauges: message
             .gauges
             .into_iter()
             .enumerate()
-            .map(gauge)
+            .filter_map(gauge)
             .collect::<Result<_, _>>()?,
     })
 }
@@ -355,12 +414,41 @@ fn read_run_finished(message: v1::RunFinished) -> Result<Record, ContractError> 
     })
 }
 
+fn read_gap(message: v1::Gap) -> Result<Record, ContractError> {
+    Ok(Record::Gap {
+        run: run_id(&message.run)?,
+        segment: message.segment,
+        gap: gap::read(message)?,
+    })
+}
+
 fn read_run_resumed(message: v1::RunResumed) -> Result<Record, ContractError> {
     Ok(Record::RunResumed {
         run: run_id(&message.run)?,
         number: message.number,
         resumption: document::read(document::RESUMPTION, message.resumption, "resumption")?,
     })
+}
+
+fn encode_kind(kind: v1::record::Kind) -> Vec<u8> {
+    v1::Record { kind: Some(kind) }.encode_to_vec()
+}
+
+fn inflated(deflated: &[u8]) -> Result<v1::record::Kind, ContractError> {
+    let bytes = deflated::read(deflated)?;
+    let record = v1::Record::decode(bytes.as_slice()).map_err(|source| ContractError::Message {
+        field: "deflated".to_owned(),
+        source,
+    })?;
+    record.kind.ok_or_else(|| without_kind(&bytes))
+}
+
+/// What these bytes are instead of a record that we know.
+fn without_kind(mut bytes: &[u8]) -> ContractError {
+    match prost::encoding::decode_key(&mut bytes) {
+        Ok((number, _)) => ContractError::UnknownKind { number },
+        Err(_) => ContractError::field("record.kind", "is missing"),
+    }
 }
 
 fn run_id(bytes: &[u8]) -> Result<RunId, ContractError> {

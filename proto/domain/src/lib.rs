@@ -26,6 +26,9 @@ pub mod workload;
 /// What it drew while answering: scopes, sensors, readings.
 pub mod power;
 
+/// What of it is not kept, and why.
+pub mod gap;
+
 /// What happened: cell, raw trace, and the report made from it.
 pub mod run;
 

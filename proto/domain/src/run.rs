@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     campaign::JobRef,
+    gap::Gap,
     ids::{DeviceId, Digest, RunId},
     power::{PowerTrace, Provenance, Scope},
     time::{Stamp, WallTime, Window},
@@ -237,6 +238,9 @@ pub struct Segment {
     /// The conditions meanwhile: clocks, temperatures, limits.
     #[serde(default)]
     pub gauges: Vec<GaugeTrace>,
+    /// What of it is not kept, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
 }
 
 /// Memory in use, seen from one side.

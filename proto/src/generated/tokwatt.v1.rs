@@ -3418,19 +3418,19 @@ pub mod query_server {
     }
 }
 /// What an agent has to tell: the content of an Envelope (ingest.proto), written once by the agent, kept byte for byte by the
-/// collector, readable for ever. A run is RunOpened, then for each segment its Requests and PowerChunks and one SegmentClosed,
+/// collector, readable for ever. A run is RunOpened, then for each segment its Requests, PowerChunks and Gaps and one SegmentClosed,
 /// then RunFinished; in between a RunResumed for each time that its agent was killed and went on. A reader puts it together from counts and positions, in any order.
 ///
 /// Why two forms: what is wide, rarely sent and still growing (profile, header, report, sensor, truth) is a JSON document, so
 /// that a new key is one line in proto/domain and none here. What is many (stamps, chunks, power samples) is columns of
-/// differences, packed as variable-length integers: one to three bytes a value.
+/// differences, packed as variable-length integers: one to three bytes a value. What is many is then deflated, too.
 ///
 /// Stamps are nanoseconds on the agent's monotonic clock since the agent started, 0 to 2^64 - 1. A difference is taken modulo
 /// 2^64 and written as the signed number between -2^63 and 2^63 - 1: every pair of stamps has one, and adding it gives the
 /// stamp back exactly.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Record {
-    #[prost(oneof = "record::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "record::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub kind: ::core::option::Option<record::Kind>,
 }
 /// Nested message and enum types in `Record`.
@@ -3451,6 +3451,11 @@ pub mod record {
         RunFinished(super::RunFinished),
         #[prost(message, tag = "7")]
         RunResumed(super::RunResumed),
+        #[prost(message, tag = "8")]
+        Gap(super::Gap),
+        /// Another Record, encoded, and deflated (RFC 1951) because it is smaller so; inflated it is at most 4 MiB, and not one of these.
+        #[prost(bytes, tag = "9")]
+        Deflated(::prost::alloc::vec::Vec<u8>),
     }
 }
 /// The device as it described itself when the agent started.
@@ -3574,7 +3579,7 @@ pub struct EngineTimes {
     #[prost(uint64, tag = "2")]
     pub decode_ns: u64,
 }
-/// Consecutive samples of one sensor of a segment, at most 1,000. A sensor without samples sends one chunk without any.
+/// Consecutive samples of one sensor of a segment, at most 8,000 as they are written. A sensor without samples sends one chunk without any.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PowerChunk {
     /// 16 bytes.
@@ -3599,12 +3604,18 @@ pub struct PowerChunk {
     #[prost(message, repeated, tag = "7")]
     pub rails: ::prost::alloc::vec::Vec<RailColumn>,
 }
-/// One rail's values.
+/// One rail's values, in uW, or in uJ for a counter; as many as at_ns.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RailColumn {
-    /// In uW, or in uJ for a counter, as difference (modulo 2^64) from the one before it, the first from 0; as many as at_ns.
+    /// In steps, as difference (modulo 2^64) from the one before it, the first from 0.
     #[prost(sint64, repeated, tag = "1")]
     pub value: ::prost::alloc::vec::Vec<i64>,
+    /// What a step is; 0 stands for 1. Only within `deflated`, as is the next one: who does not know them does not read that either.
+    #[prost(uint64, tag = "2")]
+    pub step: u64,
+    /// Whether `value` has the values themselves: the readings of a coarse sensor are few, and deflated best as they are.
+    #[prost(bool, tag = "3")]
+    pub is_plain: bool,
 }
 /// A segment is complete: so much of it there is.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3621,10 +3632,10 @@ pub struct SegmentClosed {
     /// Stamp of the end of its last request; not before from_ns.
     #[prost(uint64, tag = "4")]
     pub to_ns: u64,
-    /// Requests in all its Requests records.
+    /// Requests in all its Requests records, and those that its Gaps declare missing.
     #[prost(uint32, tag = "5")]
     pub n_requests: u32,
-    /// Samples in all its PowerChunk records, for each sensor.
+    /// Samples in all its PowerChunk records, for each sensor, and those that its Gaps declare missing.
     #[prost(uint32, repeated, tag = "6")]
     pub n_samples: ::prost::alloc::vec::Vec<u32>,
     /// Memory in use meanwhile.
@@ -3664,6 +3675,48 @@ pub struct GaugeColumns {
     /// In the kind's unit, as difference (modulo 2^64) from the sample before, the first from 0; as many as at_ns.
     #[prost(sint64, repeated, tag = "4")]
     pub value: ::prost::alloc::vec::Vec<i64>,
+}
+/// What was there once and is in no other record: so that of everything that is counted as much is stored as was expected, or is
+/// declared here with its number and cause. Positions of what is left may have holes, or have closed up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gap {
+    /// 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+    /// Which segment of the run, from 0.
+    #[prost(uint32, tag = "2")]
+    pub segment: u32,
+    /// Why. Required; one that a reader does not know is kept as its number.
+    #[prost(enumeration = "GapCause", tag = "5")]
+    pub cause: i32,
+    /// In words, for people.
+    #[prost(string, tag = "6")]
+    pub note: ::prost::alloc::string::String,
+    /// What. Required.
+    #[prost(oneof = "gap::Part", tags = "3, 4")]
+    pub part: ::core::option::Option<gap::Part>,
+}
+/// Nested message and enum types in `Gap`.
+pub mod gap {
+    /// What. Required.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// So many of its requests, at least 1.
+        #[prost(uint32, tag = "3")]
+        Requests(u32),
+        /// Samples of one of its sensors.
+        #[prost(message, tag = "4")]
+        Samples(super::MissingSamples),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MissingSamples {
+    /// Which sensor of the segment, from 0.
+    #[prost(uint32, tag = "1")]
+    pub sensor_index: u32,
+    /// So many, at least 1.
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
 }
 /// A run goes on after its agent was killed or its machine switched off. What was in hand then is in no record, and is asked again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3954,6 +4007,45 @@ impl GaugeKind {
             "GAUGE_KIND_GENERATED_TOKENS" => Some(Self::GeneratedTokens),
             "GAUGE_KIND_PREFIX_CACHE_QUERIES" => Some(Self::PrefixCacheQueries),
             "GAUGE_KIND_PREFIX_CACHE_HITS" => Some(Self::PrefixCacheHits),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GapCause {
+    Unspecified = 0,
+    /// The disk was full, or the spool's limit reached.
+    DiskFull = 1,
+    /// The same; about one sample a second was kept.
+    Thinned = 2,
+    /// Agent or machine ended in between.
+    Crash = 3,
+    /// Kept for as long as the collector was told to keep it.
+    Retention = 4,
+}
+impl GapCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GAP_CAUSE_UNSPECIFIED",
+            Self::DiskFull => "GAP_CAUSE_DISK_FULL",
+            Self::Thinned => "GAP_CAUSE_THINNED",
+            Self::Crash => "GAP_CAUSE_CRASH",
+            Self::Retention => "GAP_CAUSE_RETENTION",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GAP_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "GAP_CAUSE_DISK_FULL" => Some(Self::DiskFull),
+            "GAP_CAUSE_THINNED" => Some(Self::Thinned),
+            "GAP_CAUSE_CRASH" => Some(Self::Crash),
+            "GAP_CAUSE_RETENTION" => Some(Self::Retention),
             _ => None,
         }
     }

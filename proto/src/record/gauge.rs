@@ -18,16 +18,20 @@ pub(super) fn write(trace: &GaugeTrace) -> v1::GaugeColumns {
     }
 }
 
-pub(super) fn read(columns: v1::GaugeColumns) -> Result<GaugeTrace, ContractError> {
-    let kind = read_kind(&columns)?;
+/// Nothing, if it is of a kind that a later version knows.
+pub(super) fn read(columns: v1::GaugeColumns) -> Result<Option<GaugeTrace>, ContractError> {
+    let Ok(kind) = v1::GaugeKind::try_from(columns.kind) else {
+        return Ok(None);
+    };
+    let kind = read_kind(kind)?;
     columns::check_length("value", columns.value.len(), columns.at_ns.len())?;
     let at = columns::from_deltas(0, &columns.at_ns).map(Stamp);
     let values = columns::from_deltas(0, &columns.value).map(u64::cast_signed);
-    Ok(GaugeTrace {
+    Ok(Some(GaugeTrace {
         kind,
         name: columns.name,
         samples: at.zip(values).collect(),
-    })
+    }))
 }
 
 fn write_kind(kind: GaugeKind) -> v1::GaugeKind {
@@ -50,8 +54,8 @@ fn write_kind(kind: GaugeKind) -> v1::GaugeKind {
     }
 }
 
-fn read_kind(columns: &v1::GaugeColumns) -> Result<GaugeKind, ContractError> {
-    match columns.kind() {
+fn read_kind(kind: v1::GaugeKind) -> Result<GaugeKind, ContractError> {
+    match kind {
         v1::GaugeKind::Clock => Ok(GaugeKind::Clock),
         v1::GaugeKind::Temperature => Ok(GaugeKind::Temperature),
         v1::GaugeKind::Throttle => Ok(GaugeKind::Throttle),
@@ -67,6 +71,6 @@ fn read_kind(columns: &v1::GaugeColumns) -> Result<GaugeKind, ContractError> {
         v1::GaugeKind::GeneratedTokens => Ok(GaugeKind::GeneratedTokens),
         v1::GaugeKind::PrefixCacheQueries => Ok(GaugeKind::PrefixCacheQueries),
         v1::GaugeKind::PrefixCacheHits => Ok(GaugeKind::PrefixCacheHits),
-        v1::GaugeKind::Unspecified => Err(unknown("kind", columns.kind)),
+        v1::GaugeKind::Unspecified => Err(unknown("kind", kind.into())),
     }
 }

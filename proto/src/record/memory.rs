@@ -23,8 +23,12 @@ pub(super) fn write(trace: &MemoryTrace) -> v1::MemoryColumns {
     }
 }
 
-pub(super) fn read(columns: v1::MemoryColumns) -> Result<MemoryTrace, ContractError> {
-    let scope = match columns.scope() {
+/// Nothing, if it is of a scope that a later version knows.
+pub(super) fn read(columns: v1::MemoryColumns) -> Result<Option<MemoryTrace>, ContractError> {
+    let Ok(scope) = v1::MemoryScope::try_from(columns.scope) else {
+        return Ok(None);
+    };
+    let scope = match scope {
         v1::MemoryScope::ProcessTree => MemoryScope::ProcessTree,
         v1::MemoryScope::System => MemoryScope::System,
         v1::MemoryScope::Gpu => MemoryScope::Gpu,
@@ -33,9 +37,9 @@ pub(super) fn read(columns: v1::MemoryColumns) -> Result<MemoryTrace, ContractEr
     columns::check_length("used_bytes", columns.used_bytes.len(), columns.at_ns.len())?;
     let at = columns::from_deltas(0, &columns.at_ns).map(Stamp);
     let used = columns::from_deltas(columns.baseline_bytes, &columns.used_bytes);
-    Ok(MemoryTrace {
+    Ok(Some(MemoryTrace {
         scope,
         baseline_bytes: columns.baseline_bytes,
         samples: at.zip(used).collect(),
-    })
+    }))
 }

@@ -1,5 +1,7 @@
 //! Power samples, as one column for each rail.
 
+use std::collections::HashSet;
+
 use tokwatt_domain::{
     power::{PowerSample, PowerTrace, Sensor},
     time::Stamp,
@@ -33,11 +35,7 @@ pub(super) fn read(chunk: v1::PowerChunk) -> Result<PowerTrace, ContractError> {
         columns::check_length("value", column.value.len(), chunk.at_ns.len())
             .map_err(|error| error.within(format_args!("rails[{rail}]")))?;
     }
-    let mut rails: Vec<_> = chunk
-        .rails
-        .iter()
-        .map(|column| columns::from_deltas(0, &column.value).map(u64::cast_signed))
-        .collect();
+    let mut rails: Vec<_> = chunk.rails.iter().map(read_rail).collect();
     let sample = |at| PowerSample {
         at: Stamp(at),
         values: rails.iter_mut().filter_map(Iterator::next).collect(),
@@ -46,9 +44,72 @@ pub(super) fn read(chunk: v1::PowerChunk) -> Result<PowerTrace, ContractError> {
     Ok(PowerTrace { sensor, samples })
 }
 
+/// The rails' columns as they are smallest when they are deflated.
+pub(super) fn write_compactly(trace: &PowerTrace) -> Vec<v1::RailColumn> {
+    let n_rails = trace.sensor.rails.len();
+    (0..n_rails)
+        .map(|rail| {
+            let values = trace.samples.iter().map(|sample| sample.values[rail]);
+            compact(&values.collect::<Vec<i64>>())
+        })
+        .collect()
+}
+
+fn compact(values: &[i64]) -> v1::RailColumn {
+    let step = values
+        .iter()
+        .fold(0, |step, value| divisor(step, value.unsigned_abs()))
+        .max(1);
+    // Within i64: the one quotient beyond it, of the lowest value, wraps and is multiplied back.
+    let in_steps = values
+        .iter()
+        .map(|value| value.wrapping_div(step.cast_signed()));
+    let is_plain = is_coarse(values);
+    v1::RailColumn {
+        value: match is_plain {
+            true => in_steps.collect(),
+            false => columns::to_deltas(0, in_steps.map(i64::cast_unsigned)),
+        },
+        step,
+        is_plain,
+    }
+}
+
+/// Whether so few different values come up that they themselves are shorter to say than how they differ.
+fn is_coarse(values: &[i64]) -> bool {
+    let distinct: HashSet<&i64> = values.iter().collect();
+    COARSE * distinct.len() < values.len()
+}
+
+/// The largest number that both are multiples of; that of 0 and any other is the other.
+fn divisor(a: u64, b: u64) -> u64 {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+fn read_rail(column: &v1::RailColumn) -> impl Iterator<Item = i64> {
+    let step = column.step.max(1).cast_signed();
+    let mut before = 0_i64;
+    let is_plain = column.is_plain;
+    column.value.iter().map(move |value| {
+        before = match is_plain {
+            true => *value,
+            false => before.wrapping_add(*value),
+        };
+        before.wrapping_mul(step)
+    })
+}
+
 fn write_rail(trace: &PowerTrace, rail: usize) -> v1::RailColumn {
     let values = trace.samples.iter().map(|sample| sample.values[rail]);
     v1::RailColumn {
         value: columns::to_deltas(0, values.map(i64::cast_unsigned)),
+        ..v1::RailColumn::default()
     }
 }
+
+/// A column is coarse if each of its values comes up so often on average; found with noise as the INA3221's and tegrastats' is.
+const COARSE: usize = 4;

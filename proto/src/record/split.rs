@@ -1,6 +1,7 @@
 //! A segment as records of bounded size.
 
 use tokwatt_domain::{
+    gap::Part,
     ids::RunId,
     power::PowerTrace,
     run::{RequestTrace, Segment},
@@ -11,23 +12,34 @@ use super::{Record, request};
 /// Most bytes of encoded requests in a record, unless a single one is larger: half a batch, so that batches fill well.
 pub const REQUESTS_BYTES_MAX: usize = 512 * 1024;
 
-/// Most samples of a sensor in a record: 100 s at 10 Hz, some 6 KiB a rail.
-pub const POWER_SAMPLES_MAX: usize = 1_000;
+/// Most samples of a sensor in a record: a segment's minute at 100 Hz, some 15 KiB a rail. Small ones would waste what a database
+/// page has left.
+pub const POWER_SAMPLES_MAX: usize = 8_000;
 
 pub(super) fn segment(run: RunId, index: u32, segment: &Segment) -> Vec<Record> {
     let mut records = requests(run, index, &segment.requests);
     for (sensor_index, trace) in (0..).zip(&segment.power) {
         records.extend(power(run, index, sensor_index, trace));
     }
+    records.extend(segment.gaps.iter().map(|gap| Record::Gap {
+        run,
+        segment: index,
+        gap: gap.clone(),
+    }));
+    let missing = |part: Part| -> u32 {
+        let gaps = segment.gaps.iter().filter(|gap| gap.part == part);
+        gaps.fold(0, |sum, gap| sum.saturating_add(gap.count))
+    };
     records.push(Record::SegmentClosed {
         run,
         segment: index,
         window: segment.window,
-        n_requests: count(segment.requests.len()),
-        n_samples: segment
-            .power
-            .iter()
-            .map(|trace| count(trace.samples.len()))
+        n_requests: count(segment.requests.len()).saturating_add(missing(Part::Requests)),
+        n_samples: (0..)
+            .zip(&segment.power)
+            .map(|(sensor, trace)| {
+                count(trace.samples.len()).saturating_add(missing(Part::Samples(sensor)))
+            })
             .collect(),
         memory: segment.memory.clone(),
         gauges: segment.gauges.clone(),

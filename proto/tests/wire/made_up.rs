@@ -11,6 +11,7 @@ use proptest::{
 use tokwatt_domain::{
     campaign::JobRef,
     device::{DeviceKind, DeviceProfile},
+    gap::{Gap, GapCause, Part},
     ids::{DeviceId, Digest, JobId, RunId},
     metrics::{
         Distribution, Failed, Flag, LoadReport, MetricValue, Percentile, PowerReport,
@@ -32,7 +33,7 @@ use tokwatt_domain::{
         json::{Json, Kind, Schema},
     },
 };
-use tokwatt_proto::Record;
+use tokwatt_proto::{Record, record::POWER_SAMPLES_MAX};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
@@ -69,7 +70,7 @@ impl Run {
 pub(crate) fn small_run() -> Run {
     let mut segments = vec![segment_of(bare_request), segment_of(bare_request)];
     segments[0].requests.truncate(3);
-    segments[1].power = vec![power_trace(2_000)];
+    segments[1].power = vec![power_trace(16_000)];
     let resumption = |at| Resumption {
         segment: 1,
         at: WallTime(at),
@@ -96,6 +97,7 @@ pub(crate) fn segment_of(request: impl Fn(u32) -> RequestTrace) -> Segment {
         power: vec![],
         memory: vec![],
         gauges: vec![],
+        gaps: vec![],
     }
 }
 
@@ -481,13 +483,23 @@ fn segment() -> impl Strategy<Value = Segment> {
         vec(any_power(), 0..3),
         vec(memory(), 0..3),
         vec(gauge(), 0..3),
+        vec(gap(), 0..3),
     )
-        .prop_map(|(window, requests, power, memory, gauges)| Segment {
-            window,
-            requests,
-            power,
-            memory,
-            gauges,
+        .prop_map(|(window, requests, power, memory, gauges, mut gaps)| {
+            let is_sensor = |gap: &Gap| match gap.part {
+                Part::Requests => true,
+                Part::Samples(sensor) => (sensor as usize) < power.len(),
+            };
+            gaps.retain(is_sensor);
+            gaps.sort();
+            Segment {
+                window,
+                requests,
+                power,
+                memory,
+                gauges,
+                gaps,
+            }
         })
 }
 
@@ -626,7 +638,10 @@ fn any_document() -> impl Strategy<Value = Truth> {
 
 fn any_power() -> impl Strategy<Value = PowerTrace> {
     // Enough samples for two records now and then.
-    let samples = prop_oneof![4 => 0..20_usize, 1 => 990..1_010_usize];
+    let samples = prop_oneof![
+        40 => 0..20_usize,
+        1 => POWER_SAMPLES_MAX - 10..POWER_SAMPLES_MAX + 10
+    ];
     (0..4_usize, samples).prop_flat_map(|(n_rails, n_samples)| {
         let values = vec(
             prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX), -5..5_i64],
@@ -709,6 +724,23 @@ fn gauge() -> impl Strategy<Value = GaugeTrace> {
             name,
             samples,
         }
+    })
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    let part = prop_oneof![Just(Part::Requests), (0..3_u32).prop_map(Part::Samples)];
+    let cause = prop::sample::select(vec![
+        GapCause::DiskFull,
+        GapCause::Thinned,
+        GapCause::Crash,
+        GapCause::Retention,
+        GapCause::Unknown(99),
+    ]);
+    (part, 1..u32::MAX / 4, cause, ".*").prop_map(|(part, count, cause, note)| Gap {
+        part,
+        count,
+        cause,
+        note,
     })
 }
 

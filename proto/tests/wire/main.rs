@@ -13,3 +13,6 @@ mod delivery;
 
 /// Documents for programs.
 mod json_schema;
+
+/// Bytes of versions that people have.
+mod golden;

@@ -1,14 +1,19 @@
 //! Records survive the way over the wire, and nothing that comes over it brings a reader down.
 
+use std::io::Write;
+
 use proptest::prelude::*;
+use prost::Message;
 use tokwatt_domain::{
+    gap::{Gap, GapCause, Part},
     ids::RunId,
     run::{GaugeKind, GaugeTrace, RequestTrace, RunEnd},
     time::Stamp,
 };
 use tokwatt_proto::{
-    Record, assemble, assemble_under_way,
+    ContractError, Record, assemble, assemble_under_way,
     record::{POWER_SAMPLES_MAX, RECORD_BYTES_MAX, REQUESTS_BYTES_MAX},
+    v1,
 };
 
 use crate::made_up::{self, Run, bare_request};
@@ -85,7 +90,7 @@ fn a_segment_is_split_into_records_of_bounded_size() {
         answer: "x".repeat(3_000),
         ..bare_request(index)
     });
-    segment.power = vec![made_up::power_trace(2_500), made_up::power_trace(0)];
+    segment.power = vec![made_up::power_trace(16_500), made_up::power_trace(0)];
     let records = Record::segment(RunId([7; 16]), 0, &segment);
     assert!(
         records
@@ -138,12 +143,12 @@ fn what_is_missing_is_named() {
                 record,
                 Record::Power {
                     segment: 1,
-                    first: 1_000,
+                    first: 8_000,
                     ..
                 }
             )
         },
-        "segment 1: sensor 0: samples 1000 to 1999 are missing",
+        "segment 1: sensor 0: samples 8000 to 15999 are missing",
     );
     check(
         &run,
@@ -234,7 +239,7 @@ fn a_claim_of_four_billion_segments_costs_nothing() {
 
 #[test]
 fn errors_name_the_field() {
-    use tokwatt_proto::v1::{self, record::Kind};
+    use tokwatt_proto::v1::record::Kind;
 
     let request = v1::Request {
         chunk_at_ns: vec![1, 2],
@@ -307,8 +312,43 @@ fn errors_name_the_field() {
         "`record.segment_closed.gauges[0].value` has 0 values where there must be 1",
     );
     check(
-        closed(v1::GaugeColumns { kind: 99, ..gauge }),
-        "`record.segment_closed.gauges[0].kind` is 99, which stands for nothing",
+        closed(v1::GaugeColumns { kind: 0, ..gauge }),
+        "`record.segment_closed.gauges[0].kind` is 0, which stands for nothing",
+    );
+    let gap = |gap: v1::Gap| {
+        Kind::Gap(v1::Gap {
+            run: vec![0; 16],
+            ..gap
+        })
+    };
+    check(
+        gap(v1::Gap::default()),
+        "`record.gap.cause` is 0, which stands for nothing",
+    );
+    let thinned = v1::Gap {
+        cause: v1::GapCause::Thinned.into(),
+        ..v1::Gap::default()
+    };
+    check(gap(thinned.clone()), "`record.gap.part` is missing");
+    check(
+        gap(v1::Gap {
+            part: Some(v1::gap::Part::Requests(0)),
+            ..thinned
+        }),
+        "`record.gap.part` is of nothing: its count is 0",
+    );
+    let twice = v1::Record {
+        kind: Some(Kind::Deflated(deflated(&v1::Record {
+            kind: Some(Kind::Deflated(vec![])),
+        }))),
+    };
+    check(
+        Kind::Deflated(deflated(&twice)),
+        "`record.deflated.deflated` is deflated once more",
+    );
+    check(
+        Kind::Deflated(vec![0xff]),
+        "`record.deflated` cannot be inflated: corrupt deflate stream",
     );
 
     #[track_caller]
@@ -368,5 +408,167 @@ fn a_record_beyond_the_limit_is_not_even_parsed() {
     assert_eq!(
         error.to_string(),
         "record has 4194305 bytes, at most 4194304 are read"
+    );
+}
+
+fn deflated(record: &v1::Record) -> Vec<u8> {
+    deflated_bytes(&record.encode_to_vec())
+}
+
+fn deflated_bytes(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The small run with 600 of the second segment's 16,000 samples left, and 15,400 declared as `cause`.
+fn thinned_run(declared: u32) -> Run {
+    let mut run = made_up::small_run();
+    run.trace.segments[1].power = vec![made_up::power_trace(600)];
+    run.trace.segments[1].gaps = vec![Gap {
+        part: Part::Samples(0),
+        count: declared,
+        cause: GapCause::Thinned,
+        note: String::new(),
+    }];
+    run
+}
+
+#[test]
+fn what_is_declared_missing_may_be_missing_and_no_more() {
+    let whole = thinned_run(15_400);
+    let assembled = assemble(whole.records()).unwrap();
+    assert_eq!(assembled.trace, whole.trace);
+
+    // The end says 16,000.
+    let less = thinned_run(15_399).records();
+    check(
+        less,
+        "of 16000 samples 600 are there and 15399 declared missing",
+    );
+    let more = thinned_run(15_401).records();
+    check(
+        more,
+        "of 16000 samples 600 are there, and yet 15401 declared missing",
+    );
+    let mut none = whole.records();
+    none.retain(|record| !matches!(record, Record::Gap { .. }));
+    check(none, "samples 600 to 15999 are missing");
+
+    #[track_caller]
+    fn check(mut records: Vec<Record>, want: &str) {
+        for record in &mut records {
+            if let Record::SegmentClosed {
+                segment: 1,
+                n_samples,
+                ..
+            } = record
+            {
+                *n_samples = vec![16_000];
+            }
+        }
+        let error = assemble(records).unwrap_err().to_string();
+        let want = format!("segment 1: sensor 0: {want}");
+        assert!(error.ends_with(&want), "{error}");
+    }
+}
+
+#[test]
+fn a_hole_in_the_middle_is_accepted_where_it_is_declared() {
+    let mut run = made_up::small_run();
+    let samples = &mut run.trace.segments[1].power[0].samples;
+    samples.drain(8_000..);
+    let mut records = made_up::small_run().records();
+    records.retain(|record| !matches!(record, Record::Power { first: 8_000, .. }));
+    let gap = Gap {
+        part: Part::Samples(0),
+        count: 8_000,
+        cause: GapCause::Crash,
+        note: "the last 80 s".to_owned(),
+    };
+    records.push(Record::Gap {
+        run: run.trace.header.run,
+        segment: 1,
+        gap: gap.clone(),
+    });
+    run.trace.segments[1].gaps = vec![gap];
+    assert_eq!(assemble(records).unwrap().trace, run.trace);
+}
+
+#[test]
+fn a_gap_of_a_sensor_that_there_is_not_is_refused() {
+    let mut run = thinned_run(15_400);
+    run.trace.segments[0].gaps = vec![Gap {
+        part: Part::Samples(4),
+        count: 1,
+        cause: GapCause::Crash,
+        note: String::new(),
+    }];
+    let error = assemble(run.records()).unwrap_err().to_string();
+    assert!(
+        error.ends_with("segment 0: a gap is of samples of sensor 4, beyond its 0 sensors"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_kind_of_record_that_a_later_version_writes_is_told_from_a_damaged_one() {
+    // Field 99, one byte.
+    let error = Record::decode(&[0x9a, 0x06, 0x01, 0x00]).unwrap_err();
+    assert!(
+        matches!(error, ContractError::UnknownKind { number: 99 }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("update it"), "{error}");
+    let within = v1::Record {
+        kind: Some(v1::record::Kind::Deflated(deflated_bytes(&[
+            0x9a, 0x06, 0x01, 0x00,
+        ]))),
+    };
+    let error = Record::decode(&within.encode_to_vec()).unwrap_err();
+    assert!(
+        matches!(error, ContractError::UnknownKind { number: 99 }),
+        "{error}"
+    );
+}
+
+#[test]
+fn fields_and_gauges_that_a_later_version_writes_are_passed_over() {
+    let gauge = |kind: i32| v1::GaugeColumns {
+        kind,
+        name: "gpu".to_owned(),
+        ..v1::GaugeColumns::default()
+    };
+    let closed = v1::SegmentClosed {
+        run: vec![7; 16],
+        gauges: vec![gauge(99), gauge(1)],
+        memory: vec![v1::MemoryColumns {
+            scope: 99,
+            ..v1::MemoryColumns::default()
+        }],
+        ..v1::SegmentClosed::default()
+    };
+    let kind = v1::record::Kind::SegmentClosed(closed);
+    let mut bytes = v1::Record { kind: Some(kind) }.encode_to_vec();
+    // Field 1000 beside the record, and one inside it: its length grows with it.
+    bytes.extend([0xc2, 0x3e, 0x01, 0x00]);
+    bytes.extend([0x2a, 4, 0xc2, 0x3e, 0x01, 0x00]);
+    let Record::SegmentClosed { gauges, memory, .. } = Record::decode(&bytes).unwrap() else {
+        panic!("it is something else");
+    };
+    assert_eq!((gauges.len(), memory.len()), (1, 0));
+}
+
+#[test]
+fn a_small_record_that_inflates_to_a_large_one_is_refused_without_holding_it() {
+    let bomb = deflated_bytes(&vec![0; 64 * RECORD_BYTES_MAX]);
+    assert!(bomb.len() < RECORD_BYTES_MAX);
+    let record = v1::Record {
+        kind: Some(v1::record::Kind::Deflated(bomb)),
+    };
+    let error = Record::decode(&record.encode_to_vec()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`record.deflated` is inflated more than 4194304 bytes"
     );
 }

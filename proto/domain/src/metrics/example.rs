@@ -85,6 +85,7 @@ pub(crate) fn segment(requests: Vec<RequestTrace>) -> Segment {
         power: Vec::new(),
         memory: Vec::new(),
         gauges: Vec::new(),
+        gaps: Vec::new(),
     }
 }
 
