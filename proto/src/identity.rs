@@ -16,7 +16,7 @@ mod certificate;
 mod credentials;
 mod key;
 #[cfg(test)]
-mod made_up;
+pub(crate) mod made_up;
 mod names;
 pub mod tls;
 mod token;

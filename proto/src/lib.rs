@@ -28,6 +28,9 @@ pub mod account;
 /// How records travel: hello, batches, acknowledgements, limits.
 pub mod delivery;
 
+/// Records in a file, where no network is.
+pub mod export;
+
 /// Who is who: names in certificates, roles, TLS.
 pub mod identity;
 

@@ -50,6 +50,9 @@ pub struct Issued {
     /// The collector's wall clock in us since 1970: a machine whose own clock is behind goes by it.
     #[prost(int64, tag = "5")]
     pub now_us: i64,
+    /// Port where the certificate is good: on the host that was called, since a collector does not know by which address it is reached.
+    #[prost(uint32, tag = "6")]
+    pub port: u32,
 }
 /// What may be done with a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -768,7 +771,8 @@ pub mod admin_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// What an operator may do: on the server over the Unix socket, from elsewhere with an operator's certificate.
-    /// Errors of all: PERMISSION_DENIED the caller is no operator; FAILED_PRECONDITION the collector has no identity (`init` makes one).
+    /// Errors of all: PERMISSION_DENIED the caller is no operator. Of those about tokens and certificates: FAILED_PRECONDITION the collector has no
+    /// identity (`init` makes one).
     #[derive(Debug, Clone)]
     pub struct AdminClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1036,7 +1040,8 @@ pub mod admin_server {
         ) -> std::result::Result<tonic::Response<super::ImportReceipt>, tonic::Status>;
     }
     /// What an operator may do: on the server over the Unix socket, from elsewhere with an operator's certificate.
-    /// Errors of all: PERMISSION_DENIED the caller is no operator; FAILED_PRECONDITION the collector has no identity (`init` makes one).
+    /// Errors of all: PERMISSION_DENIED the caller is no operator. Of those about tokens and certificates: FAILED_PRECONDITION the collector has no
+    /// identity (`init` makes one).
     #[derive(Debug)]
     pub struct AdminServer<T> {
         inner: Arc<T>,
@@ -2508,6 +2513,57 @@ pub mod control_server {
     impl<T> tonic::server::NamedService for ControlServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
+}
+/// Whose records follow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportHeader {
+    /// Schema of the records; see SCHEMA in proto/src.
+    #[prost(uint32, tag = "1")]
+    pub schema: u32,
+    /// Name of the device, the same as in its certificate.
+    #[prost(string, tag = "2")]
+    pub device: ::prost::alloc::string::String,
+    /// Life of its spool.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// The first record is the one after this.
+    #[prost(uint64, tag = "4")]
+    pub after: u64,
+    /// Version of the agent, for people.
+    #[prost(string, tag = "5")]
+    pub agent_version: ::prost::alloc::string::String,
+    /// By the device's wall clock, us since 1970; for people.
+    #[prost(int64, tag = "6")]
+    pub exported_us: i64,
+    /// X.509 in DER: the device's own first, the site's authority last.
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    pub chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// A collector has committed an export.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportReceipt {
+    #[prost(string, tag = "1")]
+    pub device: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Everything up to and including this sequence number is committed.
+    #[prost(uint64, tag = "3")]
+    pub through: u64,
+    /// Of the export, as it stands at its end.
+    #[prost(bytes = "vec", tag = "4")]
+    pub export_sha256: ::prost::alloc::vec::Vec<u8>,
+    /// By the collector's wall clock, us since 1970; for people.
+    #[prost(int64, tag = "5")]
+    pub imported_us: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedExportReceipt {
+    /// An ExportReceipt.
+    #[prost(bytes = "vec", tag = "1")]
+    pub receipt: ::prost::alloc::vec::Vec<u8>,
+    /// ECDSA P-256 with SHA-256, in ASN.1, of the site's authority.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Upload {

@@ -41,6 +41,10 @@ impl MadeUpAuthority {
         }
     }
 
+    pub(crate) fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
     pub(crate) fn authority(&self) -> Authority {
         Authority::read(&self.der).unwrap()
     }
