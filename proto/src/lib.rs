@@ -30,6 +30,8 @@ pub mod delivery;
 
 /// Records in a file, where no network is.
 pub mod export;
+/// How agent and collector talk of jobs.
+pub mod control;
 
 /// Who is who: names in certificates, roles, TLS.
 pub mod identity;

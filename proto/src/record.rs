@@ -24,7 +24,7 @@ mod columns;
 mod deflated;
 
 /// JSON documents inside records.
-mod document;
+pub(crate) mod document;
 
 /// What is declared missing.
 mod gap;

@@ -99,6 +99,9 @@ pub struct JobRef {
 /// What a device can be asked for: `tokwatt.offer/1`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Offer {
+    /// What family of machines it belongs to, as far as it knows.
+    #[serde(default)]
+    pub kind: Option<DeviceKind>,
     /// Suites, built-in ones included.
     #[serde(default)]
     pub suites: Vec<Name>,
@@ -147,13 +150,16 @@ pub struct LivePower {
 }
 
 /// What a job came to, or where it stands.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Nobody has it.
     Waiting,
     /// A device has it.
     Leased,
+    /// Its device had it, and was silent for longer than its lease. Goes on if the device comes back with it, and is tried again if it
+    /// comes back without it.
+    Lost,
     /// Everything was asked.
     Done,
     /// The device cannot do it.
@@ -181,6 +187,32 @@ pub struct CampaignView {
     pub jobs: Vec<JobView>,
 }
 
+/// All campaigns: `tokwatt.campaigns/1`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CampaignsView {
+    /// `tokwatt.campaigns/1`.
+    pub schema: String,
+    /// The latest first.
+    pub campaigns: Vec<CampaignLine>,
+}
+
+/// A campaign in a list.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CampaignLine {
+    /// What it is called.
+    pub name: Name,
+    /// Which suite its devices run.
+    pub suite: Name,
+    /// When it was created.
+    pub created: WallTime,
+    /// When it is too late to begin a job.
+    pub deadline: Option<WallTime>,
+    /// Whether every job is over.
+    pub is_over: bool,
+    /// How many of its jobs are in which state; states that no job is in are left out.
+    pub n_jobs: BTreeMap<JobState, u32>,
+}
+
 /// A job and how far it is.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct JobView {
@@ -205,21 +237,44 @@ pub struct JobView {
 impl JobState {
     /// Nothing will change it.
     pub fn is_over(self) -> bool {
-        !matches!(self, Self::Waiting | Self::Leased)
+        !matches!(self, Self::Waiting | Self::Leased | Self::Lost)
     }
-}
 
-impl fmt::Display for JobState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Waiting => "waiting",
             Self::Leased => "leased",
+            Self::Lost => "lost",
             Self::Done => "done",
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
-        })
+        }
+    }
+
+    /// Reads that.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// From the beginning to the ends.
+    pub const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Leased,
+        Self::Lost,
+        Self::Done,
+        Self::Refused,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -16,6 +16,20 @@ pub fn distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
+/// `did you mean …?` if a known name is close, else all of them.
+pub fn advice(name: &str, known: &[&str]) -> String {
+    let closest = known
+        .iter()
+        .map(|candidate| (distance(name, candidate), *candidate))
+        .filter(|(distance, candidate)| 2 * distance <= candidate.len().max(3))
+        .min();
+    match closest {
+        Some((_, candidate)) => format!("did you mean `{candidate}`?"),
+        None if known.is_empty() => "there are none".to_owned(),
+        None => format!("there are: {}", known.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +48,13 @@ mod tests {
         check("kitten", "sitting", 3);
         check("same", "same", 0);
         check("küche", "kuche", 1);
+    }
+
+    #[test]
+    fn the_nearest_name_is_advised_or_all_of_them() {
+        let known = ["edge-vision", "batch"];
+        assert_eq!(advice("egde-vision", &known), "did you mean `edge-vision`?");
+        assert_eq!(advice("text", &known), "there are: edge-vision, batch");
+        assert_eq!(advice("text", &[]), "there are none");
     }
 }

@@ -23,7 +23,7 @@ pub(super) const SENSOR: &str = "tokwatt.sensor/1";
 /// A `Truth`.
 pub(super) const TRUTH: &str = "tokwatt.truth/1";
 
-pub(super) fn write(schema: &'static str, content: &impl Serialize) -> v1::Document {
+pub(crate) fn write(schema: &'static str, content: &impl Serialize) -> v1::Document {
     v1::Document {
         schema: schema.to_owned(),
         json: serde_json::to_vec(content)
@@ -31,7 +31,7 @@ pub(super) fn write(schema: &'static str, content: &impl Serialize) -> v1::Docum
     }
 }
 
-pub(super) fn read<T: DeserializeOwned>(
+pub(crate) fn read<T: DeserializeOwned>(
     schema: &'static str,
     document: Option<v1::Document>,
     field: &str,
