@@ -14,6 +14,7 @@ use tokwatt_domain::{
     ids::RunId,
     metrics::{
         RunReport,
+        live::{Live, live},
         projection::{Projection, Stretch, project},
     },
     power::Provenance,
@@ -55,7 +56,7 @@ mod settle;
 mod swap;
 mod watch;
 
-pub use quiet::{Quiet, QuietGate};
+pub use quiet::{Notice, Passage, Quiet, QuietGate};
 pub use resume::{abandon, asked_so_far, last_stamp};
 pub use swap::{Drawn, Swapped, SwappedModel, Switch};
 
@@ -172,6 +173,8 @@ pub enum Progress {
         /// What is left, from how long it has taken so far.
         left: Option<Projection>,
     },
+    /// A segment is over and kept, and this is how it went.
+    Segment(Live),
     /// A run has ended and is in the spool, and this is what happened.
     Finished(Box<RunTrace>),
 }
@@ -286,7 +289,8 @@ impl Runner {
                 }
                 Some(_) => true,
             };
-        if !outcome.is_unfinished {
+        // A job's is ended by whoever has noted how it ended: killed before that, it would begin anew.
+        if !outcome.is_unfinished && self.settings.job.is_none() {
             let ended = self.with_spool(Spool::end_bench).await;
             outcome.error = outcome.error.or(ended.err().map(RunnerError::Spool));
         }
@@ -472,10 +476,12 @@ impl Runner {
             }
             so_far.asked += segment.requests.len();
             if !segment.requests.is_empty() {
+                let went = live(&segment);
                 self.keep(Record::segment(so_far.run, so_far.n_segments, &segment))
                     .await?;
                 so_far.n_segments += 1;
                 tally.add(segment.requests.len() as u64);
+                tally.tell(Progress::Segment(went));
             }
             end = match ended {
                 End::Drained => RunEnd::Complete,
@@ -534,7 +540,7 @@ impl Runner {
             gauges: self.gauges.clone(),
             clock: self.clock.clone(),
         };
-        let quiet = self.quiet.close().await;
+        let quiet = self.quiet.close(self.longest()).await;
         let (driven, watched) = watch
             .during(async {
                 self.bracket().await;
@@ -553,6 +559,11 @@ impl Runner {
             gaps: Vec::new(),
         };
         (segment, driven.end)
+    }
+
+    /// How long a segment keeps the rest of the agent still at most: what is sent last may take as long as it may.
+    fn longest(&self) -> Duration {
+        drive::SEGMENT_LENGTH_MAX + self.settings.timeout + AROUND_A_WINDOW
     }
 
     /// The run in hand ends; it is measured from what the spool has of it, and from nothing else.
@@ -853,6 +864,9 @@ fn random_run_id() -> RunId {
     getrandom::fill(&mut bytes).expect("the kernel has random bytes");
     RunId(bytes)
 }
+
+/// Looks at the conditions and waits for samples, before and after a window.
+const AROUND_A_WINDOW: Duration = Duration::from_secs(15);
 
 /// An engine that dies of its warm-up once may have had bad luck.
 const WARM_UP_TRIES: u32 = 2;

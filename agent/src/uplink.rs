@@ -195,7 +195,10 @@ impl Uplink {
         tokio::select! {
             () = self.grown.notified() => Ok(()),
             () = tokio::time::sleep(LOOK_AGAIN) => Ok(()),
-            ack = link.acks.next() => self.heard(link, ack).await,
+            ack = link.acks.next() => {
+                let _passage = self.quiet.pass().await;
+                self.heard(link, ack).await
+            }
         }
     }
 

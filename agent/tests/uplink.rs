@@ -27,6 +27,8 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 const EPOCH: Epoch = Epoch(7);
 
+const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+
 /// An idle uplink looks into the spool every second.
 const LONGER_THAN_A_LOOK: Duration = Duration::from_millis(1500);
 
@@ -183,7 +185,7 @@ async fn the_gate_closes_only_when_nothing_is_under_way_and_then_nothing_is_sent
     connection.acknowledge(EPOCH, 0, 8).await;
     assert_eq!(connection.batch().await, [1]);
     let quiet = line.quiet.clone();
-    let mut closing = Box::pin(quiet.close());
+    let mut closing = Box::pin(quiet.close(LONGEST_WINDOW));
     let is_closed = closing.as_mut().now_or_never().is_some();
     assert!(!is_closed, "a batch is under way");
     connection.acknowledge(EPOCH, 1, 8).await;

@@ -10,7 +10,10 @@ use tokwatt_domain::{
     units::Watts,
 };
 
-use super::{Group, Loaded, Progress, Runner, Tally, load::PageCache, memory, watch::patiently};
+use super::{
+    AROUND_A_WINDOW, Group, Loaded, Progress, Runner, Tally, load::PageCache, memory,
+    watch::patiently,
+};
 use crate::{backend::BackendError, workload::plan::Plan};
 
 impl Runner {
@@ -71,7 +74,7 @@ impl Runner {
             "watching idle power for {} s",
             length.as_secs()
         )));
-        let _quiet = self.quiet.close().await;
+        let _quiet = self.quiet.close(length + AROUND_A_WINDOW).await;
         self.bracket().await;
         let from = self.clock.now();
         tokio::time::sleep(length).await;

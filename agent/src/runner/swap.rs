@@ -196,7 +196,7 @@ impl Runner {
             None => PageCache::Dropped,
             Some(_) => PageCache::AsItIs,
         };
-        let quiet = self.quiet.close().await;
+        let quiet = self.quiet.close(self.longest()).await;
         let (switched, watched) = self
             .watch(baseline, None)
             .during(async {
@@ -262,7 +262,7 @@ impl Runner {
                     .map(|item| (item, self.question(cell, item)))
             })
             .collect();
-        let quiet = self.quiet.close().await;
+        let quiet = self.quiet.close(self.longest()).await;
         let watch = self.watch(baseline, group.backend.process());
         let (requests, watched) = watch
             .during(async {

@@ -45,6 +45,9 @@ mod gauges;
 /// How long more of the same would take.
 pub mod projection;
 
+/// A stretch of a run, for whoever watches.
+pub mod live;
+
 /// The dictionary, filled in for a run.
 mod figures;
 

@@ -64,7 +64,7 @@ impl Bar {
                     self.line(&format!("{done}/{total} requests{}", self.time_left()));
                 }
             }
-            Progress::Finished(_) => {}
+            Progress::Segment(_) | Progress::Finished(_) => {}
         }
     }
 
