@@ -12,6 +12,12 @@ use std::{
 };
 
 use serde::Deserialize;
+use tokwatt_domain::ids::Name;
+
+/// Models that the file defines.
+mod model;
+
+pub use model::{ModelSource, NamedModel};
 
 /// The settings in force, each with where it came from.
 #[derive(Clone, Debug)]
@@ -20,6 +26,10 @@ pub struct Settings {
     pub data: Setting<PathBuf>,
     /// Whom to deliver to; nobody if absent.
     pub collector: Setting<Option<String>>,
+    /// Whether `run` does what the collector asks for, too.
+    pub campaigns: Setting<bool>,
+    /// Where suites of one's own are, each as NAME.toml.
+    pub suites: Setting<Option<PathBuf>>,
     /// Most bytes that may wait in the spool.
     pub spool_bytes_max: Setting<u64>,
     /// The program that has the embedded engine; absent: this one.
@@ -40,6 +50,8 @@ pub struct Settings {
     pub host_root: Setting<PathBuf>,
     /// Servers that may be started by their names.
     pub servers: Setting<Vec<NamedServer>>,
+    /// Models that may be asked for by their names.
+    pub models: Setting<Vec<NamedModel>>,
 }
 
 /// A server that the file defines, as written; what its texts mean is found out when it is asked for.
@@ -47,7 +59,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct NamedServer {
     /// What it is asked for by, and what its log is called.
-    pub name: String,
+    pub name: Name,
     /// Program and arguments; no shell reads it.
     pub command: String,
     /// Where it will answer; absent: on this machine, at the port that `--port` of the command names.
@@ -128,9 +140,22 @@ pub enum SettingsError {
         "power samples are taken every 10 ms to 10 s, not every {0:?}: change --power-interval or `power.interval_ms`"
     )]
     Interval(Duration),
-    /// Names are parts of file names, and each stands for one server.
-    #[error("`server.name` is `{0}`: letters, digits, `-`, `_` and `.`, and no two the same")]
-    ServerName(String),
+    /// Each name stands for one.
+    #[error("`{key}` is `{name}` twice: no two have the same name")]
+    TwoOfAName {
+        /// Of what.
+        key: &'static str,
+        /// Which.
+        name: Name,
+    },
+    /// A name that is taken.
+    #[error(
+        "`model.name` is `{BUILT_IN_MODEL}`, which is the built-in model's; give it another one"
+    )]
+    BuiltIn,
+    /// Nobody would ever find a suite.
+    #[error("no folder `{}` to find suites in: change `suites`", .0.display())]
+    Suites(PathBuf),
     /// A device is recognised by its files; without any, every device looks the same.
     #[error("no folder `{}` to read /sys, /proc and /etc from: change --host-root or `host_root`", .0.display())]
     HostRoot(PathBuf),
@@ -142,18 +167,21 @@ pub enum SettingsError {
 struct File {
     data: Option<PathBuf>,
     host_root: Option<PathBuf>,
+    suites: Option<PathBuf>,
     collector: CollectorSection,
     spool: SpoolSection,
     engine: EngineSection,
     backend: BackendSection,
     power: PowerSection,
     server: Option<Vec<NamedServer>>,
+    model: Option<Vec<NamedModel>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct CollectorSection {
     url: Option<String>,
+    campaigns: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -195,6 +223,8 @@ impl Settings {
         Self {
             data: pick(given.data, non_empty(file.data), default_data()),
             collector: optional(given.collector, file.collector.url),
+            campaigns: pick(None, file.collector.campaigns, true),
+            suites: optional(None, file.suites),
             spool_bytes_max: pick(None, file.spool.bytes_max, 1 << 30),
             engine_worker: optional(None, file.engine.worker),
             backend_url: optional(given.backend_url, file.backend.url),
@@ -205,6 +235,7 @@ impl Settings {
             power_interval: pick(given.power_interval, interval, Duration::from_millis(100)),
             host_root: pick(given.host_root, file.host_root, "/".into()),
             servers: pick(None, file.server, Vec::new()),
+            models: pick(None, file.model, Vec::new()),
         }
         .checked()
     }
@@ -216,13 +247,26 @@ impl Settings {
         if !self.host_root.value.is_dir() {
             return Err(SettingsError::HostRoot(self.host_root.value));
         }
-        let mut names = BTreeSet::new();
-        for NamedServer { name, .. } in &self.servers.value {
-            if !is_file_name(name) || !names.insert(name) {
-                return Err(SettingsError::ServerName(name.clone()));
-            }
+        if let Some(folder) = self.suites.value.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(SettingsError::Suites(folder.clone()));
+        }
+        check_names("server.name", self.server_names())?;
+        check_names("model.name", self.model_names())?;
+        if self
+            .model_names()
+            .any(|name| name.as_str() == BUILT_IN_MODEL)
+        {
+            return Err(SettingsError::BuiltIn);
         }
         Ok(self)
+    }
+
+    fn server_names(&self) -> impl Iterator<Item = &Name> {
+        self.servers.value.iter().map(|server| &server.name)
+    }
+
+    fn model_names(&self) -> impl Iterator<Item = &Name> {
+        self.models.value.iter().map(|model| &model.name)
     }
 
     /// Every setting with its value and origin, in the order of the file.
@@ -236,10 +280,16 @@ impl Settings {
         vec![
             ("data", path(&self.data), self.data.origin),
             ("host_root", path(&self.host_root), self.host_root.origin),
+            ("suites", maybe(&self.suites), self.suites.origin),
             (
                 "collector.url",
                 self.collector.value.clone().unwrap_or_else(unset),
                 self.collector.origin,
+            ),
+            (
+                "collector.campaigns",
+                self.campaigns.value.to_string(),
+                self.campaigns.origin,
             ),
             (
                 "spool.bytes_max",
@@ -273,17 +323,8 @@ impl Settings {
                 path(&self.tegrastats),
                 self.tegrastats.origin,
             ),
-            (
-                "server",
-                match &*self.servers.value {
-                    [] => "(none)".to_owned(),
-                    some => {
-                        let names: Vec<&str> = some.iter().map(|server| &*server.name).collect();
-                        names.join(", ")
-                    }
-                },
-                self.servers.origin,
-            ),
+            ("server", list(self.server_names()), self.servers.origin),
+            ("model", list(self.model_names()), self.models.origin),
         ]
     }
 }
@@ -301,9 +342,23 @@ impl File {
     }
 }
 
-fn is_file_name(name: &str) -> bool {
-    let is_fit = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
-    name.chars().all(is_fit) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+fn check_names<'a>(
+    key: &'static str,
+    names: impl Iterator<Item = &'a Name>,
+) -> Result<(), SettingsError> {
+    let mut known = BTreeSet::new();
+    let twice = names.into_iter().find(|name| !known.insert(*name));
+    twice
+        .cloned()
+        .map_or(Ok(()), |name| Err(SettingsError::TwoOfAName { key, name }))
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    let names: Vec<&str> = names.map(Name::as_str).collect();
+    match &*names {
+        [] => "(none)".to_owned(),
+        names => names.join(", "),
+    }
 }
 
 fn pick<T>(given: Option<T>, file: Option<T>, default: T) -> Setting<T> {
@@ -345,6 +400,9 @@ fn default_data() -> PathBuf {
         .map_or_else(|| "/var/lib/tokwatt".into(), |state| state.join("tokwatt"))
 }
 
+/// What the model is called that is inside the agent.
+pub const BUILT_IN_MODEL: &str = "tiny-vlm";
+
 /// Time between two power samples.
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 
@@ -382,16 +440,35 @@ mod tests {
         let server = &settings.servers.value[0];
         assert_eq!(server.command, "llama-server --port 1");
         assert_eq!((&server.url, server.weights.len()), (&None, 0));
-        let row = settings.table().into_iter().last().unwrap();
-        assert_eq!(row, ("server", "a".to_owned(), Origin::File));
+        let row = ("server", "a".to_owned(), Origin::File);
+        assert!(settings.table().contains(&row));
 
         let twice = entry.repeat(2);
         let nameless = entry.replace("\"a\"", "\"../a\"");
-        for (text, named) in [(twice, "`a`"), (nameless, "`../a`")] {
-            let (_folder, path) = file(&text);
-            let error = Settings::resolve(Some(&path), Given::default()).unwrap_err();
-            assert!(error.to_string().contains(named), "{error}");
+        for (text, named) in [(twice, "`server.name` is `a`"), (nameless, "`../a`")] {
+            check_refused(&text, named);
         }
+    }
+
+    #[test]
+    fn a_model_has_a_name_of_its_own_and_not_the_built_in_ones() {
+        let entry = "[[model]]\nname = \"a\"\nfile = \"/m\"\nmmproj = \"/p\"\n";
+        let (_folder, path) = file(entry);
+        let settings = Settings::resolve(Some(&path), Given::default()).unwrap();
+        let row = ("model", "a".to_owned(), Origin::File);
+        assert!(settings.table().contains(&row));
+        check_refused(&entry.repeat(2), "`model.name` is `a`");
+        let built_in = entry.replace("\"a\"", "\"tiny-vlm\"");
+        check_refused(&built_in, "built-in");
+        check_refused("suites = \"/nowhere/at/all\"\n", "change `suites`");
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, want: &str) {
+        let (_folder, path) = file(text);
+        let error = Settings::resolve(Some(&path), Given::default()).unwrap_err();
+        let error = format!("{:#}", anyhow::Error::from(error));
+        assert!(error.contains(want), "{error}");
     }
 
     #[test]

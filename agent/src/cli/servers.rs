@@ -56,7 +56,7 @@ pub(super) fn choose(
     let url: BaseUrl = url.parse()?;
     Ok(Chosen {
         server: ServerSettings {
-            name: named.map_or_else(|| command.name(), |named| named.name.clone()),
+            name: named.map_or_else(|| command.name(), |named| named.name.to_string()),
             address: address(&url),
             weights: named.map_or_else(Vec::new, |named| named.weights.clone()),
             data: settings.data.value.clone(),
@@ -72,12 +72,12 @@ pub(super) fn choose(
 
 /// A word on its own is a name: a program on its own is given with its folder.
 fn named<'a>(text: &str, servers: &'a [NamedServer]) -> anyhow::Result<Option<&'a NamedServer>> {
-    let server = servers.iter().find(|server| server.name == text);
+    let server = servers.iter().find(|server| server.name.as_str() == text);
     let is_word = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '/');
     if server.is_some() || !is_word {
         return Ok(server);
     }
-    let names: Vec<&str> = servers.iter().map(|server| &*server.name).collect();
+    let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     let known = match &*names {
         [] => "it defines none".to_owned(),
         names => format!("there are: {}", names.join(", ")),
