@@ -6,4 +6,3 @@ mod agent;
 mod command_line;
 mod delivery;
 mod operations;
-mod versions;
