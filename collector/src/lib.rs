@@ -15,6 +15,9 @@ pub mod vitals;
 /// Deliveries in: who, what, once.
 pub mod ingest;
 
+/// Work out: campaigns to jobs, jobs to leases, leases to devices.
+pub mod dispatch;
+
 /// Durable: what was delivered, and what was made of it.
 pub mod store;
 

@@ -8,7 +8,6 @@ mod candidate;
 mod figure;
 mod identity;
 mod key;
-mod nearest;
 mod place;
 mod question;
 

@@ -2,7 +2,7 @@
 //!
 //! This happens beside the deliveries, not in their way: an acknowledgement says that the bytes are safe, not that they are
 //! measured. What is to be done stands in the store (runs that are finished and not measured), so that a crash in between is
-//! repaired by starting again.
+//! repaired by starting again. Likewise cells of which other runs count than when they were made, since a job was settled.
 
 mod cell;
 mod verify;
@@ -91,6 +91,12 @@ impl Rollup {
             let span = tracing::info_span!("measure", %run);
             self.settle(run).instrument(span).await?;
             self.progress.send_modify(|settled| *settled += 1);
+        }
+        for stale in self.store.stale_cells().await? {
+            // Read after the cell was found stale: what changes from here on makes it stale again.
+            let reports = parse(&self.store.reports_of_cell(stale.key).await?)?;
+            let cell = (!reports.is_empty()).then(|| cell::roll_up(&reports));
+            self.store.refresh_cell(stale, cell).await?;
         }
         Ok(())
     }

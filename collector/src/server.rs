@@ -16,6 +16,8 @@ use tonic::transport::Server;
 
 use self::{connection::Connection, services::Services};
 use crate::{
+    clock::SystemClock,
+    dispatch::Dispatch,
     ingest::Ingest,
     peer::Peer,
     query::Query,
@@ -108,6 +110,14 @@ impl Collector {
         );
         let query = Query::new(Arc::clone(&self.store), rollup.progress());
         tasks.spawn(rollup.run(stopping.clone()));
+        let dispatch = Dispatch::new(
+            Arc::clone(&self.store),
+            Arc::new(SystemClock),
+            Arc::clone(&finished),
+            tasks.clone(),
+            stopping.clone(),
+        );
+        tasks.spawn(Arc::clone(&dispatch).keep());
         let ingest = Ingest {
             store: Arc::clone(&self.store),
             finished,
@@ -119,7 +129,7 @@ impl Collector {
         let incoming = TcpListenerStream::new(self.listener)
             .map(|stream| stream.map(|stream| Connection::new(stream, Peer::Anyone)));
         let serving = transport().serve_with_incoming_shutdown(
-            services(ingest, query),
+            services(ingest, query, &dispatch),
             incoming,
             stopping.clone().cancelled_owned(),
         );
@@ -172,7 +182,7 @@ impl Watchers {
     }
 }
 
-fn services(ingest: Ingest, query: Query) -> Services {
+fn services(ingest: Ingest, query: Query, dispatch: &Arc<Dispatch>) -> Services {
     Services::default()
         .with(
             IngestServer::new(ingest)
@@ -184,6 +194,8 @@ fn services(ingest: Ingest, query: Query) -> Services {
                 .max_decoding_message_size(QUESTION_BYTES_MAX)
                 .max_encoding_message_size(ANSWER_BYTES_MAX),
         )
+        .with(dispatch.control())
+        .with(dispatch.campaigns())
 }
 
 fn transport() -> Server {
@@ -213,7 +225,7 @@ pub const DRAIN: Duration = Duration::from_secs(9);
 /// Of each stream: full speed on a local network, and a thousand agents in a quarter of a gigabyte.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
-/// Streams of one connection: a delivery and a few questions.
+/// Streams of one connection: a delivery, an attendance or a few questions.
 const STREAMS_MAX: u32 = 8;
 
 /// A connection whose other end vanished is noticed after both of these.

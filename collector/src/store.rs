@@ -4,6 +4,7 @@
 //! connections of their own. The model is `migrations/sqlite/`: integers, bytes, text.
 
 mod admission;
+mod campaigns;
 mod database;
 mod migrations;
 mod reading;
@@ -21,7 +22,11 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode};
-use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+use tokwatt_domain::{
+    campaign::{Campaign, Offer},
+    ids::{DeviceId, Epoch, JobId, Name, RunId, Seq},
+    time::WallTime,
+};
 
 use self::{database::Database, writer::Writer};
 use crate::vitals::Vitals;
@@ -29,8 +34,9 @@ use crate::vitals::Vitals;
 pub use self::{
     admission::{Admitted, Content, Delivery, Received},
     database::database_in,
+    campaigns::{CampaignRow, FleetRow, Job, JobsOf, Upkeep},
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
-    results::{CellRow, Measured},
+    results::{CellRow, Measured, StaleCell},
 };
 
 /// The database of one collector.
@@ -211,6 +217,115 @@ impl Store {
             .await
     }
 
+    /// Replaces a cell that was stale, or removes it if none of its runs counts. It stays stale if more has changed since it was asked
+    /// for.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn refresh_cell(
+        &self,
+        stale: StaleCell,
+        cell: Option<CellRow>,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| results::refresh_cell(connection, &stale, cell.as_ref()))
+            .await
+    }
+
+    /// Notes what a device can be asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn put_offer(
+        &self,
+        device: DeviceId,
+        agent_version: String,
+        offer: Offer,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            campaigns::put_offer(connection, &device, &agent_version, &offer)
+        })
+        .await
+    }
+
+    /// Keeps a campaign and its jobs; false if its name is taken.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn put_campaign(
+        &self,
+        campaign: Campaign,
+        created: WallTime,
+        jobs: Vec<(JobId, DeviceId)>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |connection| campaigns::put_campaign(connection, &campaign, created, &jobs))
+            .await
+    }
+
+    /// Lets `decide` change jobs, and keeps what it changed, in one transaction. It runs on the thread that writes, so it is short and does
+    /// nothing that could not be undone.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`]: nothing has changed.
+    pub async fn change_jobs<T: Send + 'static>(
+        &self,
+        which: JobsOf,
+        decide: impl FnOnce(&mut [Job]) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write(move |connection| campaigns::change(connection, &which, decide))
+            .await
+    }
+
+    /// Jobs as they are.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn jobs(&self, which: JobsOf) -> Result<Vec<Job>, StoreError> {
+        self.read(move |connection| campaigns::jobs(connection, &which))
+            .await
+    }
+
+    /// Campaigns, the latest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn campaigns(&self) -> Result<Vec<CampaignRow>, StoreError> {
+        self.read(campaigns::campaigns).await
+    }
+
+    /// A campaign, if there is one of that name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn campaign(&self, name: Name) -> Result<Option<CampaignRow>, StoreError> {
+        self.read(move |connection| campaigns::campaign(connection, &name))
+            .await
+    }
+
+    /// Every device that is known, by name, as a campaign's selector sees it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn fleet(&self) -> Result<Vec<FleetRow>, StoreError> {
+        self.read(campaigns::fleet).await
+    }
+
+    /// What time may change by now.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn upkeep(&self, now: WallTime) -> Result<Upkeep, StoreError> {
+        self.read(move |connection| campaigns::upkeep(connection, now))
+            .await
+    }
+
+    /// Cells of which other runs count than when they were made.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn stale_cells(&self) -> Result<Vec<StaleCell>, StoreError> {
+        self.read(reading::stale_cells).await
+    }
+
     /// Runs that are delivered and not measured, oldest first.
     ///
     /// # Errors
@@ -261,7 +376,7 @@ impl Store {
         self.read(reading::set_aside).await
     }
 
-    /// Reports of all measured runs, by run id.
+    /// Reports of all measured runs that count, by run id.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -269,7 +384,7 @@ impl Store {
         self.read(reading::reports).await
     }
 
-    /// Our reports of a cell's runs as JSON, by run id.
+    /// Our reports of those of a cell's runs that count, as JSON, by run id.
     ///
     /// # Errors
     /// The database cannot be read.

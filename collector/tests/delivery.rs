@@ -251,6 +251,7 @@ fn content(record: &Record) -> Content {
             run: header.run,
             header: serde_json::to_string(header).unwrap(),
             started_us: header.started.0,
+            job: header.job,
         },
         Record::RunFinished { run, report, .. } => Content::Finished {
             run: *run,

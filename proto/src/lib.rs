@@ -30,6 +30,7 @@ pub mod delivery;
 
 /// Records in a file, where no network is.
 pub mod export;
+
 /// How agent and collector talk of jobs.
 pub mod control;
 

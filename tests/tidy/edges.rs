@@ -75,6 +75,7 @@ const COLLECTOR: Edges = &[
     ("store", &["vitals"]),
     ("rollup", &["store", "vitals"]),
     ("ingest", &["peer", "store", "vitals"]),
+    ("dispatch", &["clock", "peer", "store"]),
     ("rank", &[]),
     ("query", &["peer", "rank", "store"]),
     // Documents of the questions.
@@ -84,7 +85,8 @@ const COLLECTOR: Edges = &[
     (
         "server",
         &[
-            "ingest", "peer", "query", "rollup", "settings", "store", "vitals", "web",
+            "clock", "dispatch", "ingest", "peer", "query", "rollup", "settings", "store", "vitals",
+            "web",
         ],
     ),
     (

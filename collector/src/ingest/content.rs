@@ -28,6 +28,7 @@ fn of_record(device: &DeviceId, record: Record) -> Content {
             of_device(device, &header.device).unwrap_or_else(|| Content::Opened {
                 run: header.run,
                 started_us: header.started.0,
+                job: header.job,
                 header: json(&header),
             })
         }

@@ -144,6 +144,7 @@ impl RunLine {
             .iter()
             .flat_map(|report| report.flags.iter().map(named));
         let differs = (!row.differs.is_empty()).then(|| "report_differs".to_owned());
+        let uncounted = (!row.counts).then(|| "attempt_does_not_count".to_owned());
         Ok(Self {
             run: row.run.to_string(),
             device: row.device.clone(),
@@ -157,7 +158,7 @@ impl RunLine {
             n_requests: report.as_ref().map(|report| report.requests.issued),
             n_succeeded: report.as_ref().map(|report| report.requests.succeeded),
             agrees: report.as_ref().map(|_| row.differs.is_empty()),
-            flags: flags.chain(differs).collect(),
+            flags: flags.chain(differs).chain(uncounted).collect(),
             problem: row.problem.clone(),
             report,
         })

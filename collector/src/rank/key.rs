@@ -1,8 +1,8 @@
 //! Keys: the properties of runs that decide what is compared with what.
 
-use tokwatt_domain::metrics::RunReport;
+use tokwatt_domain::{metrics::RunReport, spelling};
 
-use super::{RankError, nearest};
+use super::RankError;
 
 /// A property of a run that stands on a board: as what its rows differ in, or as what they have in common.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -115,7 +115,7 @@ impl Key {
         let found = Self::ALL.into_iter().find(|key| key.as_str() == name);
         found.ok_or_else(|| RankError::UnknownKey {
             name: name.to_owned(),
-            advice: nearest::advice(name, &Self::ALL.map(Self::as_str)),
+            advice: spelling::advice(name, &Self::ALL.map(Self::as_str)),
         })
     }
 

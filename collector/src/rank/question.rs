@@ -3,9 +3,10 @@
 use tokwatt_domain::{
     metrics::dictionary::{Better, Definition, Kind, definition},
     power::{Provenance, Scope},
+    spelling,
 };
 
-use super::{Condition, Key, RankError, nearest};
+use super::{Condition, Key, RankError};
 
 /// What a board is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +119,7 @@ fn parse_provenance(text: &str) -> Result<Provenance, RankError> {
         .find(|provenance| provenance.as_str() == text);
     found.ok_or_else(|| RankError::UnknownProvenance {
         name: text.to_owned(),
-        advice: nearest::advice(text, &PROVENANCES.map(Provenance::as_str)),
+        advice: spelling::advice(text, &PROVENANCES.map(Provenance::as_str)),
     })
 }
 

@@ -5,7 +5,10 @@
 //! recognised by its bytes and not stored twice.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+use tokwatt_domain::{
+    campaign::JobRef,
+    ids::{DeviceId, Epoch, RunId, Seq},
+};
 
 use super::StoreError;
 
@@ -47,6 +50,8 @@ pub enum Content {
         header: String,
         /// By the agent's wall clock, in µs since 1970.
         started_us: i64,
+        /// The lease that it was made for, if any.
+        job: Option<JobRef>,
     },
     /// Some of a run's trace.
     Part {
@@ -324,9 +329,16 @@ fn apply(
             run,
             header,
             started_us,
+            job,
         } => connection.execute(
-            "UPDATE run SET header = ?2, started_us = ?3 WHERE id = ?1",
-            params![run.0, header, started_us],
+            "UPDATE run SET header = ?2, started_us = ?3, job = ?4, attempt = ?5 WHERE id = ?1",
+            params![
+                run.0,
+                header,
+                started_us,
+                job.map(|job| job.job.0),
+                job.map(|job| job.attempt)
+            ],
         )?,
         Content::Finished { run, report } => {
             admitted.finished += 1;

@@ -4,9 +4,16 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+use tokwatt_domain::{
+    campaign::{Campaign, JobRef, JobState, Offer},
+    ids::{DeviceId, Epoch, JobId, Name, RunId, Seq},
+    time::WallTime,
+};
 
-use super::{Admitted, CellRow, Content, Delivery, Measured, Received, State, Store, StoreError};
+use super::{
+    Admitted, CellRow, Content, Delivery, Job, JobsOf, Measured, Received, StaleCell, State, Store,
+    StoreError,
+};
 
 fn device() -> DeviceId {
     DeviceId::parse("lab-1").unwrap()
@@ -21,6 +28,7 @@ fn opened(run: RunId) -> Content {
         run,
         header: format!("\"{run}\""),
         started_us: 1,
+        job: None,
     }
 }
 
@@ -323,6 +331,237 @@ fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
         store.write(size(u32::MAX - 1)).await.unwrap();
         assert_eq!(store.admit(delivery(1, records)).await.unwrap().stored, 4);
     });
+}
+
+fn campaign(name: &str, deadline: Option<i64>) -> Campaign {
+    let campaign = serde_json::json!({
+        "name": name, "work": { "suite": "edge-vision" }, "deadline": deadline,
+    });
+    serde_json::from_value(campaign).unwrap()
+}
+
+/// A campaign whose one job is for `device()`.
+async fn create(store: &Store, name: &str, job: u8) -> bool {
+    let jobs = vec![(JobId([job; 16]), device())];
+    let created = store.put_campaign(campaign(name, Some(100)), WallTime(7), jobs);
+    created.await.unwrap()
+}
+
+async fn open_jobs(store: &Store) -> Vec<Job> {
+    store.jobs(JobsOf::Device(device(), None)).await.unwrap()
+}
+
+/// Sets the state of the job that was given first, as its first attempt, with these runs.
+async fn set(store: &Store, state: JobState, runs: &[u8]) {
+    let runs: Vec<RunId> = runs.iter().copied().map(run).collect();
+    let all = JobsOf::Campaign(Name::parse("one").unwrap());
+    let set = store.change_jobs(all, move |jobs| {
+        jobs[0].state = state;
+        jobs[0].attempt = 1;
+        jobs[0].runs = runs;
+    });
+    set.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_campaign_and_its_jobs_are_there_after_reopening() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert!(create(&store, "one", 1).await);
+    assert!(!create(&store, "one", 2).await, "its name is taken");
+    assert!(create(&store, "two", 2).await);
+    set(&store, JobState::Leased, &[]).await;
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    let names: Vec<String> = store
+        .campaigns()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.asked.name.to_string())
+        .collect();
+    assert_eq!(names, ["two", "one"]);
+    let row = store
+        .campaign(Name::parse("one").unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (&*row.asked, row.created),
+        (&campaign("one", Some(100)), WallTime(7))
+    );
+    assert_eq!(
+        row.n_jobs.into_iter().collect::<Vec<_>>(),
+        [(JobState::Leased, 1)]
+    );
+    let jobs = open_jobs(&store).await;
+    let jobs: Vec<_> = jobs
+        .iter()
+        .map(|job| (job.id.0[0], job.state, job.attempt))
+        .collect();
+    assert_eq!(jobs, [(1, JobState::Leased, 1), (2, JobState::Waiting, 0)]);
+    let upkeep = store.upkeep(WallTime(99)).await.unwrap();
+    let lease = JobRef {
+        job: JobId([1; 16]),
+        attempt: 1,
+    };
+    assert_eq!(
+        (upkeep.leased, upkeep.late),
+        (vec![(device(), lease)], vec![])
+    );
+    let upkeep = store.upkeep(WallTime(100)).await.unwrap();
+    assert_eq!(upkeep.late, [device()]);
+}
+
+#[tokio::test]
+async fn two_jobs_in_one_hand_are_refused_whoever_decided_so() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    create(&store, "one", 1).await;
+    create(&store, "two", 2).await;
+    set(&store, JobState::Leased, &[]).await;
+    let both = store.change_jobs(JobsOf::Device(device(), None), |jobs| {
+        jobs.iter_mut().for_each(|job| job.state = JobState::Leased);
+    });
+    assert!(matches!(both.await, Err(StoreError::Sqlite(_))));
+    // One after the other is what is meant, whatever the order of their names.
+    let next = store.change_jobs(JobsOf::Device(device(), None), |jobs| {
+        jobs[0].state = JobState::Waiting;
+        jobs[1].state = JobState::Lost;
+    });
+    next.await.unwrap();
+    let back = store.change_jobs(JobsOf::Device(device(), None), |jobs| {
+        jobs[0].state = JobState::Leased;
+        jobs[1].state = JobState::Waiting;
+    });
+    back.await.unwrap();
+    let states: Vec<_> = open_jobs(&store)
+        .await
+        .iter()
+        .map(|job| job.state)
+        .collect();
+    assert_eq!(states, [JobState::Leased, JobState::Waiting]);
+}
+
+#[tokio::test]
+async fn the_latest_offer_is_kept() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for suite in ["batch", "edge-vision"] {
+        let offer = Offer {
+            suites: vec![Name::parse(suite).unwrap()],
+            ..Offer::default()
+        };
+        store
+            .put_offer(device(), "0.1.0".to_owned(), offer)
+            .await
+            .unwrap();
+    }
+    let fleet = store.fleet().await.unwrap();
+    let suites = &fleet[0].offer.as_ref().unwrap().suites;
+    assert_eq!((fleet.len(), suites[0].as_str()), (1, "edge-vision"));
+}
+
+/// Delivers and measures a run of the first attempt of job 1, in a cell of its own.
+async fn measure_for_job(store: &Store, first_seq: u64, id: RunId) {
+    let job = Some(JobRef {
+        job: JobId([1; 16]),
+        attempt: 1,
+    });
+    let header = Content::Opened {
+        run: id,
+        header: "{}".to_owned(),
+        started_us: 1,
+        job,
+    };
+    let records = vec![
+        record(first_seq, header),
+        record(first_seq + 1, finished(id)),
+    ];
+    store.admit(delivery(1, records)).await.unwrap();
+    let measured = Measured {
+        run: id,
+        report: format!("\"{id}\""),
+        differs: Vec::new(),
+        cell: CellRow {
+            key: id.0.repeat(2).try_into().unwrap(),
+            device: "lab-1".to_owned(),
+            name: "{}".to_owned(),
+            rollup: "{}".to_owned(),
+        },
+    };
+    store.put_measured(measured).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_counts_by_what_its_job_came_to_in_whatever_order_both_arrive() {
+    use JobState::{Cancelled, Done, Expired, Failed, Leased, Lost, Refused, Waiting};
+    for is_run_first in [true, false] {
+        for (state, named, want) in [
+            (Leased, &[][..], &[1, 2][..]),
+            (Lost, &[], &[1, 2]),
+            (Done, &[2], &[2]),
+            (Done, &[1, 2], &[1, 2]),
+            (Waiting, &[], &[]),
+            (Refused, &[], &[]),
+            (Failed, &[], &[]),
+            (Cancelled, &[], &[]),
+            (Expired, &[], &[]),
+        ] {
+            let folder = TempDir::new().unwrap();
+            let store = open(folder.path()).await;
+            create(&store, "one", 1).await;
+            if !is_run_first {
+                set(&store, state, named).await;
+            }
+            measure_for_job(&store, 1, run(1)).await;
+            measure_for_job(&store, 3, run(2)).await;
+            if is_run_first {
+                set(&store, state, named).await;
+            }
+            let reports = store.reports().await.unwrap();
+            let reports: Vec<String> = reports.into_iter().map(|row| row.report).collect();
+            let wanted: Vec<String> = want.iter().map(|n| format!("\"{}\"", run(*n))).collect();
+            assert_eq!(reports, wanted, "{state}, run first: {is_run_first}");
+            for row in store.runs().await.unwrap() {
+                assert_eq!(row.counts, want.contains(&row.run.0[0]), "{state}");
+                let of_cell = store.reports_of_cell(row.run.0.repeat(2).try_into().unwrap());
+                assert_eq!(of_cell.await.unwrap().len(), usize::from(row.counts));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_known_says_nothing_about_a_run() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    measure_for_job(&store, 1, run(1)).await;
+    assert_eq!(store.reports().await.unwrap().len(), 1);
+    assert!(store.runs().await.unwrap()[0].counts);
+}
+
+#[tokio::test]
+async fn a_cell_is_stale_until_it_is_made_after_the_last_change() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    create(&store, "one", 1).await;
+    set(&store, JobState::Leased, &[]).await;
+    measure_for_job(&store, 1, run(1)).await;
+    let stale = store.stale_cells().await.unwrap();
+    let key = [1; 32];
+    assert_eq!(stale, [StaleCell { key, n_changes: 1 }]);
+    set(&store, JobState::Failed, &[]).await;
+    store.refresh_cell(stale[0], None).await.unwrap();
+    let stale = store.stale_cells().await.unwrap();
+    assert_eq!(
+        stale,
+        [StaleCell { key, n_changes: 2 }],
+        "it changed meanwhile"
+    );
+    store.refresh_cell(stale[0], None).await.unwrap();
+    assert_eq!(store.stale_cells().await.unwrap(), []);
+    assert_eq!(store.cells().await.unwrap(), []);
 }
 
 proptest! {

@@ -82,7 +82,18 @@ mod tests {
             migrate(&mut connection, Path::new("x")).unwrap();
             assert_eq!(
                 tables(&connection),
-                ["cell", "device", "record", "run", "stream"]
+                [
+                    "campaign",
+                    "cell",
+                    "device",
+                    "job",
+                    "job_run",
+                    "offer",
+                    "record",
+                    "run",
+                    "stale_cell",
+                    "stream"
+                ]
             );
         }
     }

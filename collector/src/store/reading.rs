@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokwatt_domain::ids::RunId;
 
-use super::CellRow;
+use super::{CellRow, StaleCell};
 
 /// A run as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +24,8 @@ pub struct RunRow {
     pub differs: Vec<String>,
     /// Why it is unreadable.
     pub problem: Option<String>,
+    /// Whether it may stand on a board: false if it was made for a job of which another attempt counts, or none.
+    pub counts: bool,
 }
 
 /// A measured run, as the ranking reads it.
@@ -203,7 +205,8 @@ pub(super) fn set_aside(connection: &Connection) -> rusqlite::Result<Vec<SetAsid
 
 pub(super) fn reports(connection: &Connection) -> rusqlite::Result<Vec<ReportRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT report, differs <> '[]' FROM run WHERE state = 'complete' ORDER BY id",
+        "SELECT report, differs <> '[]' FROM run
+         WHERE state = 'complete' AND id NOT IN (SELECT run FROM uncounted_run) ORDER BY id",
     )?;
     let reports = statement.query_map([], |row| {
         Ok(ReportRow {
@@ -218,8 +221,9 @@ pub(super) fn reports_of_cell(
     connection: &Connection,
     key: [u8; 32],
 ) -> rusqlite::Result<Vec<String>> {
-    let mut statement =
-        connection.prepare_cached("SELECT report FROM run WHERE cell = ?1 ORDER BY id")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT report FROM run WHERE cell = ?1 AND id NOT IN (SELECT run FROM uncounted_run) ORDER BY id",
+    )?;
     let reports = statement.query_map(params![key], |row| row.get(0))?;
     reports.collect()
 }
@@ -233,6 +237,18 @@ pub(super) fn cells(connection: &Connection) -> rusqlite::Result<Vec<CellRow>> {
             device: row.get(1)?,
             name: row.get(2)?,
             rollup: row.get(3)?,
+        })
+    })?;
+    cells.collect()
+}
+
+pub(super) fn stale_cells(connection: &Connection) -> rusqlite::Result<Vec<StaleCell>> {
+    let mut statement =
+        connection.prepare_cached("SELECT cell, n_changes FROM stale_cell ORDER BY cell")?;
+    let cells = statement.query_map([], |row| {
+        Ok(StaleCell {
+            key: row.get(0)?,
+            n_changes: row.get(1)?,
         })
     })?;
     cells.collect()
@@ -274,8 +290,9 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
             .and_then(|json| serde_json::from_str(&json).ok())
             .unwrap_or_default(),
         problem: row.get(7)?,
+        counts: row.get(8)?,
     })
 }
 
-const SELECT_RUN: &str =
-    "SELECT id, device, state, header, agent_report, report, differs, problem FROM run";
+const SELECT_RUN: &str = "SELECT id, device, state, header, agent_report, report, differs, problem,
+         id NOT IN (SELECT run FROM uncounted_run) FROM run";

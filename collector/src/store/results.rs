@@ -31,6 +31,15 @@ pub struct CellRow {
     pub rollup: String,
 }
 
+/// A cell of which other runs count than when it was made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StaleCell {
+    /// Its key.
+    pub key: [u8; 32],
+    /// How often that changed.
+    pub n_changes: u32,
+}
+
 /// Moves a run from finished to complete.
 pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Result<(), StoreError> {
     let differs = serde_json::Value::from(measured.differs.clone()).to_string();
@@ -42,7 +51,33 @@ pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Resu
     if changed == 0 {
         return Ok(());
     }
-    put_cell(connection, &measured.cell)
+    put_cell(connection, &measured.cell)?;
+    // Whether a job's run counts may have been settled since the cell was computed.
+    connection.execute(
+        "INSERT INTO stale_cell (cell, n_changes) SELECT cell, 1 FROM run WHERE id = ?1 AND job IS NOT NULL
+         ON CONFLICT (cell) DO UPDATE SET n_changes = n_changes + 1",
+        params![measured.run.0],
+    )?;
+    Ok(())
+}
+
+/// Replaces a stale cell, or removes it if none of its runs counts.
+pub(super) fn refresh_cell(
+    connection: &Connection,
+    stale: &StaleCell,
+    cell: Option<&CellRow>,
+) -> Result<(), StoreError> {
+    match cell {
+        Some(cell) => put_cell(connection, cell)?,
+        None => {
+            connection.execute("DELETE FROM cell WHERE key = ?1", params![stale.key])?;
+        }
+    }
+    connection.execute(
+        "DELETE FROM stale_cell WHERE cell = ?1 AND n_changes = ?2",
+        params![stale.key, stale.n_changes],
+    )?;
+    Ok(())
 }
 
 /// Moves a run from finished to unreadable.

@@ -1,0 +1,341 @@
+//! Campaigns to jobs, jobs to leases, leases to devices.
+//!
+//! An operator creates a campaign for the devices that its selector matches; each gets a job. A device attends over a connection that it
+//! opens, is given one job at a time, tells where it stands, and says how it ended. Three parts, each testable alone:
+//!
+//! - `queue` decides: pure functions over a device's jobs, each run in one transaction of the store. Only they change a job, so that
+//!   nothing that is lost, repeated or restarted can give a job to two attempts, or forget it.
+//! - `roster` remembers who is there and until when leases run, in memory, on tokio's clock.
+//! - `session` is a connection: thin, and told by the store what to say.
+
+mod queue;
+mod roster;
+mod selection;
+mod service;
+mod session;
+
+#[cfg(test)]
+mod model;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::MissedTickBehavior,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokwatt_domain::{
+    campaign::{Campaign, CampaignLine, CampaignView, CampaignsView, JobState, JobView},
+    ids::{JobId, Name},
+    spelling::advice,
+};
+use tokwatt_proto::{
+    control::{self, CAMPAIGN, CAMPAIGNS},
+    v1,
+};
+use tonic::Status;
+
+use self::roster::Roster;
+use crate::{
+    clock::Clock,
+    store::{CampaignRow, Job, JobsOf, Store, StoreError},
+};
+
+/// Gives work to devices, and tells how far it is: the gRPC services Control and Campaigns.
+pub struct Dispatch {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    /// Told when it has changed which runs count.
+    finished: Arc<Notify>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    roster: Arc<Roster>,
+}
+
+/// Why something cannot be done with a campaign.
+#[derive(Debug, thiserror::Error)]
+pub enum CampaignError {
+    /// Something in it cannot be, or no device can do it.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+    /// Names are given once.
+    #[error(
+        "there is a campaign `{0}` already: choose another name, a campaign keeps its own for ever"
+    )]
+    Exists(Name),
+    /// No campaign of that name.
+    #[error("no campaign `{name}`: {advice}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        advice: String,
+    },
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Dispatch {
+    /// Builds it; [`Self::keep`] has to run, for leases to end.
+    pub fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        finished: Arc<Notify>,
+        tasks: TaskTracker,
+        stopping: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            clock,
+            finished,
+            tasks,
+            stopping,
+            roster: Arc::default(),
+        })
+    }
+
+    /// Ends leases that were not renewed and jobs that are too late, until the collector stops. Begins with a new lease for every job
+    /// that a device had when the collector was stopped.
+    pub async fn keep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            if let Err(error) = self.look_after().await {
+                tracing::error!(%error, source = ?std::error::Error::source(&error), "leases wait to be ended");
+            }
+        }
+    }
+
+    async fn look_after(&self) -> Result<(), StoreError> {
+        let now = self.clock.wall();
+        let upkeep = self.store.upkeep(now).await?;
+        for (device, job) in upkeep.leased {
+            self.roster.adopt(&device, job);
+        }
+        for device in upkeep.late {
+            let which = JobsOf::Device(device, None);
+            let expire = self
+                .store
+                .change_jobs(which, move |jobs| queue::expire(jobs, now));
+            expire.await?;
+            self.roster.changed();
+        }
+        for (device, job) in self.roster.overdue() {
+            let which = JobsOf::Device(device.clone(), None);
+            let roster = Arc::clone(&self.roster);
+            let of = device.clone();
+            let ended = self.store.change_jobs(which, move |jobs| {
+                // It may have been renewed while this waited for the disk.
+                let is_overdue = roster.is_overdue(&of, job);
+                if is_overdue {
+                    queue::silence(jobs, job);
+                }
+                is_overdue
+            });
+            if ended.await? {
+                tracing::warn!(%device, job = %job.job, attempt = job.attempt, "device is silent, its lease is over");
+                self.roster.dismiss(&device, job);
+                self.finished.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a job to each device that the campaign is for.
+    ///
+    /// # Errors
+    /// [`CampaignError::Invalid`], [`CampaignError::Exists`].
+    pub async fn create(&self, campaign: Campaign) -> Result<CampaignView, CampaignError> {
+        let now = self.clock.wall();
+        let fleet = self.store.fleet().await?;
+        let devices = selection::select(&campaign, &fleet, now).map_err(CampaignError::Invalid)?;
+        let name = campaign.name.clone();
+        let jobs = devices.iter().map(|device| (random_id(), device.clone()));
+        if !(self
+            .store
+            .put_campaign(campaign, now, jobs.collect())
+            .await?)
+        {
+            return Err(CampaignError::Exists(name));
+        }
+        tracing::info!(campaign = %name, n_devices = devices.len(), "campaign created");
+        devices.iter().for_each(|device| self.roster.look(device));
+        self.roster.changed();
+        self.show(name.as_str()).await
+    }
+
+    /// Ends what is not over of a campaign.
+    ///
+    /// # Errors
+    /// [`CampaignError::Unknown`].
+    pub async fn cancel(&self, name: &str) -> Result<CampaignView, CampaignError> {
+        let row = self.row(name).await?;
+        let which = JobsOf::Campaign(row.asked.name.clone());
+        let devices = self.store.change_jobs(which, |jobs| {
+            queue::cancel(jobs);
+            let devices = jobs.iter().map(|job| job.device.clone());
+            devices.collect::<Vec<_>>()
+        });
+        for device in devices.await? {
+            self.roster.look(&device);
+        }
+        tracing::info!(campaign = name, "campaign cancelled");
+        self.finished.notify_one();
+        self.roster.changed();
+        self.show(name).await
+    }
+
+    /// All campaigns, the latest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list(&self) -> Result<CampaignsView, CampaignError> {
+        let rows = self.store.campaigns().await?;
+        let line = |row: CampaignRow| CampaignLine {
+            name: row.asked.name.clone(),
+            suite: row.asked.work.suite.clone(),
+            created: row.created,
+            deadline: row.asked.deadline,
+            is_over: row.n_jobs.keys().all(|state| state.is_over()),
+            n_jobs: row.n_jobs,
+        };
+        Ok(CampaignsView {
+            schema: CAMPAIGNS.to_owned(),
+            campaigns: rows.into_iter().map(line).collect(),
+        })
+    }
+
+    /// A campaign and each of its jobs.
+    ///
+    /// # Errors
+    /// [`CampaignError::Unknown`].
+    pub async fn show(&self, name: &str) -> Result<CampaignView, CampaignError> {
+        let row = self.row(name).await?;
+        let jobs = self
+            .store
+            .jobs(JobsOf::Campaign(row.asked.name.clone()))
+            .await?;
+        Ok(CampaignView {
+            schema: CAMPAIGN.to_owned(),
+            campaign: Campaign::clone(&row.asked),
+            created: row.created,
+            is_over: jobs.iter().all(|job| job.state.is_over()),
+            jobs: jobs.into_iter().map(|job| self.view(job)).collect(),
+        })
+    }
+
+    /// Sends a campaign at once, and then its latest state after changes, until it is over or nobody listens.
+    async fn watch(
+        self: Arc<Self>,
+        name: String,
+        documents: mpsc::Sender<Result<v1::Document, Status>>,
+    ) {
+        let mut changes = self.roster.changes();
+        let mut told = None;
+        loop {
+            changes.mark_unchanged();
+            let view = match self.show(&name).await {
+                Ok(view) => view,
+                Err(error) => {
+                    drop(documents.send(Err(error.into())).await);
+                    return;
+                }
+            };
+            let document = control::write(CAMPAIGN, &view);
+            if told.as_ref() != Some(&document) {
+                told = Some(document.clone());
+                if documents.send(Ok(document)).await.is_err() {
+                    return;
+                }
+            }
+            if view.is_over {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => {
+                    let status = Status::unavailable("the collector is stopping, watch again");
+                    drop(documents.try_send(Err(status)));
+                    return;
+                }
+                () = documents.closed() => return,
+                _ = changes.changed() => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    async fn row(&self, name: &str) -> Result<CampaignRow, CampaignError> {
+        let found = match Name::parse(name) {
+            Ok(name) => self.store.campaign(name).await?,
+            Err(_) => None,
+        };
+        if let Some(row) = found {
+            return Ok(row);
+        }
+        let all = self.store.campaigns().await?;
+        let known: Vec<&str> = all.iter().map(|row| row.asked.name.as_str()).collect();
+        Err(CampaignError::Unknown {
+            name: name.to_owned(),
+            advice: advice(name, &known),
+        })
+    }
+
+    fn view(&self, job: Job) -> JobView {
+        let (is_attending, progress) = self.roster.seen(&job.device, job.lease());
+        let why = match job.state {
+            JobState::Leased if job.is_cancelled => Some("to be cancelled by the device"),
+            JobState::Waiting if !is_attending => Some("the device does not attend"),
+            JobState::Waiting => Some("the device has another job"),
+            _ => None,
+        };
+        JobView {
+            job: job.id,
+            state: job.state,
+            attempt: job.attempt,
+            is_attending,
+            progress: progress.filter(|_| job.is_in_hand()),
+            reason: job.reason.or_else(|| why.map(str::to_owned)),
+            device: job.device,
+            runs: job.runs,
+        }
+    }
+}
+
+impl From<CampaignError> for Status {
+    fn from(error: CampaignError) -> Self {
+        let text = error.to_string();
+        match error {
+            CampaignError::Invalid(_) => Self::invalid_argument(text),
+            CampaignError::Exists(_) => Self::already_exists(text),
+            CampaignError::Unknown { .. } => Self::not_found(text),
+            CampaignError::Store(error) => status(&error),
+        }
+    }
+}
+
+/// Who asks can try again, later or when somebody has mended it.
+fn status(error: &StoreError) -> Status {
+    match error {
+        StoreError::Full => Status::resource_exhausted(format!("{error}, try again later")),
+        _ => Status::unavailable(error.to_string()),
+    }
+}
+
+/// 128 random bits: no two jobs are ever taken for each other, also when a database was lost. Nothing is decided by them.
+fn random_id() -> JobId {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes");
+    JobId(bytes)
+}
+
+/// How often leases and deadlines are looked at: little beside a lease.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Least time between two states of a campaign on a watcher's stream.
+const PAUSE: Duration = Duration::from_millis(250);
