@@ -12,6 +12,9 @@ pub mod peer;
 /// What it counts of itself.
 pub mod vitals;
 
+/// Who belongs to the site: authority, tokens, certificates.
+pub mod enrol;
+
 /// Deliveries in: who, what, once.
 pub mod ingest;
 

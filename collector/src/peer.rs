@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, and what they may do.
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
 use tokwatt_domain::{ids::DeviceId, time::WallTime};
 use tonic::{Request, Status};
@@ -17,6 +17,13 @@ pub enum Peer {
     },
     /// Whose certificate the site's authority signed.
     Certified(Certified),
+    /// Whose certificate has expired, not too long ago: they may renew it, and nothing else.
+    Expired(Certified),
+    /// Somebody without a certificate, where one enrols.
+    Stranger {
+        /// Where they are.
+        from: SocketAddr,
+    },
 }
 
 /// What a certificate says.
@@ -66,12 +73,11 @@ impl Peer {
     /// PERMISSION_DENIED.
     pub fn may_ask(&self) -> Result<(), Status> {
         match self {
-            Self::Certified(own) if own.role == Role::Device => {
-                Err(Status::permission_denied(format!(
-                    "{self} may not ask: a viewer or an operator may (`tokwatt-collector enrol`)"
-                )))
-            }
-            _ => Ok(()),
+            Self::Anyone | Self::Local { .. } => Ok(()),
+            Self::Certified(own) if own.role != Role::Device => Ok(()),
+            _ => Err(Status::permission_denied(format!(
+                "{self} may not ask: a viewer or an operator may (`tokwatt-collector enrol`)"
+            ))),
         }
     }
 
@@ -81,10 +87,24 @@ impl Peer {
     /// PERMISSION_DENIED.
     pub fn may_operate(&self) -> Result<(), Status> {
         match self {
-            Self::Certified(own) if own.role != Role::Operator => Err(Status::permission_denied(
-                format!("{self} may not do that: an operator may, or whoever is on the server"),
-            )),
-            _ => Ok(()),
+            Self::Anyone | Self::Local { .. } => Ok(()),
+            Self::Certified(own) if own.role == Role::Operator => Ok(()),
+            _ => Err(Status::permission_denied(format!(
+                "{self} may not do that: an operator may, or whoever is on the server"
+            ))),
+        }
+    }
+
+    /// May have the next certificate.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED.
+    pub fn may_renew(&self) -> Result<&Certified, Status> {
+        match self {
+            Self::Certified(own) | Self::Expired(own) => Ok(own),
+            _ => Err(Status::permission_denied(format!(
+                "{self} has no certificate that could be renewed"
+            ))),
         }
     }
 }
@@ -95,6 +115,12 @@ impl fmt::Display for Peer {
             Self::Anyone => write!(f, "somebody on this machine"),
             Self::Local { uid } => write!(f, "user {uid} of this machine"),
             Self::Certified(own) => write!(f, "{} `{}`", own.role, own.name),
+            Self::Expired(own) => write!(
+                f,
+                "{} `{}`, whose certificate has expired and must be renewed first,",
+                own.role, own.name
+            ),
+            Self::Stranger { from } => write!(f, "a stranger at {from}"),
         }
     }
 }
@@ -135,5 +161,27 @@ mod tests {
         assert!(viewer.may_ask().is_ok() && viewer.may_operate().is_err());
         assert!(operator.may_ask().is_ok() && operator.may_operate().is_ok());
         assert!(Peer::Local { uid: 1 }.may_operate().is_ok());
+    }
+
+    #[test]
+    fn who_has_expired_renews_and_does_nothing_else() {
+        for role in [Role::Device, Role::Viewer, Role::Operator] {
+            let Peer::Certified(own) = certified(role) else {
+                unreachable!("it was made so")
+            };
+            let expired = Peer::Expired(own);
+            let device = DeviceId::parse("orin-1").unwrap();
+            assert!(expired.may_ask().is_err() && expired.may_operate().is_err());
+            assert!(expired.speaks_for(&device).is_err() && expired.may_renew().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_stranger_does_nothing() {
+        let from = SocketAddr::from(([192, 0, 2, 1], 4242));
+        let stranger = Peer::Stranger { from };
+        let device = DeviceId::parse("orin-1").unwrap();
+        assert!(stranger.may_ask().is_err() && stranger.may_operate().is_err());
+        assert!(stranger.speaks_for(&device).is_err() && stranger.may_renew().is_err());
     }
 }

@@ -1,56 +1,100 @@
-//! All of the collector behind one address: built first, run later.
+//! All of the collector behind its addresses: built first, run later.
+//!
+//! Without an identity there is one address, in plain text, of this machine. With one there is mutual TLS, and an address to enrol at. In
+//! both cases there is a Unix socket for whoever is on the server.
 
 mod connection;
+mod door;
+mod ending;
+mod local;
+mod reception;
+mod seats;
 mod services;
+mod tls;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::Notify};
-use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_proto::{
     delivery::MESSAGE_BYTES_MAX,
-    v1::{ingest_server::IngestServer, query_server::QueryServer},
+    v1::{
+        admin_server::AdminServer, enrol_server::EnrolServer, ingest_server::IngestServer,
+        query_server::QueryServer, renew_server::RenewServer,
+    },
 };
 use tonic::transport::Server;
 
-use self::{connection::Connection, services::Services};
+use self::{
+    connection::Connection,
+    door::{Door, Doorway},
+    local::LocalDoor,
+    reception::Reception,
+    services::Services,
+    tls::{AsksFor, Tls},
+};
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     dispatch::Dispatch,
+    enrol::{Admin, Enrolment, Identity, IdentityError, Renewal},
     ingest::Ingest,
-    peer::Peer,
     query::Query,
     rollup::Rollup,
-    settings::{Http, Settings},
+    settings::{Http, Settings, SettingsError},
     store::{Store, StoreError, database_in},
     vitals::Vitals,
     web::{Pages, Web, WebError},
 };
 
-/// A collector that has its address and its database, and serves once it is run.
+/// A collector that has its addresses and its database, and serves once it is run.
 pub struct Collector {
     /// Where it can be reached; the real port where 0 was asked for.
     pub addr: SocketAddr,
+    /// Where one enrols, if it has an identity.
+    pub enrol_addr: Option<SocketAddr>,
     /// Where health and figures can be asked for, if anywhere.
     pub http: Option<SocketAddr>,
     listener: TcpListener,
+    enrolment: Option<(Arc<Identity>, TcpListener)>,
+    local: Option<LocalDoor>,
     web: Option<Web>,
+    shared: Shared,
+}
+
+/// What the parts of a running collector share.
+struct Shared {
     store: Arc<Store>,
+    clock: Arc<dyn Clock>,
     vitals: Arc<Vitals>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    /// A run is finished.
+    finished: Arc<Notify>,
+    /// Certificates are not good any more.
+    revoked: Arc<Notify>,
 }
 
 /// Why the collector could not.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// The settings are not for here.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The address cannot be had.
     #[error("cannot listen on {addr}: {}", hint(.source))]
     Listen {
         /// Which.
         addr: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The address for health and figures cannot be had.
     #[error(transparent)]
     Web(#[from] WebError),
@@ -68,16 +112,29 @@ pub enum ServeError {
 }
 
 impl Collector {
-    /// Takes address and database; serves nobody yet.
+    /// Takes addresses and database; serves nobody yet.
     ///
     /// # Errors
-    /// The address is taken or not ours, the database cannot be used.
+    /// An address is taken or not ours, or would be reached by others without an identity; identity or database cannot be used.
     pub async fn bind(settings: &Settings) -> Result<Self, ServeError> {
-        let listen = |source| ServeError::Listen {
-            addr: settings.listen,
-            source,
-        };
-        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        Self::bind_by(settings, Arc::new(SystemClock)).await
+    }
+
+    /// The same, with certificates and tokens dated by another clock.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_by(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
+        settings.check()?;
+        let identity = Identity::open(&settings.identity())?;
+        let (listener, addr) = listen(settings.listen).await?;
+        let mut enrol_addr = None;
+        let mut enrolment = None;
+        if let Some(identity) = identity {
+            let (listener, addr) = listen(settings.enrol_listen).await?;
+            enrol_addr = Some(addr);
+            enrolment = Some((Arc::new(identity), listener));
+        }
         let web = match settings.http {
             Http::Off => None,
             Http::At(addr) => Some(Web::bind(addr).await?),
@@ -85,13 +142,20 @@ impl Collector {
         let vitals = Arc::new(Vitals::new(&database_in(&settings.data)));
         let store = Arc::new(Store::open_counted(&settings.data, &vitals)?);
         Ok(Self {
-            addr: listener.local_addr().map_err(listen)?,
+            addr,
+            enrol_addr,
             http: web.as_ref().map(|web| web.addr),
             listener,
+            enrolment,
+            local: local(settings),
             web,
-            store,
-            vitals,
+            shared: Shared::new(store, clock, vitals),
         })
+    }
+
+    /// What it counts of itself.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.shared.vitals)
     }
 
     /// Serves until `shutdown`, then ends every stream, lets what is being committed be committed, and stops, at the latest after
@@ -99,44 +163,23 @@ impl Collector {
     ///
     /// # Errors
     /// The database or the transport failed.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let stopping = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let finished = Arc::new(Notify::new());
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let shared = &self.shared;
+        let (tasks, stopping) = (shared.tasks.clone(), shared.stopping.clone());
+        let store = Arc::clone(&shared.store);
         let rollup = Rollup::new(
-            Arc::clone(&self.store),
-            Arc::clone(&finished),
-            Arc::clone(&self.vitals),
+            Arc::clone(&store),
+            Arc::clone(&shared.finished),
+            Arc::clone(&shared.vitals),
         );
-        let query = Query::new(Arc::clone(&self.store), rollup.progress());
+        let query = Query::new(Arc::clone(&store), rollup.progress());
         tasks.spawn(rollup.run(stopping.clone()));
-        let dispatch = Dispatch::new(
-            Arc::clone(&self.store),
-            Arc::new(SystemClock),
-            Arc::clone(&finished),
-            tasks.clone(),
-            stopping.clone(),
-        );
-        tasks.spawn(Arc::clone(&dispatch).keep());
-        let ingest = Ingest {
-            store: Arc::clone(&self.store),
-            finished,
-            tasks: tasks.clone(),
-            stopping: stopping.clone(),
-            vitals: Arc::clone(&self.vitals),
-        };
-        let watchers = Watchers::new(&stopping, &self.store, &self.vitals, self.web);
-        let incoming = TcpListenerStream::new(self.listener)
-            .map(|stream| stream.map(|stream| Connection::new(stream, Peer::Anyone)));
-        let serving = transport().serve_with_incoming_shutdown(
-            services(ingest, query, &dispatch),
-            incoming,
-            stopping.clone().cancelled_owned(),
-        );
+        let watchers = Watchers::new(&stopping, &store, &shared.vitals, self.web.take());
+        let serving = self.serve(query)?;
         tokio::pin!(serving);
         let outcome = tokio::select! {
             served = &mut serving => served.map_err(ServeError::from),
-            reason = self.store.failed() => Err(ServeError::Broken(reason)),
+            reason = store.failed() => Err(ServeError::Broken(reason)),
             () = shutdown => Ok(()),
         };
         stopping.cancel();
@@ -147,6 +190,46 @@ impl Collector {
         }
         watchers.close().await;
         outcome
+    }
+
+    /// Opens every door, each to what lies behind it.
+    fn serve(
+        self,
+        query: Query,
+    ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>>, ServeError> {
+        let shared = self.shared;
+        let (connections, incoming) = mpsc::channel(INCOMING_MAX);
+        if let Some(local) = self.local {
+            let open = local.open(connections.clone(), shared.stopping.clone());
+            shared.tasks.spawn(open);
+        }
+        let identity = self.enrolment.as_ref();
+        let identity = identity.map(|(identity, _)| Arc::clone(identity));
+        let mut services = shared.services(query, identity, self.enrol_addr);
+        let mut enrolling = None;
+        let mut door = Door::Open;
+        if let Some((identity, listener)) = self.enrolment {
+            let tls =
+                |asks_for| Tls::new(Arc::clone(&identity), Arc::clone(&shared.clock), asks_for);
+            door = Door::Certificate(tls(AsksFor::Certificate)?, shared.reception());
+            services = services.with(shared.renewal(&identity, self.addr));
+            let (connections, incoming) = mpsc::channel(INCOMING_MAX);
+            shared.open(
+                Door::Enrolment(tls(AsksFor::Nothing)?),
+                listener,
+                connections,
+            );
+            let enrolment = Services::default().with(shared.enrolment(&identity, self.addr));
+            enrolling = Some(shared.behind(incoming, enrolment));
+        }
+        shared.open(door, self.listener, connections);
+        let serving = shared.behind(incoming, services);
+        Ok(async {
+            match enrolling {
+                Some(enrolling) => tokio::try_join!(serving, enrolling).map(drop),
+                None => serving.await,
+            }
+        })
     }
 }
 
@@ -182,20 +265,138 @@ impl Watchers {
     }
 }
 
-fn services(ingest: Ingest, query: Query, dispatch: &Arc<Dispatch>) -> Services {
-    Services::default()
-        .with(
-            IngestServer::new(ingest)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX),
-        )
-        .with(
-            QueryServer::new(query)
-                .max_decoding_message_size(QUESTION_BYTES_MAX)
-                .max_encoding_message_size(ANSWER_BYTES_MAX),
-        )
-        .with(dispatch.control())
-        .with(dispatch.campaigns())
+impl Shared {
+    fn new(store: Arc<Store>, clock: Arc<dyn Clock>, vitals: Arc<Vitals>) -> Self {
+        Self {
+            store,
+            clock,
+            vitals,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            finished: Arc::default(),
+            revoked: Arc::default(),
+        }
+    }
+
+    fn open(&self, door: Door, listener: TcpListener, connections: mpsc::Sender<Connection>) {
+        let doorway = Doorway::new(
+            door,
+            Arc::clone(&self.vitals),
+            connections,
+            self.tasks.clone(),
+            self.stopping.clone(),
+        );
+        self.tasks.spawn(doorway.open(listener));
+    }
+
+    fn behind(
+        &self,
+        incoming: mpsc::Receiver<Connection>,
+        services: Services,
+    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + use<> {
+        let incoming = ReceiverStream::new(incoming).map(Ok::<_, io::Error>);
+        let stopped = self.stopping.clone().cancelled_owned();
+        transport().serve_with_incoming_shutdown(services, incoming, stopped)
+    }
+
+    fn reception(&self) -> Arc<Reception> {
+        let reception = Reception::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.vitals),
+            self.tasks.clone(),
+        );
+        let watch = Arc::clone(&reception).watch(Arc::clone(&self.revoked), self.stopping.clone());
+        self.tasks.spawn(watch);
+        reception
+    }
+
+    /// What everybody who comes to the main address may call, each as far as they may.
+    fn services(
+        &self,
+        query: Query,
+        identity: Option<Arc<Identity>>,
+        enrol_addr: Option<SocketAddr>,
+    ) -> Services {
+        let ingest = Ingest {
+            store: Arc::clone(&self.store),
+            finished: Arc::clone(&self.finished),
+            tasks: self.tasks.clone(),
+            stopping: self.stopping.clone(),
+            vitals: Arc::clone(&self.vitals),
+        };
+        let dispatch = Dispatch::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.finished),
+            self.tasks.clone(),
+            self.stopping.clone(),
+        );
+        self.tasks.spawn(Arc::clone(&dispatch).keep());
+        let admin = Admin {
+            store: Arc::clone(&self.store),
+            identity,
+            clock: Arc::clone(&self.clock),
+            revoked: Arc::clone(&self.revoked),
+            enrol_port: enrol_addr.map_or(0, |addr| addr.port()),
+        };
+        Services::default()
+            .with(
+                IngestServer::new(ingest)
+                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            )
+            .with(
+                QueryServer::new(query)
+                    .max_decoding_message_size(QUESTION_BYTES_MAX)
+                    .max_encoding_message_size(ANSWER_BYTES_MAX),
+            )
+            .with(
+                AdminServer::new(admin)
+                    .max_decoding_message_size(PART_BYTES_MAX)
+                    .max_encoding_message_size(ANSWER_BYTES_MAX),
+            )
+            .with(dispatch.control())
+            .with(dispatch.campaigns())
+    }
+
+    fn renewal(&self, identity: &Arc<Identity>, addr: SocketAddr) -> RenewServer<Renewal> {
+        let renewal = Renewal {
+            store: Arc::clone(&self.store),
+            identity: Arc::clone(identity),
+            clock: Arc::clone(&self.clock),
+            port: addr.port(),
+        };
+        RenewServer::new(renewal).max_decoding_message_size(QUESTION_BYTES_MAX)
+    }
+
+    fn enrolment(&self, identity: &Arc<Identity>, addr: SocketAddr) -> EnrolServer<Enrolment> {
+        let enrolment = Enrolment {
+            store: Arc::clone(&self.store),
+            identity: Arc::clone(identity),
+            clock: Arc::clone(&self.clock),
+            revoked: Arc::clone(&self.revoked),
+            vitals: Arc::clone(&self.vitals),
+            port: addr.port(),
+        };
+        EnrolServer::new(enrolment).max_decoding_message_size(QUESTION_BYTES_MAX)
+    }
+}
+
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
+/// Without it the collector is reached by its address only.
+fn local(settings: &Settings) -> Option<LocalDoor> {
+    let path = settings.socket();
+    let bound = LocalDoor::bind(&path);
+    bound
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "no Unix socket for this machine"))
+        .ok()
 }
 
 fn transport() -> Server {
@@ -232,5 +433,10 @@ const STREAMS_MAX: u32 = 8;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Connections that wait for a moment between their door and what lies behind it.
+const INCOMING_MAX: usize = 16;
+
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
+/// Of a file that is imported.
+const PART_BYTES_MAX: usize = 1024 * 1024 + 1024;
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Where agents and command line connect.
     pub listen: SocketAddr,
+    /// Where one enrols, if the collector has an identity.
+    pub enrol_listen: SocketAddr,
     /// Where health, readiness and figures can be asked for.
     pub http: Http,
     /// Folder of the database.
@@ -44,6 +46,8 @@ pub struct InvalidHttp(String);
 pub struct Overrides {
     /// `--listen`.
     pub listen: Option<SocketAddr>,
+    /// `--enrol-listen`.
+    pub enrol_listen: Option<SocketAddr>,
     /// `--http`.
     pub http: Option<Http>,
     /// `--data`.
@@ -86,9 +90,15 @@ pub enum SettingsError {
     },
     /// Who listens for everybody must know who is there.
     #[error(
-        "will not listen on {0}: deliveries are plain text for now, so only this machine may reach them; use 127.0.0.1:PORT or [::1]:PORT"
+        "will not listen on {listen}: there is no identity in `{}`, and without one the collector speaks plain text, which only this machine may reach; make one with `tokwatt-collector init`, or use 127.0.0.1:PORT or [::1]:PORT",
+        identity.display()
     )]
-    NotLoopback(SocketAddr),
+    NotLoopback {
+        /// Where it should.
+        listen: SocketAddr,
+        /// Where an identity would be.
+        identity: PathBuf,
+    },
     /// Figures are for whoever asks.
     #[error(
         "will not answer over HTTP on {0}: anybody who reaches it may ask, so only this machine may; use 127.0.0.1:PORT, [::1]:PORT or off"
@@ -113,26 +123,47 @@ impl Settings {
         };
         let origins = BTreeMap::from([
             ("listen", origin("listen", flags.listen.is_some())),
+            (
+                "enrol_listen",
+                origin("enrol_listen", flags.enrol_listen.is_some()),
+            ),
             ("http", origin("http", flags.http.is_some())),
             ("data", origin("data", flags.data.is_some())),
         ]);
         settings.listen = flags.listen.unwrap_or(settings.listen);
+        settings.enrol_listen = flags.enrol_listen.unwrap_or(settings.enrol_listen);
         settings.http = flags.http.unwrap_or(settings.http);
         settings.data = flags.data.clone().unwrap_or(settings.data);
-        let settings = settings.check()?;
+        settings.check()?;
         Ok(Resolved { settings, origins })
     }
 
-    fn check(self) -> Result<Self, SettingsError> {
-        if !self.listen.ip().is_loopback() {
-            return Err(SettingsError::NotLoopback(self.listen));
-        }
+    /// Whether they can be in force here: others may reach a collector that knows who they are.
+    ///
+    /// # Errors
+    /// There is no identity, and an address that others can reach.
+    pub fn check(&self) -> Result<(), SettingsError> {
         if let Http::At(addr) = self.http
             && !addr.ip().is_loopback()
         {
             return Err(SettingsError::HttpNotLoopback(addr));
         }
-        Ok(self)
+        let identity = self.identity();
+        if self.listen.ip().is_loopback() || identity.exists() {
+            return Ok(());
+        }
+        let listen = self.listen;
+        Err(SettingsError::NotLoopback { listen, identity })
+    }
+
+    /// Folder of the collector's identity, if it has one.
+    pub fn identity(&self) -> PathBuf {
+        self.data.join("identity")
+    }
+
+    /// The Unix socket for whoever is on this machine.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(&self.data)
     }
 }
 
@@ -193,6 +224,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7413)),
+            enrol_listen: SocketAddr::from(([127, 0, 0, 1], 7414)),
             http: Http::Off,
             data: PathBuf::from("collector-data"),
         }
@@ -212,6 +244,11 @@ fn read(path: &Path) -> Result<(Settings, toml::Table), SettingsError> {
     Ok((settings, toml::from_str(&text).map_err(parse)?))
 }
 
+/// The Unix socket of a collector with that data folder.
+pub fn socket_in(data: &Path) -> PathBuf {
+    data.join("collector.sock")
+}
+
 /// The default settings as a file with comments.
 pub const DEFAULT_FILE: &str = include_str!("../../configs/collector.toml");
 
@@ -221,7 +258,8 @@ mod tests {
 
     fn parse(text: &str) -> Result<Settings, String> {
         let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
-        settings.check().map_err(|error| error.to_string())
+        settings.check().map_err(|error| error.to_string())?;
+        Ok(settings)
     }
 
     #[test]
@@ -243,7 +281,9 @@ mod tests {
         for address in ["0.0.0.0:7413", "192.168.1.2:7413", "[::]:7413"] {
             let error = parse(&format!("listen = '{address}'")).unwrap_err();
             assert!(
-                error.contains(address) && error.contains("127.0.0.1"),
+                error.contains(address)
+                    && error.contains("127.0.0.1")
+                    && error.contains("tokwatt-collector init"),
                 "{error}"
             );
         }
@@ -260,5 +300,15 @@ mod tests {
             let error = parse(&format!("http = '{text}'")).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn others_may_reach_a_collector_that_knows_who_they_are() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let text = format!("listen = '0.0.0.0:7413'\ndata = '{data}'");
+        assert!(parse(&text).is_err());
+        fs::create_dir(folder.path().join("identity")).unwrap();
+        assert!(parse(&text).is_ok());
     }
 }

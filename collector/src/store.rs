@@ -6,6 +6,7 @@
 mod admission;
 mod campaigns;
 mod database;
+mod identities;
 mod migrations;
 mod reading;
 mod results;
@@ -27,14 +28,19 @@ use tokwatt_domain::{
     ids::{DeviceId, Epoch, JobId, Name, RunId, Seq},
     time::WallTime,
 };
+use tokwatt_proto::identity::Subject;
 
 use self::{database::Database, writer::Writer};
 use crate::vitals::Vitals;
 
 pub use self::{
     admission::{Admitted, Content, Delivery, Received},
-    database::database_in,
     campaigns::{CampaignRow, FleetRow, Job, JobsOf, Upkeep},
+    database::database_in,
+    identities::{
+        CertificateRow, Labels, NewCertificate, NewToken, NotRedeemed, NotRenewed, Redemption,
+        TokenRow,
+    },
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
     results::{CellRow, Measured, StaleCell},
 };
@@ -243,6 +249,130 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |connection| {
             campaigns::put_offer(connection, &device, &agent_version, &offer)
+        })
+        .await
+    }
+
+    /// Keeps a token that was made.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn put_token(&self, token: NewToken) -> Result<(), StoreError> {
+        self.write(move |connection| identities::put_token(connection, &token))
+            .await
+    }
+
+    /// Takes a token back; `false` if there is none of that name.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn revoke_token(&self, id: String, now_us: i64) -> Result<bool, StoreError> {
+        self.write(move |connection| identities::revoke_token(connection, &id, now_us))
+            .await
+    }
+
+    /// Uses a token up for a certificate, once, and returns how many earlier certificates of the name that revoked; or says why not, and
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn redeem(
+        &self,
+        redemption: Redemption,
+    ) -> Result<Result<usize, NotRedeemed>, StoreError> {
+        self.write(move |connection| identities::redeem(connection, &redemption))
+            .await
+    }
+
+    /// Notes a certificate that follows another one, or says why it must not.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn renew(
+        &self,
+        earlier: Vec<u8>,
+        certificate: NewCertificate,
+    ) -> Result<Result<(), NotRenewed>, StoreError> {
+        self.write(move |connection| identities::renew(connection, &earlier, &certificate))
+            .await
+    }
+
+    /// Notes that a certificate was seen on a connection.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn put_used(&self, serial: Vec<u8>, now_us: i64) -> Result<(), StoreError> {
+        self.write(move |connection| identities::put_used(connection, &serial, now_us))
+            .await
+    }
+
+    /// Revokes every certificate of a name, and tokens that are made out for it; returns how many certificates that were.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn revoke(
+        &self,
+        subject: Subject,
+        why: String,
+        now_us: i64,
+    ) -> Result<usize, StoreError> {
+        self.write(move |connection| identities::revoke(connection, &subject, &why, now_us))
+            .await
+    }
+
+    /// Sets labels of a device and takes others away; `false` if there is no such device.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn label(
+        &self,
+        device: DeviceId,
+        set: Labels,
+        remove: Vec<String>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |connection| identities::label(connection, &device, &set, &remove))
+            .await
+    }
+
+    /// Tokens, the latest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        self.read(identities::tokens).await
+    }
+
+    /// A token by its public part.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn token(&self, id: String) -> Result<Option<TokenRow>, StoreError> {
+        self.read(move |connection| identities::token(connection, &id))
+            .await
+    }
+
+    /// Whether a name has ever had a certificate.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn has_certificate(&self, subject: Subject) -> Result<bool, StoreError> {
+        self.read(move |connection| identities::has_certificate(connection, &subject))
+            .await
+    }
+
+    /// What is known of certificates, in the order of their serial numbers given; `None` for one that was never issued.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn certificates(
+        &self,
+        serials: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<CertificateRow>>, StoreError> {
+        self.read(move |connection| {
+            serials
+                .iter()
+                .map(|serial| identities::certificate(connection, serial))
+                .collect()
         })
         .await
     }

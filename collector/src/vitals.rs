@@ -5,6 +5,7 @@
 
 mod disk;
 mod process;
+mod strangers;
 
 use std::{
     fmt::{self, Display},
@@ -34,7 +35,10 @@ use tonic::{Code, Status};
 
 use self::process::Process;
 
-pub use self::disk::Disk;
+pub use self::{
+    disk::Disk,
+    strangers::{NotLetIn, Strangers},
+};
 
 /// Figures of one collector.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub struct Vitals {
     commits: Labelled<Counter>,
     commit: Histogram,
     calls_refused: Labelled<Counter>,
+    /// Who was not let in.
+    pub strangers: Strangers,
     lag: Arc<Lag>,
     registry: Registry,
 }
@@ -192,6 +198,11 @@ impl Vitals {
                 "tokwatt_calls_refused",
                 "Calls that were refused before they began, by reason",
             ),
+            strangers: Strangers::new(add(
+                r,
+                "tokwatt_connections_refused",
+                "Connections and enrolments that were refused, by reason",
+            )),
             registry,
         }
         .with_all_labels()

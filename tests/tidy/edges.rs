@@ -73,25 +73,28 @@ const COLLECTOR: Edges = &[
     ("settings", &[]),
     ("vitals", &[]),
     ("store", &["vitals"]),
+    ("enrol", &["clock", "peer", "store", "vitals"]),
     ("rollup", &["store", "vitals"]),
     ("ingest", &["peer", "store", "vitals"]),
     ("dispatch", &["clock", "peer", "store"]),
     ("rank", &[]),
     ("query", &["peer", "rank", "store"]),
-    // Documents of the questions.
-    ("report", &["query"]),
+    // Documents of the questions, and of what an operator sees.
+    ("report", &["enrol", "query"]),
     ("web", &["store", "vitals"]),
     ("backup", &["store"]),
     (
         "server",
         &[
-            "clock", "dispatch", "ingest", "peer", "query", "rollup", "settings", "store", "vitals",
-            "web",
+            "clock", "dispatch", "enrol", "ingest", "peer", "query", "rollup", "settings", "store",
+            "vitals", "web",
         ],
     ),
     (
         "cli",
-        &["backup", "clock", "query", "report", "server", "settings"],
+        &[
+            "backup", "clock", "enrol", "query", "report", "server", "settings",
+        ],
     ),
 ];
 

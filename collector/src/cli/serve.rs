@@ -19,9 +19,12 @@ pub(super) struct Serve {
     /// Settings file; `config default` prints one
     #[arg(long, value_name = "FILE", env = "TOKWATT_COLLECTOR_CONFIG")]
     config: Option<PathBuf>,
-    /// Address and port to listen on, of this machine only; port 0: any
+    /// Address and port to listen on; of this machine only, unless the collector has an identity. Port 0: any
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Address and port to enrol at, if the collector has an identity. Port 0: any
+    #[arg(long, value_name = "ADDR")]
+    enrol_listen: Option<SocketAddr>,
     /// Address and port for /healthz, /readyz and /metrics, of this machine only, e.g. 127.0.0.1:7480; or off
     #[arg(long, value_name = "ADDR")]
     http: Option<Http>,
@@ -33,6 +36,7 @@ pub(super) struct Serve {
 pub(super) fn serve(arguments: &Serve, output: &mut Output<'_>) -> anyhow::Result<()> {
     let overrides = Overrides {
         listen: arguments.listen,
+        enrol_listen: arguments.enrol_listen,
         http: arguments.http,
         data: arguments.data.clone(),
     };
@@ -43,16 +47,38 @@ pub(super) fn serve(arguments: &Serve, output: &mut Output<'_>) -> anyhow::Resul
     let outcome = runtime.block_on(async {
         let collector = Collector::bind(&settings).await?;
         let stop = stop_signal()?;
-        output.print(&format!("listening on http://{}", collector.addr))?;
-        if let Some(http) = collector.http {
-            output.print(&format!("health and metrics on http://{http}"))?;
-        }
-        tracing::info!(data = %settings.data.display(), "serving in plain text, to this machine only");
+        announce(&collector, &settings, output)?;
         until_stopped(collector, stop).await
     });
     // A connection that outlived the deadline must not hold the process.
     runtime.shutdown_background();
     outcome
+}
+
+fn announce(
+    collector: &Collector,
+    settings: &Settings,
+    output: &mut Output<'_>,
+) -> anyhow::Result<()> {
+    let data = settings.data.display();
+    let scheme = match collector.enrol_addr {
+        Some(_) => "https",
+        None => "http",
+    };
+    output.print(&format!("listening on {scheme}://{}", collector.addr))?;
+    if let Some(http) = collector.http {
+        output.print(&format!("health and metrics on http://{http}"))?;
+    }
+    let Some(enrol_addr) = collector.enrol_addr else {
+        tracing::info!(%data, "serving in plain text, to this machine only; `tokwatt-collector init` makes an identity for others");
+        return Ok(());
+    };
+    output.print(&format!("enrolling on https://{enrol_addr}"))?;
+    if enrol_addr.ip().is_loopback() && !collector.addr.ip().is_loopback() {
+        tracing::warn!(%enrol_addr, "only this machine can enrol: --enrol-listen takes an address for others");
+    }
+    tracing::info!(%data, "serving whoever has a certificate");
+    Ok(())
 }
 
 /// Serves, and tells the service manager how that goes.

@@ -46,13 +46,19 @@ impl Session {
     pub(super) async fn run(self, uploads: Streaming<v1::Upload>, through: Seq) {
         let delivery = self.vitals.delivery_began(through.0);
         let (queue, batches) = mpsc::channel(QUEUE_MAX);
-        let both = tokio::try_join!(self.read(uploads, queue), self.commit(batches, through));
-        let outcome = match both {
-            Ok((LastWord::Stopping, ())) => Err(Status::unavailable(
-                "the collector is stopping, connect again",
-            )),
-            Ok((LastWord::Agents, ())) => Ok(()),
-            Err(status) => Err(status),
+        let both =
+            async { tokio::try_join!(self.read(uploads, queue), self.commit(batches, through)) };
+        let outcome = tokio::select! {
+            biased;
+            both = both => match both {
+                Ok((LastWord::Stopping, ())) => Err(Status::unavailable(
+                    "the collector is stopping, connect again",
+                )),
+                Ok((LastWord::Agents, ())) => Ok(()),
+                Err(status) => Err(status),
+            },
+            // It may have said that it is done before it went, but would not hear what is committed.
+            () = self.acks.closed() => Err(Status::cancelled("the agent is gone")),
         };
         delivery.ended(&outcome);
         if let Err(status) = outcome {

@@ -1,20 +1,35 @@
 //! A connection whose other end is known.
 
 use std::{
+    any::Any,
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
+use super::ending::Ending;
 use crate::peer::Peer;
 
 /// Bytes both ways, whatever carries them, and who is there.
 pub(super) struct Connection {
     io: Pin<Box<dyn Carrier>>,
-    peer: Peer,
+    caller: Caller,
+    /// Resolves some time after it must end, when its calls have said why.
+    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_closed: bool,
+    /// What it takes up, free again when it closes.
+    _held: Box<dyn Any + Send>,
+}
+
+/// Who is there, and what ends the connection, if anything but the two ends can; among the extensions of every call.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) peer: Peer,
+    pub(super) ending: Option<Ending>,
 }
 
 /// What carries bytes: a TCP stream, TLS over one, a Unix socket.
@@ -23,18 +38,51 @@ trait Carrier: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Carrier for T {}
 
 impl Connection {
-    pub(super) fn new(io: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer) -> Self {
-        let io = Box::pin(io);
-        Self { io, peer }
+    /// One that only its two ends end. `held` is free again when it closes.
+    pub(super) fn new(
+        io: impl AsyncRead + AsyncWrite + Send + 'static,
+        peer: Peer,
+        held: impl Send + 'static,
+    ) -> Self {
+        Self {
+            io: Box::pin(io),
+            caller: Caller { peer, ending: None },
+            closing: Box::pin(std::future::pending()),
+            is_closed: false,
+            _held: Box::new(held),
+        }
+    }
+
+    /// And this may end it, too: its calls say why, then it closes.
+    pub(super) fn until(mut self, ending: Ending) -> Self {
+        self.caller.ending = Some(ending.clone());
+        self.closing = Box::pin(async move {
+            ending.told().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        });
+        self
+    }
+
+    fn is_ending(&self) -> bool {
+        let ending = self.caller.ending.as_ref();
+        ending.is_some_and(|ending| ending.status().is_some())
+    }
+
+    fn poll_closing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_closed {
+            ready!(self.closing.as_mut().poll(context));
+            self.is_closed = true;
+        }
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
     }
 }
 
 /// Every call of the connection has it among its extensions.
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
     }
 }
 
@@ -44,7 +92,14 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_read(context, buffer)
+        if self.is_ending() && self.poll_closing(context).is_ready() {
+            return self.poll_closing(context);
+        }
+        let read = self.io.as_mut().poll_read(context, buffer);
+        if read.is_ready() {
+            return read;
+        }
+        self.poll_closing(context)
     }
 }
 
@@ -65,3 +120,6 @@ impl AsyncWrite for Connection {
         self.io.as_mut().poll_shutdown(context)
     }
 }
+
+/// For the calls of a connection that ends to say why.
+const LAST_WORDS: Duration = Duration::from_secs(5);

@@ -15,6 +15,11 @@ use tonic::{
 };
 use tower::util::BoxCloneSyncService;
 
+use super::{
+    connection::Caller,
+    ending::{Direction, Ending},
+};
+
 /// Services by their names.
 #[derive(Clone, Default)]
 pub(super) struct Services(Vec<(&'static str, Boxed)>);
@@ -48,14 +53,30 @@ impl Service<http::Request<Body>> for Services {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let asked = request.uri().path().split('/').nth(1).unwrap_or_default();
-        match self.0.iter_mut().find(|(name, _)| *name == asked) {
-            Some((_, service)) => Box::pin(service.call(request)),
-            None => {
-                let unknown = Status::unimplemented("no such service here");
-                Box::pin(async move { Ok(unknown.into_http()) })
-            }
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let Some(caller) = request.extensions_mut().remove::<Caller>() else {
+            return refusal(Status::internal("nobody knows who called"));
+        };
+        if let Some(status) = caller.ending.as_ref().and_then(Ending::status) {
+            return refusal(status.clone());
         }
+        let asked = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let service = self.0.iter_mut().find(|(name, _)| *name == asked);
+        let Some((_, service)) = service else {
+            return refusal(Status::unimplemented("no such service here"));
+        };
+        request.extensions_mut().insert(caller.peer);
+        let Some(ending) = caller.ending else {
+            return Box::pin(service.call(request));
+        };
+        let answer = service.call(request.map(|body| ending.until(Direction::In, body)));
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| ending.until(Direction::Out, body)))
+        })
     }
+}
+
+fn refusal(status: Status) -> BoxFuture<http::Response<Body>, Infallible> {
+    Box::pin(async move { Ok(status.into_http()) })
 }

@@ -85,14 +85,17 @@ mod tests {
                 [
                     "campaign",
                     "cell",
+                    "certificate",
                     "device",
+                    "device_label",
                     "job",
                     "job_run",
                     "offer",
                     "record",
                     "run",
                     "stale_cell",
-                    "stream"
+                    "stream",
+                    "token",
                 ]
             );
         }

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokwatt_domain::ids::RunId;
+use tokwatt_proto::identity::Role;
 
-use super::{CellRow, StaleCell};
+use super::{CellRow, CertificateRow, Labels, StaleCell, identities};
 
 /// A run as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,6 +70,10 @@ pub struct DeviceRow {
     pub last_started_us: Option<i64>,
     /// How far each life of its spool was delivered.
     pub streams: Vec<StreamRow>,
+    /// What people call it.
+    pub labels: Labels,
+    /// Its latest certificate, if it is enrolled.
+    pub certificate: Option<CertificateRow>,
 }
 
 /// How far one life of a spool was delivered.
@@ -175,6 +180,8 @@ pub(super) fn devices(connection: &Connection) -> rusqlite::Result<Vec<DeviceRow
         let device: String = row.get(0)?;
         Ok(DeviceRow {
             streams: streams(connection, &device)?,
+            labels: identities::labels(connection, &device)?,
+            certificate: identities::latest_certificate(connection, Role::Device, &device)?,
             device,
             agent_version: row.get(1)?,
             profile: row.get(2)?,

@@ -1,0 +1,252 @@
+//! Where strangers knock: each listener, and what becomes of a connection before anybody hears it out.
+//!
+//! A connection that shows no certificate costs a socket and a task, and only for a few seconds; when there are too many of them, the
+//! oldest goes first.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::pki_types::CertificateDer;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokwatt_proto::identity::CertificateFacts;
+use tonic::Status;
+
+use super::{
+    connection::Connection,
+    ending::Ending,
+    reception::Reception,
+    seats::{Seat, Seats},
+    tls::Tls,
+};
+use crate::{
+    peer::Peer,
+    vitals::{NotLetIn, Vitals},
+};
+
+/// What is asked of whoever comes in here.
+pub(super) enum Door {
+    /// Nothing: only this machine can.
+    Open,
+    /// A certificate.
+    Certificate(Tls, Arc<Reception>),
+    /// That they enrol, soon.
+    Enrolment(Tls),
+}
+
+/// A door and what lies behind it.
+pub(super) struct Doorway {
+    pub(super) door: Door,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) connections: mpsc::Sender<Connection>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopping: CancellationToken,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) handshakes: Arc<Seats<()>>,
+    pub(super) enrolments: Arc<Seats<()>>,
+}
+
+/// Why somebody does not come in.
+struct Refused(NotLetIn, String);
+
+impl Doorway {
+    pub(super) fn new(
+        door: Door,
+        vitals: Arc<Vitals>,
+        connections: mpsc::Sender<Connection>,
+        tasks: TaskTracker,
+        stopping: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            door,
+            vitals,
+            connections,
+            tasks,
+            stopping,
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            handshakes: Seats::new(HANDSHAKES_MAX, |(), ()| true),
+            enrolments: Seats::new(ENROLMENTS_MAX, |(), ()| true),
+        })
+    }
+
+    /// Takes connections until the collector stops.
+    pub(super) async fn open(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stopping.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    let seat = self.handshakes.take(());
+                    let doorway = Arc::clone(&self);
+                    self.tasks.spawn(doorway.answer(stream, from, seat));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    // Out of descriptors, most likely: others must close first.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn answer(self: Arc<Self>, stream: TcpStream, from: SocketAddr, seat: Seat<()>) {
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(HANDSHAKE, self.greet(stream, from)) => {
+                outcome.unwrap_or_else(|_| Err(too_slow()))
+            }
+            () = seat.ending().told() => Err(crowded_out()),
+            () = self.stopping.cancelled() => return,
+        };
+        drop(seat);
+        match outcome {
+            // If nobody takes it, the collector is stopping.
+            Ok(connection) => drop(self.connections.send(connection).await),
+            Err(Refused(reason, why)) => self.vitals.strangers.refused(reason, &from, &why),
+        }
+    }
+
+    async fn greet(&self, stream: TcpStream, from: SocketAddr) -> Result<Connection, Refused> {
+        // Answers are small and waited for.
+        stream.set_nodelay(true).map_err(failed)?;
+        match &self.door {
+            Door::Open => {
+                let room = self.room()?;
+                Ok(Connection::new(stream, Peer::Anyone, room))
+            }
+            Door::Certificate(tls, reception) => {
+                let stream = handshake(stream, tls).await?;
+                let room = self.room()?;
+                let (peer, seat) = reception.receive(facts(&stream)?).await;
+                let ending = seat.ending().clone();
+                Ok(Connection::new(stream, peer, (room, seat)).until(ending))
+            }
+            Door::Enrolment(tls) => {
+                let stream = handshake(stream, tls).await?;
+                let seat = self.enrolments.take(());
+                let ending = seat.ending().clone();
+                self.end_in_time(ending.clone());
+                let peer = Peer::Stranger { from };
+                Ok(Connection::new(stream, peer, seat).until(ending))
+            }
+        }
+    }
+
+    fn room(&self) -> Result<impl Send + 'static, Refused> {
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        room.map_err(|_| {
+            let why = format!("{CONNECTIONS_MAX} connections are open");
+            Refused(NotLetIn::TooManyConnections, why)
+        })
+    }
+
+    fn end_in_time(&self, ending: Ending) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(ENROLMENT) => {
+                    ending.end(Status::deadline_exceeded("enrolling takes less time than this"));
+                }
+                () = ending.told() => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, Refused> {
+    let mut first = [0];
+    let n = stream.peek(&mut first).await.map_err(failed)?;
+    if n == 0 {
+        return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+    }
+    if first[0] != TLS_HANDSHAKE {
+        send_off(&mut stream).await.map_err(failed)?;
+        let why = "it does not speak TLS, which this port does";
+        return Err(Refused(NotLetIn::HandshakeFailed, why.to_owned()));
+    }
+    let config = tls.config().map_err(|error| {
+        tracing::error!(%error, "cannot make a certificate for the server");
+        Refused(NotLetIn::HandshakeFailed, error.to_string())
+    })?;
+    TlsAcceptor::from(config)
+        .accept(stream)
+        .await
+        .map_err(failed)
+}
+
+/// Tells whoever speaks HTTP/2 in plain text what is wrong, in a way that their error shows.
+async fn send_off(stream: &mut TcpStream) -> io::Result<()> {
+    let payload = 8 + u8::try_from(NOT_PLAIN.len()).expect("it is short");
+    let mut frames = vec![0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+    frames.extend([0, 0, payload, GO_AWAY, 0, 0, 0, 0, 0]);
+    frames.extend([0, 0, 0, 0, 0, 0, 0, INADEQUATE_SECURITY]);
+    frames.extend(NOT_PLAIN.as_bytes());
+    stream.write_all(&frames).await?;
+    stream.shutdown().await?;
+    // What is closed unread is reset, and may take the answer with it.
+    let mut rest = [0; 1024];
+    for _ in 0..UNREAD_MAX / rest.len() {
+        if stream.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn facts(stream: &TlsStream<TcpStream>) -> Result<CertificateFacts, Refused> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let own = chain.first().map_or(&[][..], CertificateDer::as_ref);
+    CertificateFacts::read(own)
+        .map_err(|error| Refused(NotLetIn::HandshakeFailed, error.to_string()))
+}
+
+fn failed(error: io::Error) -> Refused {
+    Refused(NotLetIn::HandshakeFailed, error.to_string())
+}
+
+fn too_slow() -> Refused {
+    let why = format!("no handshake within {} s", HANDSHAKE.as_secs());
+    Refused(NotLetIn::HandshakeTimeout, why)
+}
+
+fn crowded_out() -> Refused {
+    let why = format!("{HANDSHAKES_MAX} others came before its handshake was over");
+    Refused(NotLetIn::TooManyHandshakes, why)
+}
+
+/// A device on a slow link needs one or two; who takes longer is not trying.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// At 5,000 strangers a second a handshake may still take 100 ms.
+const HANDSHAKES_MAX: usize = 512;
+
+/// Two for each of 2,000 devices, and some.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// People type tokens one at a time.
+const ENROLMENTS_MAX: usize = 64;
+
+/// One call over a slow link.
+const ENROLMENT: Duration = Duration::from_secs(60);
+
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// First byte of a TLS record that opens a connection.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Of HTTP/2, RFC 9113.
+const SETTINGS: u8 = 4;
+const GO_AWAY: u8 = 7;
+const INADEQUATE_SECURITY: u8 = 0xc;
+
+const NOT_PLAIN: &str =
+    "this collector has an identity and speaks TLS only: enrol, then use https://";
+
+/// More than anybody sends before they look for an answer.
+const UNREAD_MAX: usize = 64 * 1024;
