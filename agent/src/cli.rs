@@ -1,9 +1,13 @@
 //! The command line, one file a subcommand. Names of commands, flags and keys are a contract.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokwatt_domain::device::DeviceProfile;
+use tokwatt_domain::{device::DeviceProfile, time::WallTime};
 use tokwatt_service::{LogFormat, Logs};
 
 use crate::{
@@ -16,6 +20,7 @@ mod config;
 mod decode;
 mod doctor;
 mod engine_worker;
+mod enrol;
 mod guard;
 mod power_mode_keeper;
 mod probe;
@@ -72,9 +77,11 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Measure two models that take turns in memory: what a switch costs, and when it pays
     Swap(Box<swap::SwapArgs>),
+    /// Make this device one of a site, so that it may deliver to its collector from anywhere
+    Enrol(enrol::EnrolArgs),
     /// Deliver what waits in the spool, until stopped
     Run(run::RunArgs),
-    /// Look into the spool
+    /// Look into the spool, and carry it by hand
     Spool(spool::SpoolArgs),
     /// Print or check the configuration
     Config(config::ConfigArgs),
@@ -135,6 +142,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(general, &args),
         Command::Bench(args) => bench::bench(general, *args),
         Command::Swap(args) => swap::swap(general, &args),
+        Command::Enrol(args) => enrol::enrol(general, &args),
         Command::Run(args) => run::run(general, args),
         Command::Spool(args) => spool::spool(general, &args),
         Command::Config(args) => config::config(general, &args),
@@ -175,6 +183,14 @@ fn named(root: &HostRoot, settings: &Settings) -> DeviceProfile {
         tracing::warn!(%error, data = %data.display(), "the device's name is not kept: another user may see another one");
     }
     device::probe(root, data)
+}
+
+/// A wall time for people, to the minute.
+fn date(time: WallTime) -> String {
+    let since_1970 = Duration::from_micros(u64::try_from(time.0).unwrap_or_default());
+    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string();
+    let (day, clock) = text.split_once('T').unwrap_or((&text, ""));
+    format!("{day} {} UTC", clock.get(..5).unwrap_or(clock))
 }
 
 /// One thread: the engine has the other cores, and a stamp never waits for a wake-up elsewhere.

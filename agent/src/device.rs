@@ -103,6 +103,14 @@ pub fn look_again(root: &HostRoot, before: &DeviceProfile) -> DeviceProfile {
     }
 }
 
+/// Calls the device by another name from now on, the one that it is enrolled by.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn rename(root: &HostRoot, data: &Path, name: &DeviceId) -> io::Result<()> {
+    identity::rename(root, data, name)
+}
+
 /// Keeps the device's name in the folder `data`, so that neither another user nor changed permissions rename it.
 ///
 /// # Errors

@@ -35,6 +35,9 @@ pub mod spool;
 /// The connection to the collector.
 pub mod uplink;
 
+/// How this device becomes one of a site, and stays one.
+pub mod enrol;
+
 /// Ends a child when the agent is gone.
 pub mod guard;
 

@@ -83,6 +83,12 @@ pub enum SpoolError {
         /// The data folder.
         folder: PathBuf,
     },
+    /// Another agent began it anew since it was opened.
+    #[error("the spool `{}` was begun anew when this device was enrolled: start this command again", path.display())]
+    BegunAnew {
+        /// The file.
+        path: PathBuf,
+    },
     /// Written by a newer agent.
     #[error("the spool `{}` has format {found}, this agent knows {FORMAT}; use the newer agent", path.display())]
     Newer {
@@ -190,12 +196,34 @@ impl Spool {
     /// The file cannot be read.
     pub fn after(&self, seq: Seq, bytes_max: usize) -> Result<Vec<Spooled>, SpoolError> {
         let connection = self.connection();
-        let acknowledged =
-            connection.query_row("SELECT acknowledged FROM life", [], |row| row.get(0));
-        acknowledged
-            .map(|acknowledged| seq.max(Seq(from_sql(acknowledged))))
-            .and_then(|seq| select_after(&connection, seq, bytes_max))
-            .map_err(self.failed("read"))
+        let acknowledged = self.acknowledged(&connection)?;
+        select_after(&connection, seq.max(acknowledged), bytes_max).map_err(self.failed("read"))
+    }
+
+    /// Hands out everything that waits as it is at this moment, one by one and in order, behind the place of the last record that does
+    /// not wait any more.
+    ///
+    /// # Errors
+    /// The file cannot be read, or whoever uses the records failed.
+    pub fn with_waiting<T, E: From<SpoolError>>(
+        &self,
+        work: impl FnOnce(Seq, &mut dyn Iterator<Item = Result<Spooled, SpoolError>>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.connection();
+        let failed = self.failed("read");
+        let snapshot = connection.transaction().map_err(&failed)?;
+        let after = self.acknowledged(&snapshot)?;
+        let mut statement = snapshot
+            .prepare("SELECT seq, bytes FROM record WHERE seq > ?1 ORDER BY seq")
+            .map_err(&failed)?;
+        let rows = statement.query_map([to_sql(after.0)], |row| {
+            Ok(Spooled {
+                seq: Seq(from_sql(row.get(0)?)),
+                bytes: row.get(1)?,
+            })
+        });
+        let mut rows = rows.map_err(&failed)?.map(|row| row.map_err(&failed));
+        work(after, &mut rows)
     }
 
     /// The collector has everything up to and including `seq`; drops it here, but for the run under way.
@@ -203,12 +231,36 @@ impl Spool {
     /// # Errors
     /// The file cannot be written.
     pub fn acknowledge(&self, seq: Seq) -> Result<(), SpoolError> {
-        self.change("acknowledge in", |transaction| {
-            transaction.execute(
-                "UPDATE life SET acknowledged = max(acknowledged, min(?1, next_seq - 1))",
-                [to_sql(seq.0)],
+        let changed = self.change("acknowledge in", |transaction| {
+            let changed = transaction.execute(
+                "UPDATE life SET acknowledged = max(acknowledged, min(?1, next_seq - 1)) WHERE epoch = ?2",
+                [to_sql(seq.0), to_sql(self.epoch.0)],
             )?;
-            drop_acknowledged(transaction)
+            drop_acknowledged(transaction)?;
+            Ok(changed)
+        })?;
+        if changed == 0 {
+            return Err(self.begun_anew());
+        }
+        Ok(())
+    }
+
+    /// Begins a new life, in which what waits has the first places: for a collector that knows nothing of what was acknowledged
+    /// before. Nothing may be under way.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin_anew(self, now: WallTime) -> Result<(), SpoolError> {
+        self.change("begin anew", |transaction| {
+            transaction.execute(
+                "UPDATE record SET seq = seq - (SELECT acknowledged FROM life)",
+                [],
+            )?;
+            transaction.execute(
+                "UPDATE life SET epoch = max(epoch + 1, ?1), next_seq = next_seq - acknowledged, acknowledged = 0",
+                [now.0],
+            )?;
+            Ok(())
         })
     }
 
@@ -241,6 +293,24 @@ impl Spool {
     /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The last place that the collector has; of the life that was opened.
+    fn acknowledged(&self, connection: &Connection) -> Result<Seq, SpoolError> {
+        let select = "SELECT acknowledged FROM life WHERE epoch = ?1";
+        let found = connection
+            .query_row(select, [to_sql(self.epoch.0)], |row| row.get(0))
+            .optional();
+        let found = found.map_err(self.failed("read"))?;
+        found
+            .map(|acknowledged| Seq(from_sql(acknowledged)))
+            .ok_or_else(|| self.begun_anew())
+    }
+
+    fn begun_anew(&self) -> SpoolError {
+        SpoolError::BegunAnew {
+            path: self.path.clone(),
+        }
     }
 
     /// Of everything on disk, whether it waits or not.
@@ -487,6 +557,48 @@ mod tests {
             panic!("opened")
         };
         assert!(error.to_string().contains("spool.db"), "{error}");
+    }
+
+    #[test]
+    fn what_waits_has_the_first_places_of_a_new_life() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = open(folder.path());
+        spool.append(&[vec![1], vec![2], vec![3], vec![4]]).unwrap();
+        spool.acknowledge(Seq(2)).unwrap();
+        let stale = open(folder.path());
+        spool.begin_anew(WallTime(5)).unwrap();
+        let spool = open(folder.path());
+        // Higher than the earlier one, whatever the clock says.
+        assert_eq!(spool.epoch(), Epoch(1_001));
+        let waiting = spool.after(Seq(0), usize::MAX).unwrap();
+        let waiting: Vec<(u64, u8)> = waiting
+            .iter()
+            .map(|spooled| (spooled.seq.0, spooled.bytes[0]))
+            .collect();
+        assert_eq!(waiting, [(1, 3), (2, 4)]);
+        assert_eq!(spool.append(&[vec![5]]).unwrap(), Seq(3));
+        // Whoever has the earlier life open neither delivers nor deletes by its numbers.
+        let refused = stale.acknowledge(Seq(4));
+        assert!(matches!(refused, Err(SpoolError::BegunAnew { .. })));
+        let refused = stale.after(Seq(0), 1);
+        assert!(matches!(refused, Err(SpoolError::BegunAnew { .. })));
+        assert_eq!(spool.status().unwrap().waiting_records, 3);
+    }
+
+    #[test]
+    fn everything_that_waits_is_handed_out_as_it_is_at_one_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = open(folder.path());
+        spool.append(&[vec![1], vec![2], vec![3]]).unwrap();
+        spool.acknowledge(Seq(1)).unwrap();
+        let other = open(folder.path());
+        let found: Result<_, SpoolError> = spool.with_waiting(|after, waiting| {
+            other.acknowledge(Seq(3))?;
+            other.append(&[vec![4]])?;
+            let seqs: Result<Vec<u64>, _> = waiting.map(|row| Ok(row?.seq.0)).collect();
+            seqs.map(|seqs| (after.0, seqs))
+        });
+        assert_eq!(found.unwrap(), (1, vec![2, 3]));
     }
 
     #[derive(Clone, Debug)]

@@ -23,20 +23,21 @@ use tokwatt_proto::{
     delivery::{Ack, BATCH_BYTES_MAX, CREDITS, Hello, MESSAGE_BYTES_MAX},
     v1,
 };
-use tonic::{
-    Status, Streaming,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Status, Streaming};
 
 use crate::{
     runner::QuietGate,
     spool::{Spool, SpoolError, Spooled},
 };
 
-pub use address::{Address, InvalidAddress};
+pub use address::{Address, InvalidAddress, Url, identity_folder};
+pub use connection::{Unreachable, connect};
 
 mod address;
 mod backoff;
+mod connection;
+
+pub(crate) use connection::{patient, trouble, unreachable};
 
 /// Delivers a spool to a collector.
 pub struct Uplink {
@@ -76,10 +77,14 @@ pub enum LinkState {
 /// A connection ended.
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
-    #[error("cannot reach the collector")]
-    Unreachable(#[source] tonic::transport::Error),
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     #[error("the collector refused: {}", .0.message())]
-    Refused(#[source] Box<Status>),
+    Refused(Box<Status>),
+    #[error(
+        "this data folder is enrolled as device `{certified}`, and this machine is `{device}`, as if the disk had been copied: give the machine an identity of its own with `tokwatt-agent enrol --again`"
+    )]
+    OtherDevice { certified: String, device: DeviceId },
     #[error("the collector closed the stream")]
     Closed,
     #[error("the collector did not acknowledge within {} s", ACK_PATIENCE.as_secs())]
@@ -152,8 +157,9 @@ impl Uplink {
 
     /// Connects, says hello, and hears what the collector has.
     async fn open(&self) -> Result<Link, LinkError> {
+        self.check_name()?;
         let _passage = self.quiet.pass().await;
-        let mut client = v1::ingest_client::IngestClient::new(self.connect().await?)
+        let mut client = v1::ingest_client::IngestClient::new(connect(&self.address).await?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let (uploads, queue) = mpsc::channel(CREDITS as usize);
@@ -228,15 +234,14 @@ impl Uplink {
         Ok(())
     }
 
-    async fn connect(&self) -> Result<Channel, LinkError> {
-        Endpoint::from(self.address.clone())
-            .connect_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .connect()
-            .await
-            .map_err(LinkError::Unreachable)
+    fn check_name(&self) -> Result<(), LinkError> {
+        match self.address.device() {
+            Some(certified) if certified != self.device.as_str() => Err(LinkError::OtherDevice {
+                certified: certified.to_owned(),
+                device: self.device.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn hello(&self) -> v1::upload::Kind {
@@ -286,11 +291,14 @@ async fn off_thread<T: Send + 'static>(
 }
 
 fn refused(status: Status) -> LinkError {
-    LinkError::Refused(Box::new(status))
+    match trouble(&status) {
+        Some(trouble) => Unreachable::Trouble(trouble).into(),
+        None => LinkError::Refused(Box::new(status)),
+    }
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_agent::{
     runner::QuietGate,
     spool::Spool,
-    uplink::{LinkState, Uplink},
+    uplink::{Address, LinkState, Uplink},
 };
 use tokwatt_domain::{
     ids::{DeviceId, Epoch, Seq},
@@ -104,7 +104,9 @@ impl Line {
         let quiet = QuietGate::default();
         let (sender, state) = watch::channel(LinkState::Connecting);
         let uplink = Uplink {
-            address: address.parse().unwrap(),
+            address: Address::in_force(Some(&address), folder.path())
+                .unwrap()
+                .unwrap(),
             device: DeviceId::parse("made-up").unwrap(),
             spool: spool.clone(),
             quiet: quiet.clone(),

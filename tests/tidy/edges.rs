@@ -47,6 +47,7 @@ const AGENT: Edges = &[
     ("spool", &["clock"]),
     // The gate that the runner closes while it measures.
     ("uplink", &["clock", "runner", "spool"]),
+    ("enrol", &["clock", "runner", "uplink"]),
     (
         "cli",
         &[
@@ -54,6 +55,7 @@ const AGENT: Edges = &[
             "clock",
             "decode",
             "device",
+            "enrol",
             "guard",
             "power",
             "power_mode",

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock, VirtualClock},
     device::{HostRoot, probe},
+    enrol::Renewal,
     runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerSettings},
     settings::{Given, Settings},
     simulate::Simulated,
@@ -155,7 +156,7 @@ pub(super) struct BenchArgs {
     /// Folder for the bundle: bench.json, every raw trace, SHA256SUMS
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Whom to deliver to; without it, and if it is away, results wait in the spool
+    /// Whom to deliver to; without it the collector where this device is enrolled. If there is none, or it is away, results wait in the spool
     #[arg(long, env = "TOKWATT_COLLECTOR", value_name = "URL")]
     collector: Option<String>,
     /// How to write what came out
@@ -208,12 +209,6 @@ struct Delivery {
 pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     args.check()?;
     let settings = general.settings(given(&args))?;
-    let address = settings
-        .collector
-        .value
-        .as_deref()
-        .map(str::parse::<Address>);
-    let address = address.transpose().context("--collector")?;
     let plan = plan(&args)?;
     let simulated = args.simulate.make()?;
     if let Some(out) = &args.out {
@@ -223,6 +218,8 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let aside = simulated.as_ref().map(|_| tempfile::tempdir());
     let aside = aside.transpose()?;
     let folder = outbox(&settings, aside.as_ref());
+    let given = settings.collector.value.as_deref();
+    let address = Address::in_force(given, &folder).context("--collector")?;
     let spool = Spool::open(&folder, now, settings.spool_bytes_max.value)?;
     let _lock = BenchLock::take(&folder)?;
     let after = unfinished::take_up(&spool, &args, &settings, &plan)?;
@@ -590,9 +587,14 @@ fn outbox(settings: &Settings, aside: Option<&TempDir>) -> PathBuf {
 }
 
 /// How to deliver what waits.
-fn delivery(settings: &Settings, spool: &Spool) -> String {
+fn delivery(settings: &Settings, spool: &Spool, address: Option<&Address>) -> String {
     let root = &settings.host_root.value;
-    let run = "run --collector URL --until-empty";
+    let is_enrolled = address.is_some_and(|address| address.identity().is_some());
+    let run = if is_enrolled {
+        "run --until-empty"
+    } else {
+        "run --collector URL --until-empty"
+    };
     match HostRoot::at(root).provenance() {
         Provenance::Measured => format!("tokwatt-agent {run}"),
         _ => {
@@ -631,6 +633,7 @@ fn show(
         args,
         settings,
         spool,
+        address,
         ..
     } = here;
     let mut out = std::io::stdout().lock();
@@ -649,7 +652,7 @@ fn show(
         let waiting = spool.status()?.waiting_records;
         return summary::write_simulated_whereabouts(&mut out, delivered, waiting, bundle);
     }
-    let how = delivery(settings, spool);
+    let how = delivery(settings, spool, address.as_ref());
     let waiting = summary::Waiting {
         records: spool.status()?.waiting_records,
         spool: spool.path(),
@@ -693,6 +696,10 @@ impl Delivery {
             state,
         };
         let stop = CancellationToken::new();
+        if let Some(renewal) = Renewal::of(&address, quiet, &hurry) {
+            let span = tracing::info_span!("renewal", device = %device.id);
+            tasks.spawn(renewal.run(stop.clone()).instrument(span));
+        }
         let span = tracing::info_span!("uplink", device = %device.id);
         let task = tasks.spawn(uplink.run(stop.clone()).instrument(span));
         Self {

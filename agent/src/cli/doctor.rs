@@ -5,7 +5,6 @@ use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
 use clap::Args;
 use serde::Serialize;
 use tokwatt_domain::device::DeviceProfile;
-use tonic::transport::Endpoint;
 
 use super::{Exit, Format, General, runtime, simulate::SimulateArgs};
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     power::select::{Surroundings, parse, select},
     settings::{Given, Settings},
     simulate::Simulated,
-    uplink::Address,
+    uplink::{Address, connect},
 };
 
 /// What is kept from the agent, and how to get at it.
@@ -27,6 +26,9 @@ mod access;
 
 /// How hot it is, and what limits it.
 mod conditions;
+
+/// Whether it is enrolled, and until when.
+mod identity;
 
 /// NVIDIA's library.
 mod nvml;
@@ -105,6 +107,8 @@ pub(super) fn doctor(general: General, args: &DoctorArgs) -> anyhow::Result<Exit
         patient.collector()?,
         service::check(&patient.root),
     ]);
+    // A machine that does not exist is enrolled nowhere.
+    checks.extend(simulated.is_none().then(|| identity::check(&patient)));
     checks.extend(patient.access());
     let mut out = std::io::stdout().lock();
     if args.format == Format::Json {
@@ -253,27 +257,30 @@ impl Patient<'_> {
     }
 
     fn collector(&self) -> anyhow::Result<Check> {
-        let Some(url) = &self.settings.collector.value else {
-            let found = "none is set; results wait in the spool".to_owned();
-            return Ok(Check::ok("collector", found));
-        };
-        let address: Address = match url.parse() {
-            Ok(address) => address,
+        let given = self.settings.collector.value.as_deref();
+        let address = match Address::in_force(given, &self.settings.data.value) {
+            Ok(Some(address)) => address,
+            Ok(None) => {
+                let found = "none is set; results wait in the spool".to_owned();
+                return Ok(Check::ok("collector", found));
+            }
             Err(error) => {
                 return Ok(Check::mend(
                     "collector",
-                    error.to_string(),
-                    "set `collector.url` or --collector",
+                    format!("{error:#}", error = anyhow::Error::from(error)),
+                    "enrol this device, or set `collector.url` or --collector",
                 ));
             }
         };
-        let endpoint = Endpoint::from(address).connect_timeout(Duration::from_secs(3));
-        let connected = runtime()?.block_on(endpoint.connect());
+        let connected = runtime()?.block_on(connect(&address));
         Ok(match connected {
-            Ok(_) => Check::ok("collector", format!("`{url}` answers")),
+            Ok(_) => Check::ok("collector", format!("`{address}` answers")),
             Err(error) => Check::mend(
                 "collector",
-                format!("cannot connect to `{url}`: {error}"),
+                format!(
+                    "cannot connect to `{address}`: {:#}",
+                    anyhow::Error::from(error)
+                ),
                 "start it with `tokwatt-collector serve`; until then results wait in the spool",
             ),
         })

@@ -4,7 +4,7 @@ use std::{io::Write, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 use tokwatt_service::ServiceManager;
 use tracing::Instrument;
@@ -13,6 +13,7 @@ use super::{Exit, General, runtime, stop};
 use crate::{
     clock::{Clock, SystemClock},
     device::HostRoot,
+    enrol::Renewal,
     runner::QuietGate,
     settings::Given,
     spool::Spool,
@@ -21,7 +22,7 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct RunArgs {
-    /// Whom to deliver to, e.g. http://127.0.0.1:7413
+    /// Whom to deliver to; without it the collector where this device is enrolled
     #[arg(long, env = "TOKWATT_COLLECTOR", value_name = "URL")]
     collector: Option<String>,
     /// End as soon as everything is delivered
@@ -35,12 +36,14 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
         ..Given::default()
     };
     let settings = general.settings(given)?;
-    let Some(url) = &settings.collector.value else {
+    let given = settings.collector.value.as_deref();
+    let address = Address::in_force(given, &settings.data.value).context("--collector")?;
+    let Some(address) = address else {
         bail!(
-            "no collector to deliver to; name one with --collector URL or `collector.url` in the configuration"
+            "no collector to deliver to: enrol this device (`tokwatt-agent enrol --help`), or name one on this machine with --collector URL or `collector.url` in the configuration"
         );
     };
-    let address: Address = url.parse().context("--collector")?;
+    let url = address.to_string();
     let now = SystemClock::start().wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
     let spool = Arc::new(spool);
@@ -50,14 +53,20 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
         let tasks = TaskTracker::new();
         let stop = stop::on_signal(&tasks)?;
         let (state, mut link) = watch::channel(LinkState::Connecting);
+        let quiet = QuietGate::default();
+        let hurry = Arc::<Notify>::default();
+        if let Some(renewal) = Renewal::of(&address, &quiet, &hurry) {
+            let span = tracing::info_span!("renewal", %device);
+            tasks.spawn(renewal.run(stop.clone()).instrument(span));
+        }
         let span = tracing::info_span!("uplink", %device);
         let uplink = Uplink {
             address,
             device,
             spool: spool.clone(),
-            quiet: QuietGate::default(),
+            quiet,
             grown: Arc::default(),
-            hurry: Arc::default(),
+            hurry,
             state,
         };
         let delivery = tasks.spawn(uplink.run(stop.clone()).instrument(span));
@@ -82,7 +91,7 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
         manager.stopping();
         delivery.await?;
         let waiting = spool.status()?.waiting_records;
-        say(before, waiting, url)?;
+        say(before, waiting, &url)?;
         Ok(if waiting == 0 {
             Exit::Done
         } else {

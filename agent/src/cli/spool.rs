@@ -1,10 +1,10 @@
-//! `spool status`: what waits for the collector.
+//! `spool …`: what waits for the collector, and how it gets there without a network.
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use clap::{Args, Subcommand};
-
 use serde::Serialize;
+use tokwatt_proto::identity::Credentials;
 
 use super::{Exit, Format, General};
 use crate::{
@@ -12,7 +12,14 @@ use crate::{
     runner::asked_so_far,
     settings::Given,
     spool::{Spool, SpoolStatus},
+    uplink::identity_folder,
 };
+
+/// To the collector, by hand.
+mod export;
+
+/// Back from it.
+mod import;
 
 #[derive(Args)]
 pub(super) struct SpoolArgs {
@@ -27,6 +34,16 @@ enum Action {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
+    },
+    /// Write what waits into a file, signed by this device, for `tokwatt-collector import`; deletes nothing
+    Export {
+        /// The file; one that is there already is left alone
+        file: PathBuf,
+    },
+    /// Take the receipt that `tokwatt-collector import` wrote for an acknowledgement
+    Import {
+        /// The receipt
+        receipt: PathBuf,
     },
 }
 
@@ -69,8 +86,16 @@ pub(super) fn spool(general: General, args: &SpoolArgs) -> anyhow::Result<Exit> 
     let settings = general.settings(Given::default())?;
     let now = SystemClock::start().wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
-    let status = Status::of(&spool)?;
-    let Action::Status { format } = args.action;
+    let credentials = || Credentials::load(&identity_folder(&settings.data.value));
+    match &args.action {
+        Action::Status { format } => status(&spool, settings.spool_bytes_max.value, *format),
+        Action::Export { file } => export::export(&spool, &credentials()?, file, now),
+        Action::Import { receipt } => import::import(&spool, &credentials()?, receipt),
+    }
+}
+
+fn status(spool: &Spool, bytes_max: u64, format: Format) -> anyhow::Result<Exit> {
+    let status = Status::of(spool)?;
     let mut out = std::io::stdout().lock();
     if format == Format::Json {
         serde_json::to_writer_pretty(&mut out, &status)?;
@@ -82,11 +107,7 @@ pub(super) fn spool(general: General, args: &SpoolArgs) -> anyhow::Result<Exit> 
             "waiting          {} records, {} bytes",
             status.waiting.waiting_records, status.waiting.waiting_bytes
         )?;
-        writeln!(
-            out,
-            "limit            {} bytes",
-            settings.spool_bytes_max.value
-        )?;
+        writeln!(out, "limit            {bytes_max} bytes")?;
         writeln!(
             out,
             "last number      {} of epoch {}",

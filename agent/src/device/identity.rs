@@ -103,6 +103,23 @@ pub(super) fn keep(kind: DeviceKind, root: &HostRoot, data: &Path) -> io::Result
     }
 }
 
+/// Keeps another name for it, by which it is enrolled, whatever its keys would name it.
+pub(super) fn rename(root: &HostRoot, data: &Path, name: &DeviceId) -> io::Result<()> {
+    let hashes = hashed(&readable(root).0);
+    let mut kept = read(data)?;
+    match kept.place(&hashes) {
+        Some(place) => {
+            kept.machines[place].id = name.clone();
+            kept.machines[place].keys.extend(hashes);
+        }
+        None => kept.machines.push(Machine {
+            id: name.clone(),
+            keys: hashes,
+        }),
+    }
+    write(data, &kept)
+}
+
 impl Kept {
     fn machine(&self, keys: &BTreeMap<String, String>) -> Option<&Machine> {
         self.place(keys).map(|place| &self.machines[place])
@@ -114,8 +131,11 @@ impl Kept {
 }
 
 impl Machine {
-    /// One key agrees, and none of the hardware's differs.
+    /// One key agrees, and none of the hardware's differs; or neither has any.
     fn is(&self, keys: &BTreeMap<String, String>) -> bool {
+        if self.keys.is_empty() && keys.is_empty() {
+            return true;
+        }
         let agrees = |source: &str| Some(self.keys.get(source)? == keys.get(source)?);
         let is_other = HARDWARE.iter().any(|source| agrees(source) == Some(false));
         !is_other && keys.keys().any(|source| agrees(source) == Some(true))
@@ -331,6 +351,30 @@ mod tests {
         ]);
         assert_ne!(names[0], names[1]);
         assert_eq!((&names[0], &names[1]), (&names[2], &names[3]));
+    }
+
+    #[test]
+    fn the_name_that_it_is_enrolled_by_stays_and_is_not_a_copied_disks() {
+        let other = (
+            "sys/class/dmi/id/product_uuid",
+            "0badcafe-0000-4000-8000-000000000004",
+        );
+        for (own, copy) in [
+            (&[UUID, MACHINE][..], &[other, MACHINE][..]),
+            (&[][..], &[MACHINE][..]),
+        ] {
+            let data = tempfile::tempdir().unwrap();
+            let name = DeviceId::parse("lab-orin-1").unwrap();
+            let (_own, own) = host(own);
+            keep(DeviceKind::AgxOrin, &own, data.path()).unwrap();
+            rename(&own, data.path(), &name).unwrap();
+            keep(DeviceKind::AgxOrin, &own, data.path()).unwrap();
+            let (_copy, copy) = host(copy);
+            keep(DeviceKind::AgxOrin, &copy, data.path()).unwrap();
+            let named = |root| identify(DeviceKind::AgxOrin, root, data.path()).id;
+            assert_eq!(named(&own), name);
+            assert_ne!(named(&copy), name);
+        }
     }
 
     #[test]

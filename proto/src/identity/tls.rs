@@ -1,6 +1,12 @@
 //! TLS 1.3 between those of a site, and nothing older.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -81,18 +87,38 @@ pub async fn channel(
     endpoint: &Endpoint,
     config: ClientConfig,
 ) -> Result<Channel, tonic::transport::Error> {
+    let (channel, _) = channel_and_time(endpoint, config).await?;
+    Ok(channel)
+}
+
+/// Opens a connection to a collector, and says when its certificate began: it is at least so late.
+///
+/// # Errors
+/// As for [`channel`].
+pub async fn channel_and_time(
+    endpoint: &Endpoint,
+    config: ClientConfig,
+) -> Result<(Channel, WallTime), tonic::transport::Error> {
     let connector = TlsConnector::from(Arc::new(config));
+    let began = Arc::new(AtomicI64::new(0));
+    let note = Arc::clone(&began);
     let connect = tower::service_fn(move |uri: Uri| {
         let connector = connector.clone();
+        let note = Arc::clone(&note);
         async move {
             let stream = TcpStream::connect(host_and_port(&uri)?).await?;
             stream.set_nodelay(true)?;
             let name = ServerName::try_from(SERVER_NAME).expect("it is a DNS name");
             let stream = connector.connect(name, stream).await?;
+            let theirs = stream.get_ref().1.peer_certificates();
+            if let Some(from) = theirs.and_then(|chain| not_before(chain.first()?).ok()) {
+                note.store(from.0, Ordering::Relaxed);
+            }
             Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
-    endpoint.connect_with_connector(connect).await
+    let channel = endpoint.connect_with_connector(connect).await?;
+    Ok((channel, WallTime(began.load(Ordering::Relaxed))))
 }
 
 /// A time that stands still: a connection is judged by the time at which it is opened.
@@ -132,7 +158,7 @@ impl ServerCertVerifier for Pinned {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|_| CertificateError::UnknownIssuer)?;
-        let now = now.max(not_before(own)?);
+        let now = now.max(unix(not_before(own)?));
         verifier.verify_server_cert(own, others, name, ocsp, now)
     }
 
@@ -172,10 +198,10 @@ fn finish(config: &mut ClientConfig) {
     config.resumption = Resumption::disabled();
 }
 
-fn not_before(der: &CertificateDer<'_>) -> Result<UnixTime, CertificateError> {
+fn not_before(der: &CertificateDer<'_>) -> Result<WallTime, CertificateError> {
     let certificate = certificate::parse(der).map_err(|_| CertificateError::BadEncoding)?;
     let seconds = certificate.validity().not_before.timestamp();
-    Ok(unix(WallTime(seconds.saturating_mul(1_000_000))))
+    Ok(WallTime(seconds.saturating_mul(1_000_000)))
 }
 
 fn host_and_port(uri: &Uri) -> io::Result<(String, u16)> {
