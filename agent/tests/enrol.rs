@@ -450,7 +450,7 @@ async fn a_certificate_is_renewed_when_two_thirds_are_over_with_a_new_key_and_ou
     let before = load(data.path());
     site.set_terms(FRESH);
     let (quiet, hurry) = (QuietGate::default(), Arc::<Notify>::default());
-    let window = quiet.close().await;
+    let window = quiet.close(Duration::ZERO).await;
     let renewal = Renewal::of(&address, &quiet, &hurry).unwrap();
     let mut running = pin!(renewal.run(CancellationToken::new()));
     assert!(running.as_mut().now_or_never().is_none());

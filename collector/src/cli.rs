@@ -1,5 +1,6 @@
 //! The command line: one subcommand, one file. Text for people on stdout, logs on stderr.
 
+mod check;
 mod client;
 mod config;
 mod devices;
@@ -47,6 +48,8 @@ enum Command {
     /// Devices that delivered
     #[command(subcommand)]
     Devices(devices::Devices),
+    /// Looks whether the database is what it says: file, books, records, reports, roll-ups
+    Check(check::Check),
     /// Settings
     #[command(subcommand)]
     Config(config::Config),
@@ -66,6 +69,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // It has been said on stdout.
+        Err(error) if error.is::<check::FoundWrong>() => ExitCode::from(FOUND_WRONG),
         Err(error) => {
             // If stderr is closed too, the exit code says it.
             drop(writeln!(io::stderr(), "error: {error:#}"));
@@ -80,6 +85,7 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Rank(rank) => rank::rank(&rank, output),
         Command::Runs(runs) => runs::runs(&runs, output),
         Command::Devices(devices) => devices::devices(&devices, output),
+        Command::Check(check) => check::check(&check, output),
         Command::Config(config) => config::config(&config, output),
     }
 }
@@ -91,4 +97,5 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
+const FOUND_WRONG: u8 = 1;
 const CANNOT_RUN: u8 = 2;

@@ -7,6 +7,8 @@
 mod content;
 mod session;
 
+pub(crate) use self::content::content;
+
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};

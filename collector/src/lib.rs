@@ -27,6 +27,12 @@ pub mod store;
 /// Finished runs to reports, and runs of a kind to cells.
 pub mod rollup;
 
+/// Raw samples that are kept no longer.
+pub mod retention;
+
+/// Whether the database is what it says.
+pub mod check;
+
 /// Runs to a board. Pure.
 pub mod rank;
 

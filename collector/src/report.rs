@@ -1,5 +1,6 @@
 //! Documents for people and for spreadsheets: tables, CSV, Markdown. A document's JSON is the document itself.
 
+mod check;
 mod csv;
 mod date;
 mod fixed;
@@ -20,6 +21,7 @@ use tokwatt_domain::{
 use self::number::Scale;
 
 pub use self::{
+    check::check,
     csv::csv,
     markdown::markdown,
     table::{board, devices, run, runs},

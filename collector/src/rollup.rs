@@ -22,7 +22,8 @@ use tokwatt_proto::{ContractError, Record, assemble};
 use tracing::Instrument;
 
 use crate::{
-    store::{CellRow, Measured, Store, StoreError},
+    clock::{Clock, SystemClock},
+    store::{CellRow, Measured, ReportRow, Store, StoreError},
     vitals::Vitals,
 };
 
@@ -131,10 +132,38 @@ impl Rollup {
             report: json,
             differs,
             cell: cell::roll_up(&reports),
+            at: SystemClock.wall(),
         };
         tracing::info!("run measured");
         Ok(self.store.put_measured(measured).await?)
     }
+}
+
+/// Measures all that waits for it, here and now.
+///
+/// # Errors
+/// The store could not, or a stored report cannot be read.
+pub async fn settle(store: &Arc<Store>, vitals: &Arc<Vitals>) -> Result<(), RollupError> {
+    let rollup = Rollup::new(Arc::clone(store), Arc::default(), Arc::clone(vitals));
+    rollup.settle_all(&CancellationToken::new()).await
+}
+
+/// What the records of a run come to: our report as it is stored.
+///
+/// # Errors
+/// Why no report can be made from them.
+pub fn report_of(records: Vec<Record>) -> Result<String, String> {
+    let judged = judge_decoded(records)?;
+    serde_json::to_string(&judged.report).map_err(|error| error.to_string())
+}
+
+/// The cells that the reports come to.
+///
+/// # Errors
+/// A stored report cannot be read.
+pub fn cells_of(reports: Vec<ReportRow>) -> Result<Vec<CellRow>, RollupError> {
+    let texts: Vec<String> = reports.into_iter().map(|row| row.report).collect();
+    Ok(cell::roll_up_all(parse(&texts)?))
 }
 
 /// Makes all cells anew from the reports: the same bytes as before, or the cache was wrong.
@@ -142,9 +171,7 @@ impl Rollup {
 /// # Errors
 /// The store could not, or a stored report cannot be read.
 pub async fn rebuild(store: &Store) -> Result<Vec<CellRow>, RollupError> {
-    let rows = store.reports().await?;
-    let texts: Vec<String> = rows.into_iter().map(|row| row.report).collect();
-    let cells = cell::roll_up_all(parse(&texts)?);
+    let cells = cells_of(store.reports().await?)?;
     store.replace_cells(cells.clone()).await?;
     Ok(cells)
 }
@@ -168,9 +195,11 @@ fn verdict<T>(ended: Result<Result<T, String>, JoinError>) -> Option<Result<T, S
 fn judge(records: &[Vec<u8>]) -> Result<Judged, String> {
     let decoded: Result<Vec<Record>, ContractError> =
         records.iter().map(|bytes| Record::decode(bytes)).collect();
-    let assembled = decoded
-        .and_then(assemble)
-        .map_err(|error| error.to_string())?;
+    judge_decoded(decoded.map_err(|error| error.to_string())?)
+}
+
+fn judge_decoded(records: Vec<Record>) -> Result<Judged, String> {
+    let assembled = assemble(records).map_err(|error| error.to_string())?;
     let report = measure(&assembled.trace);
     Ok(Judged {
         differs: verify::differences(&assembled.report, &report),

@@ -43,6 +43,7 @@ use crate::{
     enrol::{Admin, Enrolment, Identity, IdentityError, Renewal},
     ingest::Ingest,
     query::Query,
+    retention,
     rollup::Rollup,
     settings::{Http, Settings, SettingsError},
     store::{Store, StoreError, database_in},
@@ -76,6 +77,7 @@ struct Shared {
     finished: Arc<Notify>,
     /// Certificates are not good any more.
     revoked: Arc<Notify>,
+    raw_samples_days: u32,
 }
 
 /// Why the collector could not.
@@ -149,7 +151,7 @@ impl Collector {
             enrolment,
             local: local(settings),
             web,
-            shared: Shared::new(store, clock, vitals),
+            shared: Shared::new(store, clock, vitals, settings),
         })
     }
 
@@ -174,6 +176,10 @@ impl Collector {
         );
         let query = Query::new(Arc::clone(&store), rollup.progress());
         tasks.spawn(rollup.run(stopping.clone()));
+        if shared.raw_samples_days > 0 {
+            let (store, days) = (Arc::clone(&store), shared.raw_samples_days);
+            tasks.spawn(retention::run(store, days, stopping.clone()));
+        }
         let watchers = Watchers::new(&stopping, &store, &shared.vitals, self.web.take());
         let serving = self.serve(query)?;
         tokio::pin!(serving);
@@ -266,7 +272,12 @@ impl Watchers {
 }
 
 impl Shared {
-    fn new(store: Arc<Store>, clock: Arc<dyn Clock>, vitals: Arc<Vitals>) -> Self {
+    fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        vitals: Arc<Vitals>,
+        settings: &Settings,
+    ) -> Self {
         Self {
             store,
             clock,
@@ -275,6 +286,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             finished: Arc::default(),
             revoked: Arc::default(),
+            raw_samples_days: settings.retention.raw_samples_days,
         }
     }
 

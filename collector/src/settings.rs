@@ -22,6 +22,16 @@ pub struct Settings {
     pub http: Http,
     /// Folder of the database.
     pub data: PathBuf,
+    /// What is not kept for ever.
+    pub retention: Retention,
+}
+
+/// What is not kept for ever.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Days after which the raw power samples of a measured run give way to declared gaps; 0: never.
+    pub raw_samples_days: u32,
 }
 
 /// Whether the collector answers over HTTP, and where. It does not unless it is told to: a port that nobody asked for is one more
@@ -118,7 +128,7 @@ impl Settings {
         };
         let origin = |key: &'static str, is_flag: bool| match file {
             _ if is_flag => Origin::Flag,
-            Some(path) if named.contains_key(key) => Origin::File(path.to_owned()),
+            Some(path) if is_named(&named, key) => Origin::File(path.to_owned()),
             _ => Origin::Default,
         };
         let origins = BTreeMap::from([
@@ -129,6 +139,10 @@ impl Settings {
             ),
             ("http", origin("http", flags.http.is_some())),
             ("data", origin("data", flags.data.is_some())),
+            (
+                "retention.raw_samples_days",
+                origin("retention.raw_samples_days", false),
+            ),
         ]);
         settings.listen = flags.listen.unwrap_or(settings.listen);
         settings.enrol_listen = flags.enrol_listen.unwrap_or(settings.enrol_listen);
@@ -167,13 +181,32 @@ impl Settings {
     }
 }
 
+impl Resolved {
+    /// The keys of a table but for tables in it; `prefix` is its name.
+    fn write_keys(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        prefix: &str,
+        table: &toml::Table,
+    ) -> fmt::Result {
+        for (key, value) in table.iter().filter(|(_, value)| !value.is_table()) {
+            let name = format!("{prefix}{key}");
+            let origin = self.origins.get(name.as_str()).unwrap_or(&Origin::Default);
+            writeln!(f, "{key} = {}  # {origin}", written(value))?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = toml::Table::try_from(&self.settings).map_err(|_| fmt::Error)?;
-        for (key, value) in &table {
-            let origin = self.origins.get(key.as_str()).unwrap_or(&Origin::Default);
-            let text = value.as_str().unwrap_or_default();
-            writeln!(f, "{key} = {text:?}  # {origin}")?;
+        self.write_keys(f, "", &table)?;
+        for (name, value) in &table {
+            if let Some(table) = value.as_table() {
+                writeln!(f, "\n[{name}]")?;
+                self.write_keys(f, &format!("{name}."), table)?;
+            }
         }
         Ok(())
     }
@@ -227,7 +260,29 @@ impl Default for Settings {
             enrol_listen: SocketAddr::from(([127, 0, 0, 1], 7414)),
             http: Http::Off,
             data: PathBuf::from("collector-data"),
+            retention: Retention::default(),
         }
+    }
+}
+
+/// Whether a file has the key; a point leads into a table.
+fn is_named(file: &toml::Table, key: &str) -> bool {
+    match key.split_once('.') {
+        None => file.contains_key(key),
+        Some((table, key)) => file
+            .get(table)
+            .and_then(toml::Value::as_table)
+            .is_some_and(|table| is_named(table, key)),
+    }
+}
+
+/// As it stands in a file; of the kinds that settings have.
+fn written(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => format!("{text:?}"),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Boolean(is_so) => is_so.to_string(),
+        other => format!("{other:?}"),
     }
 }
 

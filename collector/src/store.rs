@@ -3,6 +3,7 @@
 //! One thread writes, with one connection, in transactions that are on the disk before anybody is told; readers have read-only
 //! connections of their own. The model is `migrations/sqlite/`: integers, bytes, text.
 
+mod accounts;
 mod admission;
 mod campaigns;
 mod database;
@@ -34,6 +35,7 @@ use self::{database::Database, writer::Writer};
 use crate::vitals::Vitals;
 
 pub use self::{
+    accounts::{Place, RawSamples, Replacement, StoredRecord, StreamAccount},
     admission::{Admitted, Content, Delivery, Received},
     campaigns::{CampaignRow, FleetRow, Job, JobsOf, Upkeep},
     database::database_in,
@@ -53,8 +55,8 @@ pub struct Store {
     thread: Option<JoinHandle<()>>,
     database: Database,
     idle_readers: Arc<Mutex<Vec<Connection>>>,
-    // Held until the writing thread has ended.
-    _lock: File,
+    // Held until the writing thread has ended; nothing where it is only looked at.
+    _lock: Option<File>,
 }
 
 /// Why the store could not.
@@ -93,6 +95,24 @@ pub enum StoreError {
         found: usize,
         /// Ours.
         known: usize,
+    },
+    /// The file was written by an earlier version.
+    #[error(
+        "`{path}` has schema {found}, this collector writes {known}: `check --rebuild` or a start of `serve` brings it up to date"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// There is nothing to look at.
+    #[error("there is no database in `{folder}`: name the collector's folder with --data")]
+    NoDatabase {
+        /// Where it was looked for.
+        folder: PathBuf,
     },
     /// `quick_check` found something.
     #[error(
@@ -169,7 +189,21 @@ impl Store {
             thread: Some(thread),
             database,
             idle_readers: Arc::default(),
-            _lock: lock,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Opens the database in `folder` to read it, whether a collector uses it or not.
+    ///
+    /// # Errors
+    /// There is none, or not one that this version can read as it is.
+    pub fn look_at(folder: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            writer: None,
+            thread: None,
+            database: Database::look_at(folder)?,
+            idle_readers: Arc::default(),
+            _lock: None,
         })
     }
 
@@ -377,6 +411,91 @@ impl Store {
         .await
     }
 
+    /// Takes in what nobody could read when it came and can be read now; whether anything changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn readmit(&self, delivery: Delivery) -> Result<bool, StoreError> {
+        self.write(move |connection| admission::readmit(connection, &delivery))
+            .await
+    }
+
+    /// Lets all runs be measured again that can be.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn measure_again(&self) -> Result<(), StoreError> {
+        self.write(results::measure_again).await
+    }
+
+    /// Runs that were measured before a date and still have raw samples, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn runs_to_thin(
+        &self,
+        now: WallTime,
+        measured_before: WallTime,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.write(move |connection| accounts::runs_to_thin(connection, now.0, measured_before.0))
+            .await
+    }
+
+    /// Puts gaps in the place of some of a run's records, and notes what that makes of its raw samples.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`].
+    pub async fn replace(
+        &self,
+        run: RunId,
+        replacements: Vec<Replacement>,
+        then: RawSamples,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| accounts::replace(connection, run, &replacements, then))
+            .await
+    }
+
+    /// What is wrong with the file itself, in SQLite's words; empty if nothing is.
+    ///
+    /// # Errors
+    /// The database cannot be read at all.
+    pub async fn damages(&self) -> Result<Vec<String>, StoreError> {
+        self.read(accounts::damages).await
+    }
+
+    /// What became of the records of each stream.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn stream_accounts(&self) -> Result<Vec<StreamAccount>, StoreError> {
+        self.read(accounts::stream_accounts).await
+    }
+
+    /// All runs, by id.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn run_ids(&self) -> Result<Vec<RunId>, StoreError> {
+        self.read(accounts::run_ids).await
+    }
+
+    /// One run as it is stored, with its records that count: both of one moment.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn run_with_records(
+        &self,
+        run: RunId,
+    ) -> Result<Option<(RunRow, Vec<StoredRecord>)>, StoreError> {
+        self.read(move |connection| {
+            let moment = connection.unchecked_transaction()?;
+            let row = reading::run_row_of(&moment, run)?;
+            let records = accounts::stored_records_of(&moment, run)?;
+            Ok(row.map(|row| (row, records)))
+        })
+        .await
+    }
+
     /// Keeps a campaign and its jobs; false if its name is taken.
     ///
     /// # Errors
@@ -454,6 +573,45 @@ impl Store {
     /// The database cannot be read.
     pub async fn stale_cells(&self) -> Result<Vec<StaleCell>, StoreError> {
         self.read(reading::stale_cells).await
+    }
+
+    /// Reports of all measured runs and the cells: both of one moment.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn reports_and_cells(&self) -> Result<(Vec<ReportRow>, Vec<CellRow>), StoreError> {
+        self.read(|connection| {
+            let moment = connection.unchecked_transaction()?;
+            Ok((reading::reports(&moment)?, reading::cells(&moment)?))
+        })
+        .await
+    }
+
+    /// The records of a run that count, with their places.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn stored_records_of(&self, run: RunId) -> Result<Vec<StoredRecord>, StoreError> {
+        self.read(move |connection| accounts::stored_records_of(connection, run))
+            .await
+    }
+
+    /// Some of the records that belong to no run and count, after a place; none when there are no more.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn records_of_no_run(&self, after: Place) -> Result<Vec<StoredRecord>, StoreError> {
+        self.read(move |connection| accounts::records_of_no_run(connection, &after))
+            .await
+    }
+
+    /// Some of the records that nobody could read when they came, after a place; none when there are no more.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn unread_records(&self, after: Place) -> Result<Vec<StoredRecord>, StoreError> {
+        self.read(move |connection| accounts::unread_records(connection, &after))
+            .await
     }
 
     /// Runs that are delivered and not measured, oldest first.

@@ -147,6 +147,11 @@ impl Agent {
     }
 }
 
+/// Runs a test's tasks on a runtime apart from the collector's.
+pub(crate) fn block_on<T>(task: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(task)
+}
+
 /// Delivers records as a new connection does, from the watermark on.
 pub(crate) async fn deliver(addr: SocketAddr, device: &str, epoch: u64, spool: &[Vec<u8>]) {
     let (mut agent, ack) = Agent::connect(addr, device, epoch).await.unwrap();

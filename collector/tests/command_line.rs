@@ -287,7 +287,7 @@ fn settings_say_where_they_come_from() {
     assert_eq!(
         checked,
         format!(
-            "data = \"elsewhere\"  # {path}\nenrol_listen = \"127.0.0.1:7414\"  # default\nhttp = \"off\"  # default\nlisten = \"127.0.0.1:7413\"  # default\n"
+            "data = \"elsewhere\"  # {path}\nenrol_listen = \"127.0.0.1:7414\"  # default\nhttp = \"off\"  # default\nlisten = \"127.0.0.1:7413\"  # default\n\n[retention]\nraw_samples_days = 0  # default\n"
         )
     );
 }

@@ -9,12 +9,7 @@ use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
 use tokwatt_proto::{Record, documents::RANK_SCHEMA, v1};
 use tonic::Code;
 
-use crate::agent::{Agent, Running, deliver, questions, records, runs, spool, trace};
-
-/// Runs a test's tasks on a runtime apart from the collector's.
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    tokio::runtime::Runtime::new().unwrap().block_on(task)
-}
+use crate::agent::{Agent, Running, block_on, deliver, questions, records, runs, spool, trace};
 
 fn states(runs: &serde_json::Value) -> Vec<&str> {
     let runs = runs["runs"].as_array().unwrap().iter();

@@ -76,26 +76,41 @@ const COLLECTOR: Edges = &[
     ("vitals", &[]),
     ("store", &["vitals"]),
     ("enrol", &["clock", "peer", "store", "vitals"]),
-    ("rollup", &["store", "vitals"]),
+    ("rollup", &["clock", "store", "vitals"]),
+    ("retention", &["clock", "store"]),
+    // What could not be read when it came is read as if it came now.
+    ("check", &["ingest", "rollup", "store", "vitals"]),
     ("ingest", &["peer", "store", "vitals"]),
     ("dispatch", &["clock", "peer", "store"]),
     ("rank", &[]),
     ("query", &["peer", "rank", "store"]),
-    // Documents of the questions, and of what an operator sees.
-    ("report", &["enrol", "query"]),
+    // Documents of the questions, of a check, and of what an operator sees.
+    ("report", &["check", "enrol", "query"]),
     ("web", &["store", "vitals"]),
     ("backup", &["store"]),
     (
         "server",
         &[
-            "clock", "dispatch", "enrol", "ingest", "peer", "query", "rollup", "settings", "store",
-            "vitals", "web",
+            "clock",
+            "dispatch",
+            "enrol",
+            "ingest",
+            "peer",
+            "query",
+            "retention",
+            "rollup",
+            "settings",
+            "store",
+            "vitals",
+            "web",
         ],
     ),
+    // `check` looks at the database itself.
     (
         "cli",
         &[
-            "backup", "clock", "enrol", "query", "report", "server", "settings",
+            "backup", "check", "clock", "enrol", "query", "report", "server", "settings", "store",
+            "vitals",
         ],
     ),
 ];

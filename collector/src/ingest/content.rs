@@ -9,7 +9,7 @@ use tokwatt_proto::Record;
 use crate::store::Content;
 
 /// Reads a record of a device.
-pub(super) fn content(device: &DeviceId, bytes: &[u8]) -> Content {
+pub(crate) fn content(device: &DeviceId, bytes: &[u8]) -> Content {
     match Record::decode(bytes) {
         Err(error) => Content::Unusable(chain(&error)),
         Ok(record) => of_record(device, record),

@@ -50,6 +50,8 @@ pub struct RunLine {
     pub flags: Vec<String>,
     /// Why it is unreadable.
     pub problem: Option<String>,
+    /// Its raw power samples: `kept`, `going` or `gone`, since they are kept for so long only; it cannot be measured again then.
+    pub raw_samples: String,
     /// What conditions look at.
     #[serde(skip)]
     report: Option<RunReport>,
@@ -110,6 +112,8 @@ pub struct Stream {
     pub epoch: i64,
     /// Everything up to here is committed.
     pub through: i64,
+    /// Of these, records that are stored once, under another epoch.
+    pub held: i64,
 }
 
 impl Runs {
@@ -160,6 +164,7 @@ impl RunLine {
             agrees: report.as_ref().map(|_| row.differs.is_empty()),
             flags: flags.chain(differs).chain(uncounted).collect(),
             problem: row.problem.clone(),
+            raw_samples: row.raw_samples.as_str().to_owned(),
             report,
         })
     }
@@ -202,6 +207,7 @@ impl Device {
         let stream = |stream: &crate::store::StreamRow| Stream {
             epoch: stream.epoch,
             through: stream.through,
+            held: stream.held,
         };
         Ok(Self {
             device: row.device.clone(),

@@ -26,7 +26,7 @@ fn meaning(flag: &str) -> Option<&'static str> {
     Some(meaning)
 }
 
-const MEANINGS: [(&str, &str); 21] = [
+const MEANINGS: [(&str, &str); 23] = [
     ("aborted", "the engine died and did not come back"),
     (
         "aliased",
@@ -55,6 +55,14 @@ const MEANINGS: [(&str, &str); 21] = [
     (
         "low_coverage",
         "power was not seen for more than 5 % of the time",
+    ),
+    (
+        "missing_requests",
+        "requests that were measured are not kept: see `runs show`",
+    ),
+    (
+        "missing_samples",
+        "power readings that were taken are not kept: see `runs show`",
     ),
     (
         "not_bracketed",

@@ -184,6 +184,10 @@ pub fn run(run: &RunDetail) -> String {
     if let Some(problem) = &line.problem {
         text += &format!("{problem}\n");
     }
+    if line.raw_samples != "kept" {
+        text +=
+            "its raw power samples are kept no longer (retention): it cannot be measured again\n";
+    }
     if !run.differs.is_empty() {
         text += &format!(
             "the agent's own report differs in: {}\n",

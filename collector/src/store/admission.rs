@@ -2,7 +2,7 @@
 //!
 //! A record is known by (device, epoch, seq), and a run by its id. What cannot be used is kept and set aside with the reason: it
 //! must not stand in the way of what follows it. A run that comes again under another epoch (a spool that was copied) is
-//! recognised by its bytes and not stored twice.
+//! recognised by its bytes and not stored twice, but counted: of every stream, what was delivered is stored, held or declared.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use tokwatt_domain::{
@@ -10,7 +10,7 @@ use tokwatt_domain::{
     ids::{DeviceId, Epoch, RunId, Seq},
 };
 
-use super::StoreError;
+use super::{StoreError, accounts};
 
 /// Consecutive records of one device.
 #[derive(Clone, Debug)]
@@ -76,7 +76,9 @@ pub struct Admitted {
     pub through: Seq,
     /// Records that were new.
     pub stored: u32,
-    /// Of these, those set aside, with the reason.
+    /// Records that their run has already, from another epoch.
+    pub held: u32,
+    /// Of those that were new, those set aside, with the reason.
     pub set_aside: Vec<(Seq, String)>,
     /// Runs that this delivery finished.
     pub finished: u32,
@@ -145,14 +147,57 @@ pub(super) fn admit(connection: &Connection, delivery: &Delivery) -> Result<Admi
         admitted.through = record.seq;
     }
     connection.execute(
-        "UPDATE stream SET through = ?3 WHERE device = ?1 AND epoch = ?2",
+        "UPDATE stream SET through = ?3, held = held + ?4 WHERE device = ?1 AND epoch = ?2",
         params![
             delivery.device.as_str(),
             integer(delivery.epoch.0),
-            integer(admitted.through.0)
+            integer(admitted.through.0),
+            admitted.held
         ],
     )?;
     Ok(admitted)
+}
+
+/// Takes a record in that nobody could read when it came, and that a later collector can: with its run, which is measured once more
+/// if it has its end. What still does not fit stays set aside, with the reason of now.
+pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bool, StoreError> {
+    let mut n_readmitted = 0;
+    for record in &delivery.records {
+        let problem = match &record.content {
+            Content::Unusable(problem) => Some(problem.clone()),
+            content => match content.run() {
+                None => None,
+                Some(run) => known_run(connection, run)?.and_then(|known| {
+                    let known = KnownRun {
+                        is_open: true,
+                        ..known
+                    };
+                    problem_with(&known, delivery, content)
+                }),
+            },
+        };
+        let run = record.content.run();
+        connection.execute(
+            "UPDATE record SET run = ?4, problem = ?5 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            params![
+                delivery.device.as_str(),
+                integer(delivery.epoch.0),
+                integer(record.seq.0),
+                run.map(|run| run.0),
+                problem
+            ],
+        )?;
+        if problem.is_none() {
+            n_readmitted += 1;
+            apply(connection, delivery, record, &mut Admitted::default())?;
+            connection.execute(
+                "UPDATE run SET state = 'finished', problem = NULL, report = NULL, cell = NULL
+                 WHERE id = ?1 AND agent_report IS NOT NULL AND raw_samples = 'kept'",
+                [run.map(|run| run.0)],
+            )?;
+        }
+    }
+    Ok(n_readmitted > 0)
 }
 
 fn watermark(connection: &Connection, device: &DeviceId, epoch: Epoch) -> Result<Seq, StoreError> {
@@ -185,14 +230,20 @@ fn check_unaltered(
 ) -> Result<(), StoreError> {
     let is_altered = connection
         .query_row(
-            "SELECT received <> ?4 FROM record WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            "SELECT received <> ?4, replaced FROM record WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
             params![
                 delivery.device.as_str(),
                 integer(delivery.epoch.0),
                 integer(record.seq.0),
                 record.bytes
             ],
-            |row| row.get(0),
+            |row| {
+                let replaced: Option<[u8; 32]> = row.get(1)?;
+                match replaced {
+                    Some(digest) => Ok(digest != accounts::digest(&record.bytes)),
+                    None => row.get(0),
+                }
+            },
         )
         .optional()?;
     if is_altered != Some(true) {
@@ -212,7 +263,10 @@ fn store(
     admitted: &mut Admitted,
 ) -> Result<(), StoreError> {
     let (run, problem) = match judge(connection, delivery, record)? {
-        Verdict::Held => return Ok(()),
+        Verdict::Held => {
+            admitted.held += 1;
+            return Ok(());
+        }
         Verdict::Keep(run) => (run, None),
         Verdict::SetAside(run, problem) => (run, Some(problem)),
     };
@@ -293,18 +347,27 @@ fn is_held(
     run: RunId,
     bytes: &[u8],
 ) -> Result<bool, StoreError> {
-    let is_held = connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM record WHERE run = ?1 AND device = ?2 AND epoch <> ?3
-             AND length(received) = length(?4) AND received = ?4)",
-        params![
-            run.0,
-            delivery.device.as_str(),
-            integer(delivery.epoch.0),
-            bytes
-        ],
-        |row| row.get(0),
+    let mut statement = connection.prepare_cached(
+        "SELECT length(received) = length(?4) AND received = ?4, replaced FROM record
+         WHERE run = ?1 AND device = ?2 AND epoch <> ?3",
     )?;
-    Ok(is_held)
+    let mut rows = statement.query(params![
+        run.0,
+        delivery.device.as_str(),
+        integer(delivery.epoch.0),
+        bytes
+    ])?;
+    while let Some(row) = rows.next()? {
+        let replaced: Option<[u8; 32]> = row.get(1)?;
+        let is_same = match replaced {
+            Some(digest) => digest == accounts::digest(bytes),
+            None => row.get(0)?,
+        };
+        if is_same {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn apply(

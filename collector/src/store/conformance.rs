@@ -11,8 +11,8 @@ use tokwatt_domain::{
 };
 
 use super::{
-    Admitted, CellRow, Content, Delivery, Job, JobsOf, Measured, Received, StaleCell, State, Store,
-    StoreError,
+    Admitted, CellRow, Content, Delivery, Job, JobsOf, Measured, Place, RawSamples, Received,
+    Replacement, StaleCell, State, Store, StoreError,
 };
 
 fn device() -> DeviceId {
@@ -95,6 +95,7 @@ async fn what_is_admitted_is_there_after_reopening() {
         Admitted {
             through: Seq(4),
             stored: 4,
+            held: 0,
             set_aside: Vec::new(),
             finished: 1
         }
@@ -190,6 +191,82 @@ async fn a_run_that_comes_again_in_a_later_epoch_is_stored_once() {
 }
 
 #[tokio::test]
+async fn what_was_delivered_is_stored_or_held_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    let mut whole = whole_run(run(1));
+    whole.push(record(5, Content::Unusable("not a record".to_owned())));
+    store.admit(delivery(1, whole[..2].to_vec())).await.unwrap();
+    greet(&store, 2).await;
+    let rest = store.admit(delivery(2, whole.clone())).await.unwrap();
+    assert_eq!((rest.stored, rest.held), (3, 2));
+    // What comes again on its own stream is neither.
+    let again = store.admit(delivery(2, whole)).await.unwrap();
+    assert_eq!((again.stored, again.held), (0, 0));
+    let accounts = store.stream_accounts().await.unwrap();
+    let columns = accounts.iter().map(|account| {
+        assert!(account.is_balanced(), "{account:?}");
+        (
+            account.through,
+            account.stored,
+            account.held,
+            account.declared,
+        )
+    });
+    assert_eq!(columns.collect::<Vec<_>>(), [(2, 2, 0, 0), (5, 3, 2, 0)]);
+}
+
+#[tokio::test]
+async fn bytes_that_gave_way_to_a_gap_are_recognised_when_they_come_again() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    store.admit(delivery(1, whole_run(run(1)))).await.unwrap();
+    let place = Place {
+        device: "lab-1".to_owned(),
+        epoch: 1,
+        seq: 2,
+    };
+    let replacement = Replacement {
+        place,
+        gap: b"a gap".to_vec(),
+    };
+    for _ in 0..2 {
+        store
+            .replace(run(1), vec![replacement.clone()], RawSamples::Gone)
+            .await
+            .unwrap();
+    }
+    assert_eq!(store.records_of(run(1)).await.unwrap()[1], b"a gap");
+    store.admit(delivery(1, whole_run(run(1)))).await.unwrap();
+    greet(&store, 2).await;
+    let again = store.admit(delivery(2, whole_run(run(1)))).await.unwrap();
+    assert_eq!((again.stored, again.held), (0, 4));
+    let mut other = whole_run(run(1));
+    other[1].bytes = b"a gap".to_vec();
+    let error = store.admit(delivery(1, other)).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Altered { seq: 2, .. }),
+        "{error}"
+    );
+    let accounts = store.stream_accounts().await.unwrap();
+    assert_eq!((accounts[0].stored, accounts[0].declared), (3, 1));
+    assert!(accounts.iter().all(super::StreamAccount::is_balanced));
+}
+
+#[tokio::test]
+async fn a_database_is_looked_at_beside_the_collector_that_has_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    store.admit(delivery(1, whole_run(run(1)))).await.unwrap();
+    let looked_at = Store::look_at(folder.path()).unwrap();
+    assert_eq!(looked_at.records_of(run(1)).await.unwrap().len(), 4);
+    let error = looked_at.measure_again().await.unwrap_err();
+    assert!(matches!(error, StoreError::Stopped(_)), "{error}");
+    drop(store);
+    assert_eq!(looked_at.run_ids().await.unwrap(), [run(1)]);
+}
+
+#[tokio::test]
 async fn a_run_may_go_on_in_a_later_epoch() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
@@ -251,6 +328,7 @@ async fn a_measured_run_is_measured_once() {
             name: "{}".to_owned(),
             rollup: rollup.to_owned(),
         },
+        at: WallTime(7),
     };
     store.put_measured(measured("1", "one")).await.unwrap();
     store.put_measured(measured("2", "two")).await.unwrap();
@@ -483,6 +561,7 @@ async fn measure_for_job(store: &Store, first_seq: u64, id: RunId) {
         run: id,
         report: format!("\"{id}\""),
         differs: Vec::new(),
+        at: WallTime(0),
         cell: CellRow {
             key: id.0.repeat(2).try_into().unwrap(),
             device: "lab-1".to_owned(),

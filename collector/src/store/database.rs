@@ -30,6 +30,24 @@ impl Database {
         Ok((database, lock, connection))
     }
 
+    /// The file as it is, whoever has it; nothing in it is changed.
+    pub(super) fn look_at(folder: &Path) -> Result<Self, StoreError> {
+        let database = Self {
+            path: folder.join(FILE_NAME),
+        };
+        if !database.path.is_file() {
+            return Err(StoreError::NoDatabase {
+                folder: folder.to_owned(),
+            });
+        }
+        let connection = database.reader()?;
+        migrations::check(&connection, &database.path).map_err(|error| match error {
+            StoreError::Sqlite(error) => database.explain(error),
+            error => error,
+        })?;
+        Ok(database)
+    }
+
     /// A connection that cannot write.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -1,6 +1,6 @@
 //! Brings a database file to the schema that this program knows, one migration after the other.
 
-use std::path::Path;
+use std::{cmp::Ordering, path::Path};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -42,6 +42,35 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     transaction.pragma_update(None, "user_version", SCHEMA)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Whether the file is one of ours, of the schema that we know.
+///
+/// # Errors
+/// It belongs to another program, to a newer collector, or to an older one and was not migrated yet.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID {
+        return Err(StoreError::NotOurs {
+            path: path.to_owned(),
+        });
+    }
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let path = path.to_owned();
+    match found.cmp(&SCHEMA) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(StoreError::Older {
+            path,
+            found,
+            known: SCHEMA,
+        }),
+        Ordering::Greater => Err(StoreError::Newer {
+            path,
+            found: usize::try_from(found).unwrap_or(usize::MAX),
+            known: MIGRATIONS.len(),
+        }),
+    }
 }
 
 fn first(row: &rusqlite::Row<'_>) -> rusqlite::Result<i64> {

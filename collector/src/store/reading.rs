@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokwatt_domain::ids::RunId;
 use tokwatt_proto::identity::Role;
 
-use super::{CellRow, CertificateRow, Labels, StaleCell, identities};
+use super::{CellRow, CertificateRow, Labels, RawSamples, StaleCell, identities};
 
 /// A run as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +27,8 @@ pub struct RunRow {
     pub problem: Option<String>,
     /// Whether it may stand on a board: false if it was made for a job of which another attempt counts, or none.
     pub counts: bool,
+    /// What became of its raw power samples.
+    pub raw_samples: RawSamples,
 }
 
 /// A measured run, as the ranking reads it.
@@ -83,6 +85,8 @@ pub struct StreamRow {
     pub epoch: i64,
     /// Everything up to here is committed.
     pub through: i64,
+    /// Of these, records that are stored once, under another epoch.
+    pub held: i64,
 }
 
 /// A record that could not be used.
@@ -165,6 +169,15 @@ pub(super) fn runs_named(connection: &Connection, prefix: &str) -> rusqlite::Res
     ))?;
     let runs = statement.query_map(params![prefix], run_row)?;
     runs.collect()
+}
+
+pub(super) fn run_row_of(connection: &Connection, run: RunId) -> rusqlite::Result<Option<RunRow>> {
+    let row = connection.query_row(
+        &format!("{SELECT_RUN} WHERE id = ?1"),
+        params![run.0],
+        run_row,
+    );
+    row.optional()
 }
 
 pub(super) fn devices(connection: &Connection) -> rusqlite::Result<Vec<DeviceRow>> {
@@ -271,12 +284,14 @@ pub(super) fn cell_of(connection: &Connection, run: RunId) -> rusqlite::Result<O
 }
 
 fn streams(connection: &Connection, device: &str) -> rusqlite::Result<Vec<StreamRow>> {
-    let mut statement = connection
-        .prepare_cached("SELECT epoch, through FROM stream WHERE device = ?1 ORDER BY epoch")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT epoch, through, held FROM stream WHERE device = ?1 ORDER BY epoch",
+    )?;
     let streams = statement.query_map(params![device], |row| {
         Ok(StreamRow {
             epoch: row.get(0)?,
             through: row.get(1)?,
+            held: row.get(2)?,
         })
     })?;
     streams.collect()
@@ -298,8 +313,9 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
             .unwrap_or_default(),
         problem: row.get(7)?,
         counts: row.get(8)?,
+        raw_samples: RawSamples::parse(&row.get::<_, String>(9)?),
     })
 }
 
 const SELECT_RUN: &str = "SELECT id, device, state, header, agent_report, report, differs, problem,
-         id NOT IN (SELECT run FROM uncounted_run) FROM run";
+         id NOT IN (SELECT run FROM uncounted_run), raw_samples FROM run";

@@ -1,7 +1,7 @@
 //! What was made of a run: its report, where it differs from the agent's, and the cache of its cell.
 
 use rusqlite::{Connection, params};
-use tokwatt_domain::ids::RunId;
+use tokwatt_domain::{ids::RunId, time::WallTime};
 
 use super::StoreError;
 
@@ -16,6 +16,8 @@ pub struct Measured {
     pub differs: Vec<String>,
     /// Its cell.
     pub cell: CellRow,
+    /// When.
+    pub at: WallTime,
 }
 
 /// A configuration that was run, and what its repetitions come to.
@@ -44,9 +46,16 @@ pub struct StaleCell {
 pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Result<(), StoreError> {
     let differs = serde_json::Value::from(measured.differs.clone()).to_string();
     let changed = connection.execute(
-        "UPDATE run SET state = 'complete', report = ?2, differs = ?3, cell = ?4
+        "UPDATE run SET state = 'complete', report = ?2, differs = ?3, cell = ?4,
+             measured_us = coalesce(measured_us, ?5)
          WHERE id = ?1 AND state = 'finished'",
-        params![measured.run.0, measured.report, differs, measured.cell.key],
+        params![
+            measured.run.0,
+            measured.report,
+            differs,
+            measured.cell.key,
+            measured.at.0
+        ],
     )?;
     if changed == 0 {
         return Ok(());
@@ -89,6 +98,16 @@ pub(super) fn put_unreadable(
     connection.execute(
         "UPDATE run SET state = 'unreadable', problem = ?2 WHERE id = ?1 AND state = 'finished'",
         params![run.0, problem],
+    )?;
+    Ok(())
+}
+
+/// Moves all runs from complete or unreadable to finished, but for those that cannot be measured again: so they will be.
+pub(super) fn measure_again(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute(
+        "UPDATE run SET state = 'finished', problem = NULL, report = NULL, cell = NULL
+         WHERE state IN ('complete', 'unreadable') AND raw_samples = 'kept'",
+        [],
     )?;
     Ok(())
 }

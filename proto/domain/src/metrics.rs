@@ -258,7 +258,7 @@ pub enum RefreshSource {
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Flag {
     /// `roofline`, `cache_leak`, `shared_device`, `clock_step`, `aliased`, `throttled`, `littles_law`, `token_leak`,
-    /// `bundled`, `client_lag`, `overcurrent`, `preempted`, `queued`, `prefix_cache`, `interval_not_kept`, `quick`, `resumed`,
+    /// `bundled`, `client_lag`, `overcurrent`, `preempted`, `queued`, `prefix_cache`, `interval_not_kept`, `quick`, `resumed`, `missing_samples`, `missing_requests`,
     /// `cancelled`, `aborted`, `report_differs`, `too_few_requests`; of an energy
     /// `not_bracketed`, `low_coverage`, `bound_above_5_percent`, `window_below_60_s`.
     pub id: String,

@@ -20,6 +20,8 @@ use crate::{
 mod cache;
 /// Conditions that did not hold still.
 mod conditions;
+/// What is not kept.
+mod gaps;
 /// What the server's own counters show.
 mod server;
 
@@ -91,6 +93,7 @@ pub fn flags(
         .flatten()
         .chain(aliased(trace, power))
         .chain(conditions::flags(trace))
+        .chain(gaps::flags(trace))
         .chain(interval_not_kept(trace, power))
         .collect();
     flags.sort();
@@ -304,6 +307,7 @@ fn sensor<'a>(trace: &'a RunTrace, report: &PowerReport) -> Option<&'a Sensor> {
 mod tests {
     use super::*;
     use crate::{
+        gap::{Gap, GapCause, Part},
         metrics::{dictionary::definition, example, measure},
         run::Resumption,
         time::WallTime,
@@ -497,6 +501,47 @@ mod tests {
             });
         };
         check(resumed, &[("resumed", false)]);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_said_and_blocks_where_requests_are_missing() {
+        let missing = |part, count, cause| {
+            move |trace: &mut RunTrace| {
+                trace.segments[0].gaps.push(Gap {
+                    part,
+                    count,
+                    cause,
+                    note: String::new(),
+                });
+            }
+        };
+        check(
+            missing(Part::Samples(0), 5_400, GapCause::Thinned),
+            &[("missing_samples", false)],
+        );
+        check(
+            missing(Part::Requests, 3, GapCause::DiskFull),
+            &[("missing_requests", true)],
+        );
+        let mut trace = plain();
+        missing(Part::Samples(0), 5_400, GapCause::Thinned)(&mut trace);
+        missing(Part::Samples(1), 600, GapCause::Thinned)(&mut trace);
+        missing(Part::Samples(1), 7, GapCause::DiskFull)(&mut trace);
+        assert_eq!(
+            measure(&trace).flags[0].detail,
+            "not kept: 7 (disk full), 6000 (thinned to one a second, disk full)"
+        );
+    }
+
+    #[test]
+    fn samples_that_are_missing_are_coverage_lost() {
+        let mut trace = plain();
+        let points: Vec<(u64, i64)> = (0..=110).map(|step| (step * 100, 10)).collect();
+        trace.segments[0].power.push(example::power(&points));
+        let whole = measure(&trace).power[0].coverage;
+        trace.segments[0].power[0].samples.drain(20..70);
+        let left = measure(&trace).power[0].coverage;
+        assert!(whole > 0.99 && left < 0.6, "{whole} {left}");
     }
 
     #[test]
