@@ -1,5 +1,6 @@
 //! The command line: one subcommand, one file. Text for people on stdout, logs on stderr.
 
+mod backup;
 mod check;
 mod client;
 mod config;
@@ -29,7 +30,8 @@ struct Arguments {
         global = true,
         env = "TOKWATT_LOG_FORMAT",
         value_enum,
-        default_value_t
+        default_value_t,
+        help_heading = EVERYWHERE
     )]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -48,6 +50,8 @@ enum Command {
     /// Devices that delivered
     #[command(subcommand)]
     Devices(devices::Devices),
+    /// Copies the data folder while the collector goes on, and looks through the copy
+    Backup(backup::Backup),
     /// Looks whether the database is what it says: file, books, records, reports, roll-ups
     Check(check::Check),
     /// Settings
@@ -85,6 +89,7 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Rank(rank) => rank::rank(&rank, output),
         Command::Runs(runs) => runs::runs(&runs, output),
         Command::Devices(devices) => devices::devices(&devices, output),
+        Command::Backup(backup) => backup::backup(&backup, output),
         Command::Check(check) => check::check(&check, output),
         Command::Config(config) => config::config(&config, output),
     }
@@ -96,6 +101,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
+
+/// Heading of the flags that every subcommand has.
+const EVERYWHERE: &str = "Options of every command";
 
 const FOUND_WRONG: u8 = 1;
 const CANNOT_RUN: u8 = 2;

@@ -45,6 +45,9 @@ pub mod report;
 /// Health, readiness and figures for whoever watches the collector, over HTTP.
 pub mod web;
 
+/// A copy of the data folder that can be served, made while the collector goes on.
+pub mod backup;
+
 /// What can be set, and where it was.
 pub mod settings;
 

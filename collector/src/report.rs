@@ -23,6 +23,7 @@ use self::number::Scale;
 pub use self::{
     check::check,
     csv::csv,
+    date::utc,
     markdown::markdown,
     table::{board, devices, run, runs},
 };

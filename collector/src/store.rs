@@ -6,6 +6,7 @@
 mod accounts;
 mod admission;
 mod campaigns;
+mod copy;
 mod database;
 mod identities;
 mod migrations;
@@ -38,6 +39,7 @@ pub use self::{
     accounts::{Place, RawSamples, Replacement, StoredRecord, StreamAccount},
     admission::{Admitted, Content, Delivery, Received},
     campaigns::{CampaignRow, FleetRow, Job, JobsOf, Upkeep},
+    copy::{Delivered, Holdings, copy, holdings_in, verify},
     database::database_in,
     identities::{
         CertificateRow, Labels, NewCertificate, NewToken, NotRedeemed, NotRenewed, Redemption,

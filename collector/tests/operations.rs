@@ -50,7 +50,7 @@ fn eventually(addr: SocketAddr, path: &str, is_enough: impl Fn(u16, &str) -> boo
             return body;
         }
         assert!(began.elapsed() < PATIENCE, "{path} stays {status}: {body}");
-        thread::yield_now();
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -255,7 +255,9 @@ fn a_database_that_does_not_answer_does_not_hold_up_a_stop() {
 fn a_database_that_cannot_be_closed_does_not_hold_up_a_stop() {
     let folder = TempDir::new().unwrap();
     let (mut server, _other, runtime, agent) = locked(folder.path());
-    drop((agent, runtime));
+    // In this order: it is cut off, and has not said that it is done.
+    drop(runtime);
+    drop(agent);
     eventually(server.http(), "/metrics", |_, figures| {
         figures.contains("\ntokwatt_devices_connected 0\n")
     });

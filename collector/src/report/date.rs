@@ -1,7 +1,7 @@
 //! Wall-clock times for people, in UTC.
 
 /// `2026-11-22 02:17:09` for microseconds since 1970.
-pub(super) fn utc(micros: i64) -> String {
+pub fn utc(micros: i64) -> String {
     let seconds = micros.div_euclid(1_000_000);
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);

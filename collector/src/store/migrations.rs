@@ -89,7 +89,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
 const SCHEMA: u32 = 4;
 
 /// `tokw` in ASCII.
-const APPLICATION_ID: i64 = 0x746f_6b77;
+pub(super) const APPLICATION_ID: i64 = 0x746f_6b77;
 
 #[cfg(test)]
 mod tests {
