@@ -6,12 +6,14 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokwatt_domain::{device::DeviceProfile, time::WallTime};
 use tokwatt_service::{LogFormat, Logs};
 
 use crate::{
     device::{self, HostRoot},
+    runner::QuietGate,
     settings::{Given, Settings},
 };
 
@@ -79,7 +81,7 @@ enum Command {
     Swap(Box<swap::SwapArgs>),
     /// Make this device one of a site, so that it may deliver to its collector from anywhere
     Enrol(enrol::EnrolArgs),
-    /// Deliver what waits in the spool, until stopped
+    /// Deliver what waits in the spool, and do what campaigns ask for, until stopped
     Run(run::RunArgs),
     /// Look into the spool, and carry it by hand
     Spool(spool::SpoolArgs),
@@ -146,7 +148,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(general, args),
         Command::Spool(args) => spool::spool(general, &args),
         Command::Config(args) => config::config(general, &args),
-        Command::Suites(args) => suites::suites(&args),
+        Command::Suites(args) => suites::suites(general, &args),
         Command::Decode(args) => decode::decode(&args),
         Command::EngineWorker => engine_worker::engine_worker(),
         Command::Guard(args) => return guard::guard(&args),
@@ -191,6 +193,13 @@ fn date(time: WallTime) -> String {
     let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string();
     let (day, clock) = text.split_once('T').unwrap_or((&text, ""));
     format!("{day} {} UTC", clock.get(..5).unwrap_or(clock))
+}
+
+/// The gate of everything that shares the data folder.
+fn gate(settings: &Settings) -> anyhow::Result<QuietGate> {
+    let data = &settings.data.value;
+    QuietGate::in_folder(data)
+        .with_context(|| format!("cannot use the data folder `{}`", data.display()))
 }
 
 /// One thread: the engine has the other cores, and a stamp never waits for a wake-up elsewhere.

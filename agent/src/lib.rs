@@ -38,6 +38,9 @@ pub mod uplink;
 /// How this device becomes one of a site, and stays one.
 pub mod enrol;
 
+/// Jobs for campaigns: waits for them, and has them done.
+pub mod attend;
+
 /// Ends a child when the agent is gone.
 pub mod guard;
 

@@ -31,6 +31,7 @@ use crate::{
 };
 
 pub use address::{Address, InvalidAddress, Url, identity_folder};
+pub use backoff::Backoff;
 pub use connection::{Unreachable, connect};
 
 mod address;
@@ -111,7 +112,7 @@ struct Link {
 impl Uplink {
     /// Runs until `stop`; what is on its way then is acknowledged or sent again next time.
     pub async fn run(self, stop: CancellationToken) {
-        let mut backoff = backoff::Backoff::new();
+        let mut backoff = Backoff::new();
         let mut last_reason = String::new();
         loop {
             let error = tokio::select! {
@@ -134,7 +135,7 @@ impl Uplink {
     }
 
     /// One connection, from Hello to the error that ends it.
-    async fn deliver(&self, backoff: &mut backoff::Backoff) -> LinkError {
+    async fn deliver(&self, backoff: &mut Backoff) -> LinkError {
         match self.deliver_or_fail(backoff).await {
             Ok(never) => match never {},
             Err(error) => error,
@@ -143,7 +144,7 @@ impl Uplink {
 
     async fn deliver_or_fail(
         &self,
-        backoff: &mut backoff::Backoff,
+        backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, LinkError> {
         let mut link = self.open().await?;
         loop {
@@ -273,6 +274,20 @@ impl fmt::Display for LinkState {
             Self::Down { reason } => write!(f, "waiting to try again: {reason}"),
         }
     }
+}
+
+/// A connection of its own to a collector.
+///
+/// # Errors
+/// It cannot be reached.
+pub async fn connect(address: &Address) -> Result<Channel, tonic::transport::Error> {
+    Endpoint::from(address.clone())
+        .connect_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .connect()
+        .await
 }
 
 async fn send(uploads: &mpsc::Sender<v1::Upload>, kind: v1::upload::Kind) -> Result<(), LinkError> {

@@ -48,9 +48,17 @@ const AGENT: Edges = &[
     // The gate that the runner closes while it measures.
     ("uplink", &["clock", "runner", "spool"]),
     ("enrol", &["clock", "runner", "uplink"]),
+    // Its runner starts benches by the settings' names, and waits where they measure.
+    (
+        "attend",
+        &[
+            "backend", "clock", "runner", "settings", "spool", "uplink", "workload",
+        ],
+    ),
     (
         "cli",
         &[
+            "attend",
             "backend",
             "clock",
             "decode",

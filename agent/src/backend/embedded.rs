@@ -37,7 +37,7 @@ mod exchange;
 /// Which files to load, and their digests.
 mod weights;
 
-pub use weights::Weights;
+pub use weights::{SHIPPED, Weights};
 
 use exchange::Exchange;
 use process::{Arrived, Death, Worker};

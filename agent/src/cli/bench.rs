@@ -12,18 +12,24 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_domain::{
-    device::DeviceProfile, ids::RunId, metrics::RunReport, power::Provenance, time::Stamp,
+    campaign::JobRef,
+    device::DeviceProfile,
+    ids::{Name, RunId},
+    metrics::RunReport,
+    power::Provenance,
+    time::Stamp,
     workload::Sampling,
 };
 use tracing::Instrument;
 
-use self::{instruments::Instruments, kept::Kept, load::LoadArgs};
+use self::{events::Events, instruments::Instruments, kept::Kept, load::LoadArgs};
 use super::{
-    Exit, Format, General, complain, runtime,
+    Exit, Format, General, complain, gate, runtime,
     simulate::{SimulateArgs, virtual_runtime},
     stop,
 };
 use crate::{
+    attend::event::BenchEvent,
     clock::{Clock, SystemClock, VirtualClock},
     device::{HostRoot, probe},
     enrol::Renewal,
@@ -40,11 +46,13 @@ use crate::{
 
 mod bundle;
 mod document;
+mod events;
 pub(super) mod groups;
 pub(super) mod instruments;
 mod kept;
 mod load;
 mod modes;
+mod named;
 pub(super) mod progress;
 pub(super) mod server;
 mod summary;
@@ -53,7 +61,7 @@ mod unfinished;
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
-    /// What to ask: a built-in suite (`tokwatt-agent suites list`) or a file
+    /// What to ask: a suite by its name, built in or in the configuration's folder (`tokwatt-agent suites list`), or a file
     #[arg(long, default_value = "edge-vision", value_name = "NAME|FILE")]
     suite: String,
     /// Who answers
@@ -95,6 +103,13 @@ pub(super) struct BenchArgs {
     /// a label
     #[arg(long, value_delimiter = ',', value_name = "P,…")]
     precision: Vec<String>,
+    /// Models of the configuration's [[model]] by name, and tiny-vlm, which is built in: one after the other in one bench, each in the
+    /// precisions of --precision, or in all that are there
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = Name::parse, conflicts_with_all = ALONE)]
+    models: Vec<Name>,
+    /// Servers of the configuration's [[server]] by name, one after the other, behind --models
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = Name::parse, conflicts_with_all = ALONE)]
+    servers: Vec<Name>,
     #[command(flatten)]
     load: LoadArgs,
     /// Repetitions of every cell; three or more give an interval
@@ -164,7 +179,24 @@ pub(super) struct BenchArgs {
     format: Format,
     #[command(flatten)]
     simulate: SimulateArgs,
+    /// Tell where it stands on standard output, for the agent that started it
+    #[arg(long, hide = true)]
+    events: bool,
+    /// The lease of the job that it is for
+    #[arg(long, hide = true, requires = "events", value_name = "JOB:ATTEMPT")]
+    job: Option<JobRef>,
 }
+
+/// Flags that say otherwise who answers.
+const ALONE: [&str; 7] = [
+    "backend",
+    "url",
+    "server",
+    "model",
+    "mmproj",
+    "server_metrics",
+    "simulate",
+];
 
 /// A duration that is not zero: nothing is answered in no time.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
@@ -207,9 +239,26 @@ struct Delivery {
 }
 
 pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
+    if !args.events {
+        return measure(general, &args, None);
+    }
+    let events = Events::start(args.simulate.is_asked())?;
+    let result = measure(general, &args, Some(&events));
+    if let Err(error) = &result {
+        events.end(events::class(error), format!("{error:#}"));
+    }
+    result
+}
+
+/// With `events`, for whoever started it: told to them, delivered by them.
+fn measure(
+    general: General,
+    args: &BenchArgs,
+    events: Option<&Arc<Events>>,
+) -> anyhow::Result<Exit> {
     args.check()?;
-    let settings = general.settings(given(&args))?;
-    let plan = plan(&args)?;
+    let settings = general.settings(given(args))?;
+    let plan = plan(args, &settings)?;
     let simulated = args.simulate.make()?;
     if let Some(out) = &args.out {
         bundle::check(out)?;
@@ -219,12 +268,19 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
     let aside = aside.transpose()?;
     let folder = outbox(&settings, aside.as_ref());
     let given = settings.collector.value.as_deref();
-    let address = Address::in_force(given, &folder).context("--collector")?;
+    let address = match events {
+        None => Address::in_force(given, &folder).context("--collector")?,
+        Some(_) => None,
+    };
     let spool = Spool::open(&folder, now, settings.spool_bytes_max.value)?;
     let _lock = BenchLock::take(&folder)?;
-    let after = unfinished::take_up(&spool, &args, &settings, &plan)?;
+    let after = unfinished::take_up(&spool, args, &settings, &plan)?;
+    if let Some(events) = events {
+        events.tell(&BenchEvent::Begun);
+    }
     let here = Here {
-        args: &args,
+        args,
+        events: events.cloned(),
         settings: &settings,
         plan,
         after,
@@ -246,6 +302,11 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
         }
         Some(simulated) => here.simulate(simulated)?,
     };
+    if let Some(events) = events {
+        let (how, reason) = events::verdict(&outcome);
+        events.end(how, reason);
+        return Ok(exit(&outcome));
+    }
     for warning in &outcome.warnings {
         complain(&anyhow::Error::msg(warning.clone()));
     }
@@ -291,6 +352,11 @@ pub(super) fn bench(general: General, args: BenchArgs) -> anyhow::Result<Exit> {
 }
 
 impl BenchArgs {
+    /// Whether who answers stands in the configuration.
+    fn is_named(&self) -> bool {
+        !self.models.is_empty() || !self.servers.is_empty()
+    }
+
     /// What clap cannot know.
     fn check(&self) -> anyhow::Result<()> {
         let is_simulated = self.simulate.is_asked();
@@ -366,6 +432,8 @@ impl BenchArgs {
 /// What was asked for, checked, and where results go.
 struct Here<'a> {
     args: &'a BenchArgs,
+    /// Who is told, if that is not a person.
+    events: Option<Arc<Events>>,
     settings: &'a Settings,
     plan: Plan,
     /// The last stamp of the bench that this one goes on with.
@@ -421,7 +489,20 @@ impl<'a> Here<'a> {
         let tasks = TaskTracker::new();
         let (stop, leave) = stop::or_leave(&tasks)?;
         let grown = Arc::new(Notify::new());
-        let quiet = QuietGate::default();
+        let mut quiet = gate(self.settings)?;
+        if let Some(events) = &self.events {
+            quiet = quiet.with_notice(events.notice());
+            let (gone, stop, leave) = (events.gone().clone(), stop.clone(), leave.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = gone.cancelled() => {
+                        leave.cancel();
+                        stop.cancel();
+                    }
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
         let delivery = self.address.clone().map(|address| {
             Delivery::start(address, &bench.device, &self.spool, &quiet, &grown, &tasks)
         });
@@ -491,21 +572,21 @@ impl<'a> Here<'a> {
         (stop, leave): (CancellationToken, CancellationToken),
         kept: &mut Kept<'a>,
     ) -> Outcome {
-        let mut bar = progress::Bar::start();
+        let mut watcher = Watcher::of(self.events.as_ref());
         let why = bench.instruments.why.iter().cloned();
-        why.for_each(|why| bar.show(Progress::Stage(why)));
+        why.for_each(|why| watcher.show(Progress::Stage(why)));
         let provenance = match self.args.simulate.is_asked() {
             true => Provenance::Simulated,
             false => bench.host_root.provenance(),
         };
         if let Some(log) = &bench.server_log {
             let log = log.display();
-            bar.show(Progress::Stage(format!(
+            watcher.show(Progress::Stage(format!(
                 "what the server prints is kept in {log}"
             )));
         }
         if provenance == Provenance::Replayed {
-            bar.show(Progress::Stage(recorded(&self.settings.host_root.value)));
+            watcher.show(Progress::Stage(recorded(&self.settings.host_root.value)));
         }
         let runner = Runner {
             device: bench.device,
@@ -523,13 +604,41 @@ impl<'a> Here<'a> {
         };
         let mut watch = |step| match step {
             Progress::Finished(trace) => kept.keep(&trace),
-            step => bar.show(step),
+            step => watcher.show(step),
         };
         let bench_of = runner.bench(&self.plan, &bench.groups, &mut watch);
         let mut outcome = bench_of.await;
-        bar.end();
+        watcher.end();
         runner.put_mode_back(&bench.groups, &mut outcome).await;
         outcome
+    }
+}
+
+/// Who sees where a bench stands.
+enum Watcher {
+    Person(progress::Bar),
+    Parent(Arc<Events>),
+}
+
+impl Watcher {
+    fn of(events: Option<&Arc<Events>>) -> Self {
+        match events {
+            Some(events) => Self::Parent(events.clone()),
+            None => Self::Person(progress::Bar::start()),
+        }
+    }
+
+    fn show(&mut self, step: Progress) {
+        match self {
+            Self::Person(bar) => bar.show(step),
+            Self::Parent(events) => events.show(step),
+        }
+    }
+
+    fn end(&self) {
+        if let Self::Person(bar) = self {
+            bar.end();
+        }
     }
 }
 
@@ -546,8 +655,9 @@ fn given(args: &BenchArgs) -> Given {
     }
 }
 
-fn plan(args: &BenchArgs) -> anyhow::Result<Plan> {
-    let suite = Suite::load(&args.suite).context("--suite")?;
+fn plan(args: &BenchArgs, settings: &Settings) -> anyhow::Result<Plan> {
+    let own = settings.suites.value.as_deref();
+    let suite = Suite::find(&args.suite, own).context("--suite")?;
     let options = PlanOptions {
         limit: args.limit,
         sizes: args.size.clone(),
@@ -562,7 +672,7 @@ fn runner_settings(args: &BenchArgs, plan: &Plan, provenance: Provenance) -> Run
         repeat: args.repeat,
         loads: args.load.loads(&plan.concurrency),
         limits: args.load.limits(),
-        job: None,
+        job: args.job,
         timeout: args.timeout,
         max_tokens: args.max_tokens,
         sampling: Sampling::Greedy,

@@ -1,33 +1,47 @@
-//! `run`: delivers what waits in the spool, until stopped.
+//! `run`: delivers what waits in the spool, and does what campaigns ask for, until stopped.
 
-use std::{io::Write, sync::Arc};
+use std::{ffi::OsString, io::Write, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use tokio::sync::{Notify, watch};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokwatt_domain::device::DeviceProfile;
 use tokwatt_service::ServiceManager;
 use tracing::Instrument;
 
-use super::{Exit, General, runtime, stop};
+use super::{Exit, General, gate, runtime, stop};
 use crate::{
+    attend::{Attend, child::BenchRunner, hand::JobFile, offer::offer},
     clock::{Clock, SystemClock},
     device::HostRoot,
     enrol::Renewal,
     runner::QuietGate,
-    settings::Given,
+    settings::{Given, Settings},
     spool::Spool,
-    uplink::{Address, LinkState, Uplink},
+    uplink::{Address, LinkState, Uplink, connect},
 };
 
 #[derive(Args)]
 pub(super) struct RunArgs {
-    /// Whom to deliver to; without it the collector where this device is enrolled
+    /// Whom to deliver to, and whose campaigns to do; without it the collector where this device is enrolled
     #[arg(long, env = "TOKWATT_COLLECTOR", value_name = "URL")]
     collector: Option<String>,
-    /// End as soon as everything is delivered
+    /// End as soon as everything is delivered, and do nothing for campaigns
     #[arg(long)]
     until_empty: bool,
+}
+
+/// What delivering and attending share.
+struct Service {
+    settings: Arc<Settings>,
+    /// Where a bench finds the same settings.
+    general: Vec<OsString>,
+    address: Address,
+    device: DeviceProfile,
+    spool: Arc<Spool>,
+    quiet: QuietGate,
+    tasks: TaskTracker,
 }
 
 pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
@@ -35,6 +49,7 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
         collector: args.collector,
         ..Given::default()
     };
+    let config = general.config.clone();
     let settings = general.settings(given)?;
     let given = settings.collector.value.as_deref();
     let address = Address::in_force(given, &settings.data.value).context("--collector")?;
@@ -46,30 +61,21 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
     let url = address.to_string();
     let now = SystemClock::start().wall();
     let spool = Spool::open(&settings.data.value, now, settings.spool_bytes_max.value)?;
-    let spool = Arc::new(spool);
+    let service = Service {
+        general: as_flags(config.as_deref(), &settings),
+        address,
+        device: super::named(&HostRoot::at(&settings.host_root.value), &settings),
+        spool: Arc::new(spool),
+        quiet: gate(&settings)?,
+        tasks: TaskTracker::new(),
+        settings: Arc::new(settings),
+    };
+    let spool = service.spool.clone();
     let before = spool.status()?.waiting_records;
-    let device = super::named(&HostRoot::at(&settings.host_root.value), &settings).id;
     runtime()?.block_on(async {
-        let tasks = TaskTracker::new();
-        let stop = stop::on_signal(&tasks)?;
-        let (state, mut link) = watch::channel(LinkState::Connecting);
-        let quiet = QuietGate::default();
-        let hurry = Arc::<Notify>::default();
-        if let Some(renewal) = Renewal::of(&address, &quiet, &hurry) {
-            let span = tracing::info_span!("renewal", %device);
-            tasks.spawn(renewal.run(stop.clone()).instrument(span));
-        }
-        let span = tracing::info_span!("uplink", %device);
-        let uplink = Uplink {
-            address,
-            device,
-            spool: spool.clone(),
-            quiet,
-            grown: Arc::default(),
-            hurry,
-            state,
-        };
-        let delivery = tasks.spawn(uplink.run(stop.clone()).instrument(span));
+        let stop = stop::on_signal(&service.tasks)?;
+        let (delivery, mut link) = service.deliver(&stop);
+        let attending = service.attend(&stop, args.until_empty);
         let mut manager = ServiceManager::from_environment();
         manager.ready();
         loop {
@@ -89,6 +95,9 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
             }
         }
         manager.stopping();
+        if let Some(attending) = attending {
+            attending.await?;
+        }
         delivery.await?;
         let waiting = spool.status()?.waiting_records;
         say(before, waiting, &url)?;
@@ -98,6 +107,83 @@ pub(super) fn run(general: General, args: RunArgs) -> anyhow::Result<Exit> {
             Exit::FoundWrong
         })
     })
+}
+
+impl Service {
+    /// Delivers, and keeps the identity good that this takes.
+    fn deliver(
+        &self,
+        stop: &CancellationToken,
+    ) -> (tokio::task::JoinHandle<()>, watch::Receiver<LinkState>) {
+        let (state, link) = watch::channel(LinkState::Connecting);
+        let hurry = Arc::<Notify>::default();
+        let device = &self.device.id;
+        if let Some(renewal) = Renewal::of(&self.address, &self.quiet, &hurry) {
+            let span = tracing::info_span!("renewal", %device);
+            let renewing = renewal.run(stop.clone()).instrument(span);
+            self.tasks.spawn(renewing);
+        }
+        let span = tracing::info_span!("uplink", %device);
+        let uplink = Uplink {
+            address: self.address.clone(),
+            device: device.clone(),
+            spool: self.spool.clone(),
+            quiet: self.quiet.clone(),
+            grown: Arc::default(),
+            hurry,
+            state,
+        };
+        let delivery = uplink.run(stop.clone()).instrument(span);
+        (self.tasks.spawn(delivery), link)
+    }
+
+    /// Waits for jobs, if that is wanted.
+    fn attend(
+        &self,
+        stop: &CancellationToken,
+        until_empty: bool,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        if until_empty || !self.settings.campaigns.value {
+            return None;
+        }
+        let (settings, kind) = (self.settings.clone(), self.device.kind);
+        let address = self.address.clone();
+        let attend = Attend {
+            device: self.device.id.clone(),
+            connect: Box::new(move || {
+                let address = address.clone();
+                Box::pin(async move { Ok(connect(&address).await?) })
+            }),
+            offer: Box::new(move || offer(&settings, kind)),
+            runner: Box::new(BenchRunner {
+                // Also when the file has been replaced by an upgrade.
+                program: "/proc/self/exe".into(),
+                general: self.general.clone(),
+                settings: self.settings.clone(),
+                kind,
+                spool: self.spool.clone(),
+                quiet: self.quiet.clone(),
+                tasks: self.tasks.clone(),
+            }),
+            file: JobFile::in_folder(&self.settings.data.value),
+            quiet: self.quiet.clone(),
+            clock: Arc::new(SystemClock::start()),
+        };
+        let span = tracing::info_span!("attend", device = %self.device.id);
+        Some(self.tasks.spawn(attend.run(stop.clone()).instrument(span)))
+    }
+}
+
+/// The configuration, data folder and host root that are in force.
+fn as_flags(config: Option<&Path>, settings: &Settings) -> Vec<OsString> {
+    let config = config.map(|config| ["--config".into(), config.into()]);
+    let data = ["--data".into(), settings.data.value.clone().into()];
+    let root = [
+        "--host-root".into(),
+        settings.host_root.value.clone().into(),
+    ];
+    let all = config.into_iter().chain([data, root]);
+    all.flatten().collect()
 }
 
 /// What became of what waited.

@@ -4,12 +4,16 @@ use std::{io::Write, num::NonZeroU32, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
+use tokwatt_domain::ids::Name;
 
-use super::Exit;
-use crate::workload::{
-    gallery::{Drawing, draw_to_folder},
-    picture::Side,
-    suite::{Suite, Task},
+use super::{Exit, General};
+use crate::{
+    settings::Given,
+    workload::{
+        gallery::{Drawing, draw_to_folder},
+        picture::Side,
+        suite::{Suite, Task},
+    },
 };
 
 #[derive(Args)]
@@ -20,18 +24,18 @@ pub(super) struct SuitesArgs {
 
 #[derive(Subcommand)]
 enum Action {
-    /// The suites that are built in
+    /// The suites that are built in, and those of the configuration's folder
     List,
     /// One suite: what it measures, its tasks and prompts
     Show {
-        /// Name of a built-in suite, or a file
+        /// Name of a built-in suite or of one in the configuration's folder, or a file
         suite: String,
     },
     /// Draw scenes or charts as PNG files with truth.jsonl and a contact sheet
     Draw {
         /// Folder to write into; made if it is not there, refused if it is not empty
         out: PathBuf,
-        /// Whose pictures: a built-in suite or a file; what it asks about them is in truth.jsonl only as far as it is drawn
+        /// Whose pictures: a suite by its name, or a file; what it asks about them is in truth.jsonl only as far as it is drawn
         #[arg(long, default_value = "edge-vision", value_name = "NAME|FILE")]
         suite: String,
         /// How many
@@ -46,16 +50,21 @@ enum Action {
     },
 }
 
-pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
+pub(super) fn suites(general: General, args: &SuitesArgs) -> anyhow::Result<Exit> {
+    let settings = general.settings(Given::default())?;
+    let own = settings.suites.value.as_deref();
+    let find = |name: &str| Suite::find(name, own);
     let mut out = std::io::stdout().lock();
     match &args.action {
         Action::List => {
-            for name in Suite::built_in() {
+            let own = own.map_or_else(Vec::new, Suite::own);
+            let built_in = Suite::built_in().map(str::to_owned);
+            for name in built_in.chain(own.iter().map(Name::to_string)) {
                 writeln!(out, "{name}")?;
-                write_wrapped(&Suite::load(name)?.description, "  ", &mut out)?;
+                write_wrapped(&find(&name)?.description, "  ", &mut out)?;
             }
         }
-        Action::Show { suite } => show(&Suite::load(suite)?, &mut out)?,
+        Action::Show { suite } => show(&find(suite)?, &mut out)?,
         Action::Draw {
             out: folder,
             suite,
@@ -63,7 +72,7 @@ pub(super) fn suites(args: &SuitesArgs) -> anyhow::Result<Exit> {
             seed,
             size,
         } => {
-            let suite = Suite::load(suite).context("--suite")?;
+            let suite = find(suite).context("--suite")?;
             let drawing = drawing(&suite)?;
             let side = match (size, &suite.pictures) {
                 (Some(px), _) => Side::new(*px).context("--size")?,

@@ -71,7 +71,7 @@ pub(super) struct SwapArgs {
     /// Turns of each model: 2 is A, B, A, B
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// What to ask each model in each turn: a built-in suite or a file
+    /// What to ask each model in each turn: a built-in suite, one of the configuration's folder, or a file
     #[arg(long, default_value = "edge-vision", value_name = "NAME|FILE")]
     suite: String,
     /// Most pictures of each task, in each turn
@@ -119,6 +119,7 @@ struct Bench {
     instruments: Instruments,
     models: [Group; 2],
     provenance: Provenance,
+    quiet: QuietGate,
     stop: CancellationToken,
 }
 
@@ -131,7 +132,8 @@ pub(super) fn swap(general: General, args: &SwapArgs) -> anyhow::Result<Exit> {
         power_interval: args.power_interval,
         ..Given::default()
     })?;
-    let suite = Suite::load(&args.suite).context("--suite")?;
+    let own = settings.suites.value.as_deref();
+    let suite = Suite::find(&args.suite, own).context("--suite")?;
     let plan = Plan::make(
         &suite,
         &PlanOptions {
@@ -190,6 +192,7 @@ async fn measure(args: &SwapArgs, settings: &Settings, plan: &Plan) -> anyhow::R
         ],
         instruments: instruments::start(settings, &device, &root, &clock, None)?,
         provenance: root.provenance(),
+        quiet: super::gate(settings)?,
         stop: stop::on_signal(&tasks)?,
         host_root: root,
         device,
@@ -211,6 +214,7 @@ async fn simulate(
         models: [model(&args.a)?, model(&args.b)?],
         instruments: instruments::made_up(settings, simulated, &clock, &tasks)?,
         provenance: Provenance::Simulated,
+        quiet: QuietGate::default(),
         stop: stop::on_signal(&tasks)?,
         host_root: simulated.root(),
         device: simulated.profile(),
@@ -236,7 +240,7 @@ impl Bench {
             gauges: self.instruments.gauges,
             spool: Arc::new(spool),
             grown: Arc::default(),
-            quiet: QuietGate::default(),
+            quiet: self.quiet,
             settings: RunnerSettings {
                 repeat: 1,
                 loads: vec![Load::Closed(1)],

@@ -1,12 +1,18 @@
 //! The bench under way: what of it is finished, and the records of the run in hand, so that an agent that was killed goes on.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::Path,
+    thread,
+};
 
 use rusqlite::{OptionalExtension, params};
 use rustix::{
     fs::{FlockOperation, flock},
-    io::Errno,
+    io::{Errno, retry_on_intr},
 };
+use tokio::sync::oneshot;
 use tokwatt_domain::ids::{RunId, Seq};
 
 use super::{Spool, SpoolError, Spooled, drop_acknowledged, from_sql, select_after, to_sql};
@@ -40,13 +46,39 @@ impl BenchLock {
     /// # Errors
     /// Another agent has it, or the file cannot be made.
     pub fn take(folder: &Path) -> Result<Self, SpoolError> {
+        Self::lock(folder, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Waits until nobody has it. The wait has a thread of its own and does nothing, for somebody measures meanwhile.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub async fn wait(folder: &Path) -> Result<Self, SpoolError> {
+        let (tell, told) = oneshot::channel();
+        let failed = |source| SpoolError::Folder {
+            path: folder.to_owned(),
+            source,
+        };
+        let its_folder = folder.to_owned();
+        thread::Builder::new()
+            .name("bench lock".to_owned())
+            .spawn(move || drop(tell.send(Self::lock(&its_folder, FlockOperation::LockExclusive))))
+            .map_err(failed)?;
+        told.await
+            .map_err(|error| failed(io::Error::other(error)))?
+    }
+
+    fn lock(folder: &Path, operation: FlockOperation) -> Result<Self, SpoolError> {
         let path = folder.join("bench.lock");
         let failed = |source: io::Error| SpoolError::Folder {
             path: path.clone(),
             source,
         };
-        let file = File::create(&path).map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Not cut short: that would write to the disk while somebody measures.
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(failed)?;
+        match retry_on_intr(|| flock(&file, operation)) {
             Ok(()) => Ok(Self(file)),
             Err(Errno::WOULDBLOCK) => Err(SpoolError::Busy {
                 folder: folder.to_owned(),
@@ -260,5 +292,18 @@ mod tests {
         assert!(refused.to_string().contains("another bench is under way"));
         drop(lock);
         BenchLock::take(folder.path()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_bench_gets_its_place_when_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = BenchLock::take(folder.path()).unwrap();
+        let mut waiting = std::pin::pin!(BenchLock::wait(folder.path()));
+        let is_there = futures::FutureExt::now_or_never(waiting.as_mut()).is_some();
+        assert!(!is_there);
+        drop(lock);
+        let lock = waiting.await.unwrap();
+        assert!(BenchLock::take(folder.path()).is_err());
+        drop(lock);
     }
 }

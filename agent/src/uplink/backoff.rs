@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 /// Waits that grow.
-pub(super) struct Backoff {
+pub struct Backoff {
     ceiling: Duration,
 }
 
 impl Backoff {
     /// Starts short.
-    pub(super) fn new() -> Self {
-        Self {
-            ceiling: SHORTEST_CEILING,
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// A wait drawn from zero to the ceiling, which then doubles.
-    pub(super) fn next_wait(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         let mut bytes = [0; 4];
         getrandom::fill(&mut bytes).expect("the kernel has random bytes");
         let share = f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
@@ -26,8 +24,16 @@ impl Backoff {
     }
 
     /// It worked: the next failure starts short again.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         *self = Self::new();
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            ceiling: SHORTEST_CEILING,
+        }
     }
 }
 

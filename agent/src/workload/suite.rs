@@ -9,7 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokwatt_domain::{ids::Digest, metrics::quality, spelling::distance, workload::Scoring};
+use tokwatt_domain::{
+    ids::{Digest, Name},
+    metrics::quality,
+    spelling::distance,
+    workload::Scoring,
+};
 
 use super::{
     chart::{CHART_VERSION, ChartQuestion, Figure},
@@ -97,6 +102,14 @@ pub enum SuiteError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A campaign that asks for one suite must not get another.
+    #[error("suite file `{}` calls its suite `{name}`; a suite in this folder is called as its file is", path.display())]
+    OtherName {
+        /// Which.
+        path: PathBuf,
+        /// The name in it.
+        name: String,
     },
     /// The text is not a suite's.
     #[error("suite `{origin}`, line {line}: {message}")]
@@ -264,6 +277,52 @@ impl Suite {
             source,
         })?;
         Self::parse(name_or_path, &text)
+    }
+
+    /// Finds a suite by name, among the built-in ones or as NAME.toml in the folder of one's own, or reads the file at a path.
+    ///
+    /// # Errors
+    /// None of them exists, or the file is no sound suite, or has another name inside.
+    pub fn find(name_or_path: &str, own: Option<&Path>) -> Result<Self, SuiteError> {
+        let is_name = Name::parse(name_or_path).is_ok();
+        let own = own.filter(|_| is_name && !Self::built_in().any(|name| name == name_or_path));
+        let file = own.map(|folder| folder.join(format!("{name_or_path}.toml")));
+        let Some(file) = file.filter(|file| file.is_file()) else {
+            return Self::load(name_or_path);
+        };
+        let suite = Self::load(&file.to_string_lossy())?;
+        match suite.name == name_or_path {
+            true => Ok(suite),
+            false => Err(SuiteError::OtherName {
+                path: file,
+                name: suite.name,
+            }),
+        }
+    }
+
+    /// Names of the suites of one's own that can be asked for: sound, and called as their files are.
+    pub fn own(folder: &Path) -> Vec<Name> {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let sound = files.filter_map(|file| {
+            let path = file.path();
+            let is_suite = path
+                .extension()
+                .is_some_and(|extension| extension == "toml");
+            let name = path.file_stem()?.to_str().filter(|_| is_suite)?;
+            let name = Name::parse(name).ok()?;
+            match Self::find(name.as_str(), Some(folder)) {
+                Ok(_) => Some(name),
+                Err(error) => {
+                    tracing::warn!(%error, "a suite cannot be asked for");
+                    None
+                }
+            }
+        });
+        let mut names: Vec<Name> = sound
+            .filter(|name| !Self::built_in().any(|built_in| built_in == name.as_str()))
+            .collect();
+        names.sort_unstable();
+        names
     }
 
     /// Reads a suite; `origin` is what messages call it.
@@ -509,6 +568,23 @@ mod tests {
         assert_ne!(text, SOUND, "nothing was replaced");
         let error = Suite::parse("mine.toml", &text).unwrap_err();
         assert!(error.to_string().contains(want), "{error}");
+    }
+
+    #[test]
+    fn a_suite_of_ones_own_is_found_by_the_name_that_it_and_its_file_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| std::fs::write(folder.path().join(name), SOUND).unwrap();
+        let find = |name| Suite::find(name, Some(folder.path()));
+        for name in ["mine.toml", "other.toml", "edge-vision.toml", "mine"] {
+            write(name);
+        }
+        std::fs::write(folder.path().join("broken.toml"), "name = 1").unwrap();
+        assert_eq!(Suite::own(folder.path()), [Name::parse("mine").unwrap()]);
+        assert_eq!(find("mine").unwrap().name, "mine");
+        assert_eq!(find("edge-vision").unwrap().name, "edge-vision");
+        assert!(matches!(find("other"), Err(SuiteError::OtherName { .. })));
+        assert!(matches!(find("mime"), Err(SuiteError::Unknown { .. })));
+        assert!(matches!(find("../mine"), Err(SuiteError::Read { .. })));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! Everything is named by what is defined in the device's own `agent.toml` or built into its agent. A [`Name`] has room for no command,
 //! no path and no URL: an operator of the collector is not root on the devices.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     device::DeviceKind,
-    ids::{DeviceId, JobId, Name, RunId},
+    ids::{DeviceId, InvalidId, JobId, Name, RunId},
     power::Scope,
     time::WallTime,
     units::Watts,
@@ -234,6 +234,29 @@ pub struct JobView {
     pub runs: Vec<RunId>,
 }
 
+/// `JOB:ATTEMPT`.
+impl fmt::Display for JobRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.job, self.attempt)
+    }
+}
+
+impl FromStr for JobRef {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let parts = text.split_once(':');
+        let attempt = parts.and_then(|(_, attempt)| attempt.parse().ok());
+        match (parts, attempt) {
+            (Some((job, _)), Some(attempt)) if attempt > 0 => Ok(Self {
+                job: JobId::parse(job)?,
+                attempt,
+            }),
+            _ => Err(InvalidId::Lease(text.to_owned())),
+        }
+    }
+}
+
 impl JobState {
     /// Nothing will change it.
     pub fn is_over(self) -> bool {
@@ -280,4 +303,22 @@ impl fmt::Display for JobState {
 
 fn three() -> u32 {
     3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_survives_the_round_trip_as_text() {
+        let job = JobRef {
+            job: JobId([171; 16]),
+            attempt: 12,
+        };
+        assert_eq!(job.to_string().parse(), Ok(job));
+        let id = job.job.to_string();
+        for bad in ["", ":", &id, &format!("{id}:"), &format!("{id}:0"), "ab:1"] {
+            assert!(bad.parse::<JobRef>().is_err(), "{bad}");
+        }
+    }
 }

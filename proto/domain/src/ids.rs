@@ -51,6 +51,9 @@ pub enum InvalidId {
         "a name is 1 to 63 of [A-Za-z0-9._-] and begins with a letter or digit, got `{0}`: a command, path or URL is no name"
     )]
     Name(String),
+    /// Not a lease.
+    #[error("a lease is a job's 32 hexadecimal digits, `:` and a number from 1, got `{0}`")]
+    Lease(String),
     /// Not `digits` hexadecimal digits.
     #[error("expected {digits} hexadecimal digits, got `{text}`")]
     Hex {

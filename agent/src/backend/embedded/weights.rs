@@ -33,6 +33,9 @@ pub enum Weights {
     },
 }
 
+/// Precisions in which the reference model is shipped.
+pub const SHIPPED: [&str; 4] = ["f32", "f16", "bf16", "q8_0"];
+
 /// Digests by path, valid as long as size and time of the last change are the same.
 #[derive(Debug)]
 struct DigestCache {

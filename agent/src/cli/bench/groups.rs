@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 
-use super::{BackendKind, BenchArgs, server as endpoints};
+use super::{BackendKind, BenchArgs, named, server as endpoints};
 use crate::{
     backend::{
         Backend, BackendError, ModelCard,
         embedded::{CONTEXT_DEFAULT, EmbeddedBackend, EmbeddedSettings, Weights},
+        http::Endpoint,
         managed::{Inner, ManagedBackend, ServerSettings},
         ollama::{OllamaBackend, OllamaSettings},
         openai::{OpenAiBackend, OpenAiSettings, Patience},
@@ -16,12 +17,12 @@ use crate::{
     cli::servers,
     clock::Clock,
     runner::Group,
-    settings::Settings,
+    settings::{BUILT_IN_MODEL, Settings},
     simulate::{Model, NoModel, Simulated},
     workload::plan::Plan,
 };
 
-/// What `--backend`, `--server`, `--model` and `--precision` ask for; nothing is loaded or started yet.
+/// What `--backend`, `--server`, `--model` and `--precision`, or `--models` and `--servers`, ask for; nothing is loaded or started yet.
 ///
 /// # Errors
 /// The server is not named, or cannot be started or spoken to as it is.
@@ -31,13 +32,23 @@ pub(in crate::cli) fn groups(
     plan: &Plan,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Vec<Group>> {
+    if args.is_named() {
+        return named::groups(args, settings, plan, clock);
+    }
     match args.backend {
         BackendKind::Embedded => Ok(weights(args)
             .into_iter()
             .map(|weights| embedded(weights, args.threads, settings, clock))
             .collect()),
         BackendKind::Openai => Ok(vec![openai(args, settings, plan, clock)?]),
-        BackendKind::Ollama => Ok(vec![ollama(args, settings, plan, clock)?]),
+        BackendKind::Ollama => {
+            let Some(model) = &args.model else {
+                bail!("--backend ollama: which model? Name it with --model, as `ollama list` does");
+            };
+            let endpoint = endpoints::endpoint(args.backend, settings)?;
+            let model = model.to_string_lossy();
+            Ok(vec![ollama(args, plan, endpoint, &model, clock)?])
+        }
     }
 }
 
@@ -116,21 +127,19 @@ pub(in crate::cli) fn started(
 }
 
 /// A model that Ollama has.
-fn ollama(
+pub(super) fn ollama(
     args: &BenchArgs,
-    settings: &Settings,
     plan: &Plan,
+    endpoint: Endpoint,
+    model: &str,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Group> {
-    let Some(model) = &args.model else {
-        bail!("--backend ollama: which model? Name it with --model, as `ollama list` does");
-    };
     let loads = args.load.loads(&plan.concurrency);
     // Of an open loop nobody knows beforehand; requests may overlap.
     let in_flight = loads.iter().map(|load| load.concurrency().unwrap_or(2));
     let asked = OllamaSettings {
-        endpoint: endpoints::endpoint(args.backend, settings)?,
-        model: model.to_string_lossy().into_owned(),
+        endpoint,
+        model: model.to_owned(),
         precision: args.precision.first().cloned(),
         context: CONTEXT_DEFAULT,
         has_pictures: plan.has_pictures(),
@@ -236,7 +245,7 @@ fn weights(args: &BenchArgs) -> Vec<Weights> {
 }
 
 /// The reference model; as it was trained unless something else is asked for.
-fn shipped(precisions: &[String]) -> Vec<Weights> {
+pub(super) fn shipped(precisions: &[String]) -> Vec<Weights> {
     let asked: Vec<String> = match precisions {
         [] => vec!["f32".to_owned()],
         some => some.to_vec(),
@@ -250,7 +259,7 @@ fn shipped(precisions: &[String]) -> Vec<Weights> {
 /// What a run is called whose engine never said what it is.
 fn expected(weights: &Weights) -> ModelCard {
     let (model, precision) = match weights {
-        Weights::Shipped { precision } => ("tiny-vlm".to_owned(), Some(precision.clone())),
+        Weights::Shipped { precision } => (BUILT_IN_MODEL.to_owned(), Some(precision.clone())),
         Weights::Files {
             model, precision, ..
         } => {

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
-use tokwatt_domain::time::Stamp;
+use anyhow::Context;
+use tokwatt_domain::{campaign::JobRef, ids::Name, time::Stamp};
 
 use super::BenchArgs;
 use crate::{
+    attend::child::{JOB_KEY, job_of},
     runner::{abandon, asked_so_far, last_stamp},
     settings::Settings,
     spool::{Spool, Unfinished},
@@ -19,6 +20,27 @@ use crate::{
 /// What was asked for, as far as it decides which runs there are and what they measure: flag to value. What else makes a cell, such as
 /// the engine's version, is compared when it is loaded.
 type Description = BTreeMap<String, String>;
+
+/// Why a bench is not begun, nor gone on with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// Nobody said what is to become of the one that was interrupted.
+    #[error(
+        "a bench was interrupted, and {0}; its command with --resume goes on with it, --abandon gives it up and begins this one"
+    )]
+    Interrupted(String),
+    /// The same, of one that nobody typed.
+    #[error(
+        "a job of a campaign was interrupted, and {0}; `tokwatt-agent run` goes on with it, --abandon gives it up and begins this one"
+    )]
+    OfAJob(String),
+    /// This is not the one that was interrupted.
+    #[error(
+        "--resume: the bench that was interrupted was asked for otherwise: {}; ask for the same, or give it up with --abandon in place of --resume",
+        .0.join(", ")
+    )]
+    AskedOtherwise(Vec<String>),
+}
 
 /// Begins the bench in the spool, or goes on with the one that is there; then after the stamp that is returned.
 ///
@@ -38,17 +60,18 @@ pub(super) fn take_up(
                 .context("cannot read what the interrupted bench was asked for")?;
             let differ = differences(&before, &asked);
             if !differ.is_empty() {
-                bail!(
-                    "--resume: the bench that was interrupted was asked for otherwise: {}; ask for the same, or give it up with --abandon in place of --resume",
-                    differ.join(", ")
-                );
+                return Err(Refused::AskedOtherwise(differ).into());
             }
             Ok(Some(last_stamp(spool)?.unwrap_or_default()))
         }
-        Some(interrupted) if !args.abandon => bail!(
-            "a bench was interrupted, and {}; its command with --resume goes on with it, --abandon gives it up and begins this one",
-            so_far(spool, &interrupted)?
-        ),
+        Some(interrupted) if !args.abandon => {
+            let so_far = so_far(spool, &interrupted)?;
+            Err(match job_of(&interrupted) {
+                Some(_) => Refused::OfAJob(so_far),
+                None => Refused::Interrupted(so_far),
+            }
+            .into())
+        }
         Some(_) => {
             abandon(spool)?;
             begin(spool, &asked)
@@ -101,6 +124,18 @@ fn description(args: &BenchArgs, settings: &Settings, plan: &Plan) -> Descriptio
         ("--threads", number(args.threads)),
         ("--no-stream", args.no_stream.to_string()),
         ("--quick", args.quick.to_string()),
+        (
+            "--models",
+            all(args.models.iter().map(Name::to_string).collect()),
+        ),
+        (
+            "--servers",
+            all(args.servers.iter().map(Name::to_string).collect()),
+        ),
+        (
+            JOB_KEY,
+            all(args.job.iter().map(JobRef::to_string).collect()),
+        ),
         ("--power", settings.power.value.clone()),
         ("--power-modes", all(args.power_modes.clone())),
         (

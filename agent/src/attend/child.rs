@@ -1,0 +1,499 @@
+//! Does a job as `tokwatt-agent bench` in a process of its own, as a person would.
+//!
+//! Nothing of a campaign but checked names and numbers reaches its command line; everything else is the device's own configuration.
+//!
+//! - Its standard input ends when its parent does, however that went; then it leaves off as at SIGTERM, and the next parent goes on with it.
+//!   Why it does not go on alone: nobody would tell the collector how long the silence lasts, and at most one segment is asked again.
+//! - It is a process group of its own: Ctrl-C in the terminal of the service is for the service to handle.
+//! - It measures alone: who measures already is waited for, and an interrupted bench of a person, too. That is no failure.
+//! - How far it has come stands in the spool, which also outlives it: what counts is read there, not what the child says.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, Command},
+    sync::mpsc,
+    time::sleep,
+};
+use tokio_util::task::TaskTracker;
+use tokwatt_domain::{
+    campaign::{JobProgress, JobRef, Work},
+    device::DeviceKind,
+    ids::RunId,
+};
+use tokwatt_proto::Record;
+
+use super::{
+    JobEvent, JobRunner, Running, Word,
+    arguments::arguments,
+    channels,
+    event::{BenchEnd, BenchEvent},
+    hand::{Ended, InHand, JobEnd, Reached},
+    offer::{check, offer},
+};
+use crate::{
+    runner::{QuietGate, RunnerError, abandon, asked_so_far},
+    settings::Settings,
+    spool::{BenchLock, Spool, SpoolError, Unfinished},
+    uplink::chain,
+};
+
+/// Runs benches of this device.
+#[derive(Clone)]
+pub struct BenchRunner {
+    /// The agent's program.
+    pub program: PathBuf,
+    /// Flags before `bench`: where the configuration and the data are.
+    pub general: Vec<OsString>,
+    /// What the names stand for.
+    pub settings: Arc<Settings>,
+    /// Which family of machines this is.
+    pub kind: DeviceKind,
+    /// What was measured.
+    pub spool: Arc<Spool>,
+    /// Closed while something is being measured.
+    pub quiet: QuietGate,
+    /// Whose tasks its work is.
+    pub tasks: TaskTracker,
+}
+
+/// A job on its way through a bench.
+struct Way {
+    runner: BenchRunner,
+    job: JobRef,
+    work: Work,
+    has_begun: bool,
+    tell: mpsc::Sender<JobEvent>,
+    words: mpsc::Receiver<Word>,
+}
+
+/// Why a job does not go on.
+#[derive(Debug)]
+enum Stop {
+    /// It is over.
+    Over(Ended),
+    /// It is to be gone on with another time.
+    Left,
+}
+
+/// What became of one bench.
+enum Came {
+    Over(JobEnd, String),
+    /// It can be gone on with; why it did not get further.
+    Unfinished(String),
+    Busy(String),
+}
+
+/// What the spool has of benches.
+enum Found {
+    Nothing,
+    Ours(Reached),
+    /// Of a job that is in nobody's hand.
+    Stray,
+    /// A person's.
+    Somebodys,
+}
+
+/// The key in a bench's description under which the job stands that it is for.
+pub const JOB_KEY: &str = "--job";
+
+/// For which job a bench is, if it is for one.
+pub fn job_of(bench: &Unfinished) -> Option<JobRef> {
+    let description: BTreeMap<String, String> = serde_json::from_str(&bench.description).ok()?;
+    description.get(JOB_KEY)?.parse().ok()
+}
+
+impl JobRunner for BenchRunner {
+    fn start(&self, job: &InHand) -> Running {
+        let (running, tell, words) = channels();
+        let way = Way {
+            runner: self.clone(),
+            job: job.job,
+            work: job.spec.work.clone(),
+            has_begun: job.has_begun,
+            tell,
+            words,
+        };
+        self.tasks.spawn(way.go());
+        running
+    }
+
+    fn tidy(&self) {
+        let runner = self.clone();
+        self.tasks
+            .spawn(async move { runner.let_go(|_| true).await });
+    }
+}
+
+impl BenchRunner {
+    /// Ends the bench that the spool has, if it is one of these jobs' and nobody measures: the run in hand stays as cancelled.
+    async fn let_go(&self, is_theirs: impl Fn(JobRef) -> bool + Send + 'static) {
+        let _passage = self.quiet.pass().await;
+        let folder = self.settings.data.value.clone();
+        let done = self.on_spool(move |spool| {
+            let bench = spool.unfinished()?;
+            if bench.as_ref().and_then(job_of).is_some_and(&is_theirs) {
+                let _lock = BenchLock::take(&folder)?;
+                abandon(spool)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = done.await {
+            tracing::warn!(
+                error = chain(&error),
+                "what a job left in the spool stays there"
+            );
+        }
+    }
+
+    async fn on_spool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Spool) -> Result<T, RunnerError> + Send + 'static,
+    ) -> Result<T, RunnerError> {
+        let spool = self.spool.clone();
+        tokio::task::spawn_blocking(move || work(&spool))
+            .await
+            .expect("the spool does not panic")
+    }
+}
+
+impl Way {
+    async fn go(mut self) {
+        match self.until_stop().await {
+            Stop::Left => {}
+            Stop::Over(ended) => {
+                self.say(JobEvent::Ended(ended)).await;
+                // Once the end is noted, nothing is needed to go on. Without the word it stays, for another time.
+                if self.wait_for_go().await.is_ok() {
+                    let job = self.job;
+                    self.runner.let_go(move |its| its == job).await;
+                }
+            }
+        }
+    }
+
+    async fn until_stop(&mut self) -> Stop {
+        loop {
+            match self.once().await {
+                Ok(pause) => {
+                    if let Err(stop) = self.pause(pause).await {
+                        return stop;
+                    }
+                }
+                Err(stop) => return stop,
+            }
+        }
+    }
+
+    /// One bench, and how long to wait before the next one.
+    async fn once(&mut self) -> Result<Duration, Stop> {
+        let offered = offer(&self.runner.settings, self.runner.kind);
+        check(&offered, &self.work).map_err(refused)?;
+        let arguments = arguments(self.job, &self.work).map_err(refused)?;
+        let (lock, reached) = self.wait_for_turn().await?;
+        self.say(JobEvent::Ready(reached)).await;
+        self.wait_for_go().await?;
+        // The child takes it. Who comes first between the two has it, and is waited for.
+        drop(lock);
+        let child = self.spawn(&arguments).map_err(|error| {
+            let program = self.runner.program.display();
+            failed(format!("cannot start `{program}`: {error}"))
+        })?;
+        let (came, told) = self.accompany(child).await;
+        let (end, reason) = match (came, told) {
+            (Came::Over(end, reason), _) => (end, reason),
+            (_, Some(Word::Cancel)) => (JobEnd::Cancelled, String::new()),
+            (_, Some(_)) => return Err(Stop::Left),
+            (Came::Busy(reason), None) => {
+                self.wait_aloud(&reason).await;
+                return Ok(LOOK_AGAIN);
+            }
+            (Came::Unfinished(reason), None) => {
+                tracing::warn!(reason, "the bench of a job was interrupted and goes on");
+                return Ok(PAUSE);
+            }
+        };
+        let runs = self.runs().await.map_err(|error| failed(chain(&error)))?;
+        Err(Stop::Over(Ended {
+            how: end,
+            reason,
+            runs,
+        }))
+    }
+
+    /// Waits until nobody else measures here, and nobody else's bench waits to be gone on with. How far this one has come by then.
+    async fn wait_for_turn(&mut self) -> Result<(BenchLock, Reached), Stop> {
+        let folder = self.runner.settings.data.value.clone();
+        loop {
+            let lock = match BenchLock::take(&folder) {
+                Err(SpoolError::Busy { .. }) => {
+                    self.wait_aloud("another bench is under way").await;
+                    self.unless_stopped(BenchLock::wait(&folder)).await?
+                }
+                taken => taken,
+            };
+            let lock = lock.map_err(|error| failed(chain(&error)))?;
+            let quiet = self.runner.quiet.clone();
+            let passage = self.unless_stopped(quiet.pass()).await?;
+            let found = self.look().await;
+            drop(passage);
+            match found.map_err(|error| failed(chain(&error)))? {
+                Found::Ours(reached) => {
+                    self.has_begun = true;
+                    return Ok((lock, reached));
+                }
+                Found::Nothing | Found::Stray if self.has_begun => {
+                    return Err(Stop::Over(Ended::without_runs(
+                        JobEnd::Cancelled,
+                        "its bench was given up at the device",
+                    )));
+                }
+                Found::Nothing => return Ok((lock, Reached::default())),
+                Found::Stray => {
+                    drop(lock);
+                    let job = self.job;
+                    self.runner.let_go(move |its| its != job).await;
+                }
+                Found::Somebodys => {
+                    drop(lock);
+                    self.wait_aloud("a person's bench was interrupted here: it is gone on with by `bench --resume`, or given up by `--abandon`").await;
+                    self.pause(LOOK_AGAIN).await?;
+                }
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Found, RunnerError> {
+        let job = self.job;
+        let look = move |spool: &Spool| {
+            let Some(bench) = spool.unfinished()? else {
+                return Ok(Found::Nothing);
+            };
+            match job_of(&bench) {
+                Some(its) if its == job => Ok(Found::Ours(Reached {
+                    runs: bench.next,
+                    requests: asked_so_far(spool)? as u64,
+                })),
+                Some(_) => Ok(Found::Stray),
+                None if bench.has_measured() => Ok(Found::Somebodys),
+                None => Ok(Found::Nothing),
+            }
+        };
+        self.runner.on_spool(look).await
+    }
+
+    fn spawn(&self, arguments: &[OsString]) -> io::Result<Child> {
+        Command::new(&self.runner.program)
+            .args(&self.runner.general)
+            .args(arguments)
+            // Words to the service manager are its parent's.
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+    }
+
+    /// Passes on what the bench tells and is told, until it has ended; with what it was told to end by.
+    async fn accompany(&mut self, mut child: Child) -> (Came, Option<Word>) {
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped");
+        };
+        let mut lines = BufReader::new(output).lines();
+        let (mut ended, mut told) = (None, None);
+        loop {
+            tokio::select! {
+                line = lines.next_line() => {
+                    let Ok(Some(line)) = line else { break };
+                    match serde_json::from_str(&line) {
+                        Ok(BenchEvent::Ended { how, reason }) => ended = Some((how, reason)),
+                        Ok(event) => self.pass_on(event).await,
+                        Err(error) => tracing::warn!(%error, line, "a bench said something that cannot be understood"),
+                    }
+                }
+                word = self.words.recv(), if told.is_none() => match word {
+                    Some(Word::Go) => {
+                        // It does not wait for ever, and may be gone.
+                        input.write_all(b"\n").await.ok();
+                    }
+                    Some(Word::Cancel) => {
+                        signal(&child, Signal::INT);
+                        told = Some(Word::Cancel);
+                    }
+                    Some(Word::Interrupt) | None => {
+                        signal(&child, Signal::TERM);
+                        told = Some(Word::Interrupt);
+                    }
+                },
+            }
+        }
+        (came(ended, child.wait().await), told)
+    }
+
+    async fn pass_on(&mut self, event: BenchEvent) {
+        let event = match event {
+            BenchEvent::Begun => {
+                self.has_begun = true;
+                JobEvent::Begun
+            }
+            BenchEvent::Progress(progress) => JobEvent::Progress(progress),
+            BenchEvent::Window { longest_ms } => {
+                JobEvent::Window(Duration::from_millis(longest_ms))
+            }
+            BenchEvent::Ended { .. } => return,
+        };
+        self.say(event).await;
+    }
+
+    /// What it measured, by the spool.
+    async fn runs(&self) -> Result<Vec<RunId>, RunnerError> {
+        let job = self.job;
+        let runs = move |spool: &Spool| {
+            let bench = spool.unfinished()?;
+            let Some(bench) = bench.filter(|bench| job_of(bench) == Some(job)) else {
+                return Ok(Vec::new());
+            };
+            let mut runs = Vec::new();
+            for record in spool.finished_runs()? {
+                if let Record::RunFinished { run, .. } = Record::decode(&record)? {
+                    runs.push(run);
+                }
+            }
+            runs.extend(bench.open.map(|open| open.run));
+            Ok(runs)
+        };
+        self.runner.on_spool(runs).await
+    }
+
+    async fn wait_aloud(&self, why: &str) {
+        let progress = JobProgress {
+            stage: format!("waiting: {why}"),
+            ..JobProgress::default()
+        };
+        self.say(JobEvent::Progress(progress)).await;
+    }
+
+    async fn pause(&mut self, pause: Duration) -> Result<(), Stop> {
+        self.unless_stopped(sleep(pause)).await
+    }
+
+    async fn wait_for_go(&mut self) -> Result<(), Stop> {
+        match self.words.recv().await {
+            Some(Word::Go) => Ok(()),
+            word => Err(self.stop(word).await),
+        }
+    }
+
+    /// Waits for something that takes a while. A go is nobody's while nothing waits for it.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+        let mut work = std::pin::pin!(work);
+        let word = loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                word = self.words.recv() => if word != Some(Word::Go) { break word },
+            }
+        };
+        Err(self.stop(word).await)
+    }
+
+    /// Told to stop while no bench is under way.
+    async fn stop(&self, word: Option<Word>) -> Stop {
+        match word {
+            Some(Word::Cancel) => match self.runs().await {
+                Ok(runs) => Stop::Over(Ended {
+                    how: JobEnd::Cancelled,
+                    reason: String::new(),
+                    runs,
+                }),
+                Err(error) => failed(chain(&error)),
+            },
+            _ => Stop::Left,
+        }
+    }
+
+    /// Nobody may be there any more, which the next word says.
+    async fn say(&self, event: JobEvent) {
+        self.tell.send(event).await.ok();
+    }
+}
+
+fn came(ended: Option<(BenchEnd, String)>, status: io::Result<ExitStatus>) -> Came {
+    let Some((how, reason)) = ended else {
+        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        return Came::Unfinished(format!("the bench's process ended with {how}"));
+    };
+    match how {
+        BenchEnd::Done => Came::Over(JobEnd::Done, reason),
+        BenchEnd::Refused => Came::Over(JobEnd::Refused, reason),
+        BenchEnd::Failed => Came::Over(JobEnd::Failed, reason),
+        BenchEnd::Cancelled => Came::Over(JobEnd::Cancelled, reason),
+        BenchEnd::Busy => Came::Busy(reason),
+        BenchEnd::Unfinished => Came::Unfinished(reason),
+    }
+}
+
+/// One that is gone needs none.
+fn signal(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+    if let Some(pid) = pid {
+        kill_process(pid, signal).ok();
+    }
+}
+
+fn refused(reason: String) -> Stop {
+    Stop::Over(Ended::without_runs(JobEnd::Refused, reason))
+}
+
+fn failed(reason: String) -> Stop {
+    Stop::Over(Ended::without_runs(JobEnd::Failed, reason))
+}
+
+/// Before a bench that was interrupted goes on: whatever killed it has time to pass.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often is looked whether a person's bench still waits to be gone on with.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use tokwatt_domain::ids::JobId;
+
+    use super::*;
+
+    #[test]
+    fn a_bench_that_says_nothing_of_its_end_is_gone_on_with() {
+        use std::os::unix::process::ExitStatusExt;
+        let killed = came(None, Ok(ExitStatus::from_raw(9)));
+        assert!(matches!(killed, Came::Unfinished(reason) if reason.contains("signal: 9")));
+        let said = Some((BenchEnd::Busy, "another".to_owned()));
+        let busy = came(said, Ok(ExitStatus::from_raw(2 << 8)));
+        assert!(matches!(busy, Came::Busy(reason) if reason == "another"));
+    }
+
+    #[test]
+    fn a_bench_says_for_which_job_it_is() {
+        let job = JobRef {
+            job: JobId([9; 16]),
+            attempt: 4,
+        };
+        let bench = |description: String| Unfinished {
+            description,
+            next: 0,
+            open: None,
+        };
+        let of_job = format!("{{\"{JOB_KEY}\":\"{job}\",\"--suite\":\"x\"}}");
+        assert_eq!(job_of(&bench(of_job)), Some(job));
+        assert_eq!(job_of(&bench("{\"--suite\":\"x\"}".to_owned())), None);
+        assert_eq!(job_of(&bench(String::new())), None);
+    }
+}
