@@ -60,7 +60,7 @@ pub struct Attend {
     /// How the collector is reached.
     pub connect: Box<Connect>,
     /// What can be asked for: looked up at each connection.
-    pub offer: Box<dyn Fn() -> Offer + Send + Sync>,
+    pub offer: Arc<dyn Fn() -> Offer + Send + Sync>,
     /// Who does it.
     pub runner: Box<dyn JobRunner>,
     /// Where the job in hand is kept.
@@ -77,6 +77,8 @@ struct Hand {
     /// Nobody, once it has ended.
     running: Option<Running>,
     progress: JobProgress,
+    /// Why it was cancelled, if nobody asked for that: it ends so.
+    failure: Option<String>,
     /// Nobody wants it any more: its end is not told.
     is_given_up: bool,
 }
@@ -157,6 +159,9 @@ impl Desk {
     async fn turn(&mut self, stop: &CancellationToken) {
         self.speak();
         let in_hand = self.in_hand();
+        // Not even a timer rings inside a window.
+        let next_beat = self.silent_until.max(Some(self.beat_at));
+        let next_beat = next_beat.unwrap_or(self.beat_at);
         let open = || open(&self.attend, in_hand);
         tokio::select! {
             biased;
@@ -164,7 +169,7 @@ impl Desk {
             heard = self.link.next(open) => self.hear(heard),
             event = next_event(&mut self.hand) => self.follow(event),
             () = said(&mut self.speech) => self.has_said(),
-            () = sleep_until(self.beat_at) => self.beat(),
+            () = sleep_until(next_beat) => self.beat(),
         }
     }
 
@@ -182,6 +187,7 @@ impl Desk {
             job,
             running,
             progress: JobProgress::default(),
+            failure: None,
             is_given_up: false,
         });
     }
@@ -306,8 +312,9 @@ impl Desk {
                 }
                 job.starts += 1;
                 if job.starts > STARTS_MOST {
-                    let why = format!("it was interrupted {STARTS_MOST} times and got no further");
-                    return self.end(Ended::without_runs(JobEnd::Failed, why));
+                    return self.fail(format!(
+                        "it was interrupted {STARTS_MOST} times and got no further"
+                    ));
                 }
                 if self.keep() {
                     self.tell(Word::Go);
@@ -327,15 +334,27 @@ impl Desk {
             },
             Some(JobEvent::Ended(end)) => self.end(end),
             None => {
+                hand.running = None;
                 let why = "whoever did it is gone";
                 self.end(Ended::without_runs(JobEnd::Failed, why));
             }
         }
     }
 
+    /// It is not done any further; its end says why.
+    fn fail(&mut self, why: String) {
+        if let Some(hand) = &mut self.hand {
+            hand.failure = Some(why);
+            self.tell(Word::Cancel);
+        }
+    }
+
     /// The job is over: noted first, then told.
-    fn end(&mut self, end: Ended) {
+    fn end(&mut self, mut end: Ended) {
         let Some(hand) = &mut self.hand else { return };
+        if let Some(why) = hand.failure.take() {
+            (end.how, end.reason) = (JobEnd::Failed, why);
+        }
         tracing::info!(job = %hand.job.job, how = ?end.how, reason = end.reason, n_runs = end.runs.len(), "job ended");
         hand.job.end = Some(end);
         let running = hand.running.take();
@@ -353,14 +372,14 @@ impl Desk {
         }
     }
 
-    /// Keeps the job in hand as it is now; one that cannot be kept is not done.
+    /// Keeps the job in hand as it is now; one that cannot be kept is not done. It takes a few milliseconds of a thread that has nothing to
+    /// stamp, while nothing is measured.
     fn keep(&mut self) -> bool {
         let Some(hand) = &self.hand else { return false };
         match self.attend.file.write(&hand.job) {
             Ok(()) => true,
             Err(error) => {
-                let why = format!("cannot keep the job in the data folder: {error}");
-                self.end(Ended::without_runs(JobEnd::Failed, why));
+                self.fail(format!("cannot keep the job in the data folder: {error}"));
                 false
             }
         }
@@ -375,12 +394,10 @@ impl Desk {
     }
 
     fn beat(&mut self) {
-        let now = Instant::now();
-        self.beat_at = now + self.beat_every;
-        if self.silent_until.is_none_or(|until| until <= now) {
-            self.to_say.beat = true;
-            self.to_say.end = true;
-        }
+        self.beat_at = Instant::now() + self.beat_every;
+        self.silent_until = None;
+        self.to_say.beat = true;
+        self.to_say.end = true;
     }
 
     /// The job that the collector is to know of.
@@ -492,10 +509,11 @@ fn open(
     attend: &Attend,
     in_hand: Option<JobRef>,
 ) -> BoxFuture<'static, Result<Open, link::LinkError>> {
-    let attendance = v1::Attendance {
-        device: attend.device.as_str().to_owned(),
+    let (device, offer) = (attend.device.clone(), attend.offer.clone());
+    let attendance = move || v1::Attendance {
+        device: device.into(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        offer: Some(control::write(control::OFFER, &(attend.offer)())),
+        offer: Some(control::write(control::OFFER, &offer())),
         in_hand: in_hand.map(v1::JobRef::from),
     };
     let channel = (attend.connect)();

@@ -227,7 +227,7 @@ impl Lab {
                 let address = address.clone();
                 Box::pin(async move { Ok(uplink::connect(&address).await?) })
             }),
-            offer: Box::new(move || offer(&settings, DeviceKind::Generic)),
+            offer: Arc::new(move || offer(&settings, DeviceKind::Generic)),
             runner: Box::new(self.runner(&tasks)),
             file: JobFile::in_folder(&self.data()),
             quiet: QuietGate::in_folder(&self.data()).unwrap(),

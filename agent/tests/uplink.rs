@@ -101,7 +101,8 @@ impl Line {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), WallTime(7), 1 << 30).unwrap();
         let spool = Arc::new(spool);
-        let quiet = QuietGate::default();
+        // The uplink's and the test's are two, as of two processes.
+        let quiet = QuietGate::in_folder(folder.path()).unwrap();
         let (sender, state) = watch::channel(LinkState::Connecting);
         let uplink = Uplink {
             address: Address::in_force(Some(&address), folder.path())
@@ -109,7 +110,7 @@ impl Line {
                 .unwrap(),
             device: DeviceId::parse("made-up").unwrap(),
             spool: spool.clone(),
-            quiet: quiet.clone(),
+            quiet: QuietGate::in_folder(folder.path()).unwrap(),
             grown: Arc::default(),
             hurry: Arc::default(),
             state: sender,

@@ -42,7 +42,7 @@ use super::{
     offer::{check, offer},
 };
 use crate::{
-    runner::{QuietGate, RunnerError, abandon, asked_so_far},
+    runner::{Passage, QuietGate, RunnerError, abandon, asked_so_far},
     settings::Settings,
     spool::{BenchLock, Spool, SpoolError, Unfinished},
     uplink::chain,
@@ -141,12 +141,17 @@ impl BenchRunner {
         let _passage = self.quiet.pass().await;
         let folder = self.settings.data.value.clone();
         let done = self.on_spool(move |spool| {
+            let _lock = match BenchLock::take(&folder) {
+                Ok(lock) => lock,
+                // Whoever measures has begun a bench, so that nothing is left of the one before it.
+                Err(SpoolError::Busy { .. }) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
             let bench = spool.unfinished()?;
-            if bench.as_ref().and_then(job_of).is_some_and(&is_theirs) {
-                let _lock = BenchLock::take(&folder)?;
-                abandon(spool)?;
+            match bench.as_ref().and_then(job_of).is_some_and(&is_theirs) {
+                true => abandon(spool),
+                false => Ok(()),
             }
-            Ok(())
         });
         if let Err(error) = done.await {
             tracing::warn!(
@@ -197,14 +202,16 @@ impl Way {
 
     /// One bench, and how long to wait before the next one.
     async fn once(&mut self) -> Result<Duration, Stop> {
+        let passage = self.pass().await?;
         let offered = offer(&self.runner.settings, self.runner.kind);
         check(&offered, &self.work).map_err(refused)?;
         let arguments = arguments(self.job, &self.work).map_err(refused)?;
-        let (lock, reached) = self.wait_for_turn().await?;
+        drop(passage);
+        let (lock, passage, reached) = self.wait_for_turn().await?;
         self.say(JobEvent::Ready(reached)).await;
         self.wait_for_go().await?;
-        // The child takes it. Who comes first between the two has it, and is waited for.
-        drop(lock);
+        // The child takes the lock. Who comes first between the two has it, and is waited for.
+        drop((lock, passage));
         let child = self.spawn(&arguments).map_err(|error| {
             let program = self.runner.program.display();
             failed(format!("cannot start `{program}`: {error}"))
@@ -232,7 +239,7 @@ impl Way {
     }
 
     /// Waits until nobody else measures here, and nobody else's bench waits to be gone on with. How far this one has come by then.
-    async fn wait_for_turn(&mut self) -> Result<(BenchLock, Reached), Stop> {
+    async fn wait_for_turn(&mut self) -> Result<(BenchLock, Passage, Reached), Stop> {
         let folder = self.runner.settings.data.value.clone();
         loop {
             let lock = match BenchLock::take(&folder) {
@@ -243,14 +250,11 @@ impl Way {
                 taken => taken,
             };
             let lock = lock.map_err(|error| failed(chain(&error)))?;
-            let quiet = self.runner.quiet.clone();
-            let passage = self.unless_stopped(quiet.pass()).await?;
-            let found = self.look().await;
-            drop(passage);
-            match found.map_err(|error| failed(chain(&error)))? {
+            let passage = self.pass().await?;
+            match self.look().await.map_err(|error| failed(chain(&error)))? {
                 Found::Ours(reached) => {
                     self.has_begun = true;
-                    return Ok((lock, reached));
+                    return Ok((lock, passage, reached));
                 }
                 Found::Nothing | Found::Stray if self.has_begun => {
                     return Err(Stop::Over(Ended::without_runs(
@@ -258,14 +262,14 @@ impl Way {
                         "its bench was given up at the device",
                     )));
                 }
-                Found::Nothing => return Ok((lock, Reached::default())),
+                Found::Nothing => return Ok((lock, passage, Reached::default())),
                 Found::Stray => {
-                    drop(lock);
+                    drop((lock, passage));
                     let job = self.job;
                     self.runner.let_go(move |its| its != job).await;
                 }
                 Found::Somebodys => {
-                    drop(lock);
+                    drop((lock, passage));
                     self.wait_aloud("a person's bench was interrupted here: it is gone on with by `bench --resume`, or given up by `--abandon`").await;
                     self.pause(LOOK_AGAIN).await?;
                 }
@@ -381,6 +385,12 @@ impl Way {
             ..JobProgress::default()
         };
         self.say(JobEvent::Progress(progress)).await;
+    }
+
+    /// Reading files and the spool is for when nothing is measured.
+    async fn pass(&mut self) -> Result<Passage, Stop> {
+        let quiet = self.runner.quiet.clone();
+        self.unless_stopped(quiet.pass()).await
     }
 
     async fn pause(&mut self, pause: Duration) -> Result<(), Stop> {

@@ -124,11 +124,11 @@ impl Link {
 }
 
 impl Open {
-    /// Connects and says who is there; all of it outside of measured windows.
+    /// Connects and says who is there; all of it outside of measured windows, the look at what can be asked for included.
     pub(super) async fn new(
         channel: BoxFuture<'static, Result<Channel, Unreachable>>,
         quiet: QuietGate,
-        attendance: v1::Attendance,
+        attendance: impl FnOnce() -> v1::Attendance,
     ) -> Result<Self, LinkError> {
         let _passage = quiet.pass().await;
         let channel = timeout(PATIENCE, channel).await;
@@ -140,7 +140,7 @@ impl Open {
             .max_encoding_message_size(CONTROL_BYTES_MAX);
         let (reports, queue) = mpsc::channel(REPORTS_MOST);
         let first = v1::Report {
-            kind: Some(v1::report::Kind::Attendance(attendance)),
+            kind: Some(v1::report::Kind::Attendance(attendance())),
         };
         reports.send(first).await.map_err(|_| LinkError::Closed)?;
         let orders = timeout(PATIENCE, client.attend(ReceiverStream::new(queue))).await;

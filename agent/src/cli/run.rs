@@ -154,7 +154,7 @@ impl Service {
                 let address = address.clone();
                 Box::pin(async move { Ok(connect(&address).await?) })
             }),
-            offer: Box::new(move || offer(&settings, kind)),
+            offer: Arc::new(move || offer(&settings, kind)),
             runner: Box::new(BenchRunner {
                 // Also when the file has been replaced by an upgrade.
                 program: "/proc/self/exe".into(),
