@@ -5,10 +5,13 @@ mod check;
 mod client;
 mod config;
 mod devices;
+mod enrol;
+mod init;
 mod output;
 mod rank;
 mod runs;
 mod serve;
+mod token;
 
 use std::{
     io::{self, Write},
@@ -40,14 +43,21 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Gives the collector an identity, so that devices and people on other machines can be enrolled
+    Init(init::Init),
     /// Takes deliveries and answers questions until it is stopped
     Serve(serve::Serve),
+    /// Tokens, with which devices and people enrol
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Gets this person a certificate from a collector on another machine
+    Enrol(enrol::Enrol),
     /// Says which device, model or configuration is better, and how surely
     Rank(rank::Rank),
     /// Runs that were delivered
     #[command(subcommand)]
     Runs(runs::Runs),
-    /// Devices that delivered
+    /// Devices that enrolled or delivered
     #[command(subcommand)]
     Devices(devices::Devices),
     /// Copies the data folder while the collector goes on, and looks through the copy
@@ -85,7 +95,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
     match command {
+        Command::Init(init) => init::init(&init, output),
         Command::Serve(serve) => serve::serve(&serve, output),
+        Command::Token(token) => token::token(&token, output),
+        Command::Enrol(enrol) => enrol::enrol(&enrol, output),
         Command::Rank(rank) => rank::rank(&rank, output),
         Command::Runs(runs) => runs::runs(&runs, output),
         Command::Devices(devices) => devices::devices(&devices, output),

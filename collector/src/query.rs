@@ -13,7 +13,7 @@ use crate::{
     store::{RunRow, Store, StoreError},
 };
 
-pub use self::documents::{Device, Devices, RunDetail, RunLine, Runs, Stream};
+pub use self::documents::{Certificate, Device, Devices, RunDetail, RunLine, Runs, Stream};
 
 /// Reads; never writes.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ mod fixed;
 mod flag;
 mod lines;
 mod markdown;
+mod members;
 mod number;
 mod table;
 
@@ -25,6 +26,7 @@ pub use self::{
     csv::csv,
     date::utc,
     markdown::markdown,
+    members::{device, tokens},
     table::{board, devices, run, runs},
 };
 

@@ -1,33 +1,65 @@
-//! Asks a running collector.
+//! Reaches a running collector: over plain text or a Unix socket on the same machine, over mutual TLS from elsewhere.
 
-use std::{future::Future, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokwatt_proto::v1::{self, query_client::QueryClient};
+use tokio::net::UnixStream;
+use tokwatt_domain::time::WallTime;
+use tokwatt_proto::{
+    identity::{Credentials, PrivateKey, Trouble, tls},
+    v1::{self, query_client::QueryClient, renew_client::RenewClient},
+};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
 
+use crate::{
+    clock::{Clock, SystemClock},
+    settings::socket_in,
+};
+
 /// Which collector is asked.
 #[derive(Args, Debug)]
 pub(super) struct Address {
-    /// Address of the running collector
-    #[arg(
-        long = "collector",
-        value_name = "URL",
-        env = "TOKWATT_COLLECTOR",
-        default_value = "http://127.0.0.1:7413"
-    )]
-    url: String,
+    /// Address of the running collector: http://HOST:PORT, https://HOST:PORT or unix:PATH [default: the socket in --data if there is one,
+    /// else where this person is enrolled, else http://127.0.0.1:7413]
+    #[arg(long = "collector", value_name = "URL", env = "TOKWATT_COLLECTOR")]
+    url: Option<String>,
+    /// Data folder of a collector on this machine, for its socket
+    #[arg(long, value_name = "DIR", default_value = "collector-data")]
+    data: PathBuf,
+    #[command(flatten)]
+    identity: IdentityFolder,
+}
+
+/// Where a person's certificate is.
+#[derive(Args, Debug)]
+pub(super) struct IdentityFolder {
+    /// Folder of this person's key and certificate, for https:// [default: tokwatt in XDG_CONFIG_HOME or ~/.config]
+    #[arg(long = "identity", value_name = "DIR")]
+    folder: Option<PathBuf>,
 }
 
 /// An answer: its JSON, and what it says.
 pub(super) struct Answer<T> {
     pub(super) json: String,
     pub(super) document: T,
+}
+
+/// An address, understood.
+enum Place {
+    Plain(String),
+    Secure(String),
+    Socket(PathBuf),
 }
 
 impl Address {
@@ -40,52 +72,233 @@ impl Address {
         T: DeserializeOwned,
         F: Future<Output = Result<tonic::Response<v1::Document>, Status>>,
     {
+        let document = self.call(async |channel| {
+            let client = QueryClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+            question(client).await
+        })?;
+        Answer::read(document.into_inner())
+    }
+
+    /// Connects and calls: any service, as often and as long as `call` likes.
+    pub(super) fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(Channel) -> Result<T, Status>,
+    ) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let document = runtime.block_on(async {
-            let client = self.connect().await?;
-            let answer = question(client).await;
-            answer.map_err(|status| self.explain(&status))
-        })?;
-        let json = String::from_utf8(document.into_inner().json)
-            .context("the collector's answer is not text")?;
-        let document = serde_json::from_str(&json)
-            .context("cannot read the collector's answer: is it of another version?")?;
-        Ok(Answer { json, document })
+        runtime.block_on(async {
+            let place = self.place()?;
+            let channel = self.connect(&place).await?;
+            call(channel)
+                .await
+                .map_err(|status| explain(&place, &status))
+        })
     }
 
-    async fn connect(&self) -> anyhow::Result<QueryClient<Channel>> {
-        let endpoint = Endpoint::from_shared(self.url.clone()).map_err(|_| {
-            anyhow!(
-                "`{}` is not the address of a collector: write http://HOST:PORT",
-                self.url
-            )
-        })?;
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
-        let channel = channel.map_err(|_| self.unreachable())?;
-        Ok(QueryClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
-    }
-
-    fn explain(&self, status: &Status) -> anyhow::Error {
-        match status.code() {
-            Code::InvalidArgument | Code::NotFound => anyhow!("{}", status.message()),
-            Code::Unavailable => self.unreachable(),
-            code => anyhow!(
-                "the collector at {} could not answer ({code:?}): {}",
-                self.url,
-                status.message()
-            ),
+    fn place(&self) -> anyhow::Result<Place> {
+        if let Some(url) = &self.url {
+            return Place::parse(url);
+        }
+        let socket = socket_in(&self.data);
+        if socket.exists() {
+            return Ok(Place::Socket(socket));
+        }
+        // Whoever is not enrolled has a collector of their own here, if any.
+        let enrolled = self.identity.folder().ok().map(|at| Credentials::load(&at));
+        match enrolled {
+            Some(Ok(credentials)) => Place::parse(credentials.collector()),
+            _ => Ok(Place::Plain(DEFAULT.to_owned())),
         }
     }
 
-    fn unreachable(&self) -> anyhow::Error {
-        anyhow!(
-            "no collector answers at {}: start one with `tokwatt-collector serve`, or name another with --collector",
-            self.url
-        )
+    async fn connect(&self, place: &Place) -> anyhow::Result<Channel> {
+        match place {
+            Place::Plain(url) => {
+                let channel = endpoint(url)?.connect().await;
+                channel.map_err(|error| unreachable(place, &error))
+            }
+            Place::Socket(path) => {
+                let path = path.clone();
+                let connect = tower::service_fn(move |_| {
+                    let path = path.clone();
+                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
+                });
+                // The endpoint is only asked for its time limit.
+                let channel = endpoint(DEFAULT)?.connect_with_connector(connect).await;
+                channel.map_err(|error| unreachable(place, &error))
+            }
+            Place::Secure(url) => {
+                let folder = self.identity.folder()?;
+                let credentials = Credentials::load(&folder)
+                    .with_context(|| format!("{url} is for those who are enrolled: `tokwatt-collector enrol` with a token that an operator makes"))?;
+                let channel = secure(place, url, &credentials).await?;
+                match renewed(&channel, &credentials).await {
+                    Ok(None) => Ok(channel),
+                    Ok(Some(credentials)) => {
+                        credentials.store(&folder)?;
+                        secure(place, url, &credentials).await
+                    }
+                    Err(status) => Err(explain(place, &status)),
+                }
+            }
+        }
     }
 }
 
+impl IdentityFolder {
+    pub(super) fn folder(&self) -> anyhow::Result<PathBuf> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
+        }
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let config = set("XDG_CONFIG_HOME").map(PathBuf::from);
+        let config = config.or_else(|| set("HOME").map(|home| Path::new(&home).join(".config")));
+        let config = config.context("neither XDG_CONFIG_HOME nor HOME is set: say where the certificate is with --identity DIR")?;
+        Ok(config.join("tokwatt"))
+    }
+}
+
+impl<T: DeserializeOwned> Answer<T> {
+    pub(super) fn read(document: v1::Document) -> anyhow::Result<Self> {
+        let json =
+            String::from_utf8(document.json).context("the collector's answer is not text")?;
+        let document = serde_json::from_str(&json)
+            .context("cannot read the collector's answer: is it of another version?")?;
+        Ok(Self { json, document })
+    }
+}
+
+impl Place {
+    fn parse(url: &str) -> anyhow::Result<Self> {
+        if let Some(path) = url.strip_prefix("unix:") {
+            return Ok(Self::Socket(PathBuf::from(path)));
+        }
+        endpoint(url)?;
+        if url.starts_with("https://") {
+            return Ok(Self::Secure(url.to_owned()));
+        }
+        if url.starts_with("http://") {
+            return Ok(Self::Plain(url.to_owned()));
+        }
+        bail!("{}", no_address(url))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(url) | Self::Secure(url) => f.write_str(url),
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// With its time limit.
+pub(super) fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| anyhow!(no_address(url)))?;
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
+}
+
+/// Why nobody could be reached, in the words of TLS if it was TLS.
+pub(super) fn no_tls(url: &str, error: &tonic::transport::Error) -> anyhow::Error {
+    match Trouble::among(error) {
+        Some(trouble) => anyhow!("cannot talk to {url}: {trouble}"),
+        None => anyhow!(
+            "nobody answers at {url} ({}): check the address, and that the collector is running",
+            root(error)
+        ),
+    }
+}
+
+async fn secure(place: &Place, url: &str, credentials: &Credentials) -> anyhow::Result<Channel> {
+    let config = tls::client(credentials, SystemClock.wall())?;
+    let channel = tls::channel(&endpoint(url)?, config).await;
+    channel.map_err(|error| match Trouble::among(&error) {
+        Some(trouble) => anyhow!("cannot talk to {place}: {trouble}"),
+        None => unreachable(place, &error),
+    })
+}
+
+/// The next certificate, with a new key, if the one in use is in its last third; the collector says whether an expired one may still
+/// have it.
+async fn renewed(
+    channel: &Channel,
+    credentials: &Credentials,
+) -> Result<Option<Credentials>, Status> {
+    let facts = credentials.facts();
+    let life_us = facts.not_after.0.saturating_sub(facts.not_before.0);
+    let due = WallTime(facts.not_before.0.saturating_add(life_us / 3 * 2));
+    let now = SystemClock.wall().max(credentials.last_time_seen());
+    if now < due {
+        return Ok(None);
+    }
+    let new = async {
+        let key = PrivateKey::generate().map_err(|error| Status::internal(error.to_string()))?;
+        let certificate_request = key
+            .certificate_request()
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let request = v1::RenewRequest {
+            certificate_request,
+        };
+        let issued = RenewClient::new(channel.clone()).renew(request).await?;
+        let issued = issued.into_inner();
+        let seen = WallTime(issued.now_us);
+        Credentials::new(key, issued.chain, credentials.collector(), seen)
+            .map_err(|error| Status::internal(error.to_string()))
+    };
+    match new.await {
+        Ok(credentials) => Ok(Some(credentials)),
+        Err(status) if now < facts.not_after => {
+            tracing::warn!(
+                why = status.message(),
+                "the certificate is not renewed, and ends soon"
+            );
+            Ok(None)
+        }
+        Err(status) => Err(status),
+    }
+}
+
+fn explain(place: &Place, status: &Status) -> anyhow::Error {
+    if let Some(cause) = status.source() {
+        return match Trouble::among(status) {
+            Some(trouble) => anyhow!("cannot talk to {place}: {trouble}"),
+            None if status.code() == Code::Unavailable => unreachable(place, cause),
+            None => anyhow!("the connection to {place} broke: {}", root(cause)),
+        };
+    }
+    match status.code() {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition => anyhow!("{}", status.message()),
+        code => anyhow!(
+            "the collector at {place} could not answer ({code:?}): {}",
+            status.message()
+        ),
+    }
+}
+
+fn unreachable(place: &Place, error: &(dyn Error + 'static)) -> anyhow::Error {
+    anyhow!(
+        "no collector answers at {place} ({}): start one with `tokwatt-collector serve`, or name another with --collector",
+        root(error)
+    )
+}
+
+fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.last().unwrap_or(error)
+}
+
+fn no_address(url: &str) -> String {
+    format!(
+        "`{url}` is not the address of a collector: write http://HOST:PORT, https://HOST:PORT or unix:PATH"
+    )
+}
+
+const DEFAULT: &str = "http://127.0.0.1:7413";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -117,9 +117,14 @@ impl Issued {
 fn subject(token: &TokenRow, asked: &str) -> Result<Subject, Status> {
     let role = Role::parse(&token.role)
         .ok_or_else(|| Status::internal(format!("the token is for `{}`", token.role)))?;
-    let name = match &token.name {
-        Some(name) if asked.is_empty() => name,
-        _ => asked,
+    let name = match (&token.name, asked) {
+        (Some(name), "") => name,
+        (None, "") => {
+            return Err(Status::invalid_argument(
+                "this token is for any name: choose one with --name",
+            ));
+        }
+        (_, asked) => asked,
     };
     Subject::new(role, name).map_err(|error| Status::invalid_argument(error.to_string()))
 }

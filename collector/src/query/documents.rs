@@ -1,5 +1,7 @@
 //! Answers as documents: `tokwatt.runs/1`, `tokwatt.run/1`, `tokwatt.devices/1`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tokwatt_domain::{
     device::DeviceProfile,
@@ -9,7 +11,7 @@ use tokwatt_domain::{
 
 use crate::{
     rank::Condition,
-    store::{DeviceRow, RunRow, SetAside},
+    store::{CertificateRow, DeviceRow, RunRow, SetAside},
 };
 
 /// `tokwatt.runs/1`.
@@ -103,6 +105,25 @@ pub struct Device {
     pub streams: Vec<Stream>,
     /// As it described itself.
     pub profile: Option<DeviceProfile>,
+    /// What people call it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its latest certificate, if it is enrolled.
+    #[serde(default)]
+    pub certificate: Option<Certificate>,
+}
+
+/// A device's certificate.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Certificate {
+    /// Serial number, hexadecimal.
+    pub serial: String,
+    /// When it was issued, in µs since 1970.
+    pub issued: i64,
+    /// Its end, in µs since 1970.
+    pub not_after: i64,
+    /// Why it was revoked, if it was.
+    pub revoked: Option<String>,
 }
 
 /// How far one life of a spool was delivered.
@@ -218,7 +239,24 @@ impl Device {
             last_started: row.last_started_us,
             streams: row.streams.iter().map(stream).collect(),
             profile: parse(row.profile.as_deref())?,
+            labels: row.labels.clone(),
+            certificate: row.certificate.as_ref().map(Certificate::new),
         })
+    }
+}
+
+impl Certificate {
+    fn new(row: &CertificateRow) -> Self {
+        Self {
+            serial: row
+                .serial
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            issued: row.issued_us,
+            not_after: row.not_after_us,
+            revoked: row.revoked_why.clone(),
+        }
     }
 }
 

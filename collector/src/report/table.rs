@@ -303,7 +303,7 @@ fn energies(power: &PowerReport) -> Vec<(String, f64)> {
     figures.into_iter().filter_map(named).collect()
 }
 
-fn table(head: &[&str]) -> Table {
+pub(super) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')))
