@@ -276,20 +276,6 @@ impl fmt::Display for LinkState {
     }
 }
 
-/// A connection of its own to a collector.
-///
-/// # Errors
-/// It cannot be reached.
-pub async fn connect(address: &Address) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from(address.clone())
-        .connect_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .connect()
-        .await
-}
-
 async fn send(uploads: &mpsc::Sender<v1::Upload>, kind: v1::upload::Kind) -> Result<(), LinkError> {
     uploads
         .send(v1::Upload { kind: Some(kind) })

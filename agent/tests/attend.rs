@@ -176,7 +176,7 @@ impl Lab {
         fs::write(folder.path().join("agent.toml"), config).unwrap();
         Self {
             folder,
-            address: address.parse().unwrap(),
+            address: Address::plain(&address.parse().unwrap()).unwrap(),
             connections,
             _tasks: tasks,
         }

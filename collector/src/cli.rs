@@ -1,6 +1,7 @@
 //! The command line: one subcommand, one file. Text for people on stdout, logs on stderr.
 
 mod backup;
+mod campaign;
 mod check;
 mod client;
 mod config;
@@ -60,6 +61,9 @@ enum Command {
     /// Devices that enrolled or delivered
     #[command(subcommand)]
     Devices(devices::Devices),
+    /// Suites for a set of devices
+    #[command(subcommand)]
+    Campaign(campaign::Campaign),
     /// Copies the data folder while the collector goes on, and looks through the copy
     Backup(backup::Backup),
     /// Looks whether the database is what it says: file, books, records, reports, roll-ups
@@ -80,7 +84,7 @@ pub fn main() -> ExitCode {
     .start();
     let mut output = Output::new(io::stdout().lock());
     match run(arguments.command, &mut output) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         // It has been said on stdout.
@@ -93,19 +97,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
+fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Init(init) => init::init(&init, output),
-        Command::Serve(serve) => serve::serve(&serve, output),
-        Command::Token(token) => token::token(&token, output),
-        Command::Enrol(enrol) => enrol::enrol(&enrol, output),
-        Command::Rank(rank) => rank::rank(&rank, output),
-        Command::Runs(runs) => runs::runs(&runs, output),
-        Command::Devices(devices) => devices::devices(&devices, output),
-        Command::Backup(backup) => backup::backup(&backup, output),
-        Command::Check(check) => check::check(&check, output),
-        Command::Config(config) => config::config(&config, output),
+        Command::Init(init) => init::init(&init, output)?,
+        Command::Serve(serve) => serve::serve(&serve, output)?,
+        Command::Token(token) => token::token(&token, output)?,
+        Command::Enrol(enrol) => enrol::enrol(&enrol, output)?,
+        Command::Rank(rank) => rank::rank(&rank, output)?,
+        Command::Runs(runs) => runs::runs(&runs, output)?,
+        Command::Devices(devices) => devices::devices(&devices, output)?,
+        Command::Backup(backup) => backup::backup(&backup, output)?,
+        Command::Check(check) => check::check(&check, output)?,
+        Command::Config(config) => config::config(&config, output)?,
+        Command::Campaign(campaign) => return campaign::campaign(&campaign, output),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

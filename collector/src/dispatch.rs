@@ -21,12 +21,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_domain::{
-    campaign::{Campaign, CampaignLine, CampaignView, CampaignsView, JobState, JobView},
-    ids::{JobId, Name},
+    campaign::{Campaign, CampaignLine, CampaignView, CampaignsView, JobRef, JobState, JobView},
+    ids::{DeviceId, JobId, Name},
     spelling::advice,
 };
 use tokwatt_proto::{
@@ -126,25 +126,38 @@ impl Dispatch {
             expire.await?;
             self.roster.changed();
         }
-        for (device, job) in self.roster.overdue() {
-            let which = JobsOf::Device(device.clone(), None);
-            let roster = Arc::clone(&self.roster);
-            let of = device.clone();
-            let ended = self.store.change_jobs(which, move |jobs| {
-                // It may have been renewed while this waited for the disk.
-                let is_overdue = roster.is_overdue(&of, job);
-                if is_overdue {
-                    queue::silence(jobs, job);
-                }
-                is_overdue
-            });
-            if ended.await? {
-                tracing::warn!(%device, job = %job.job, attempt = job.attempt, "device is silent, its lease is over");
-                self.roster.dismiss(&device, job);
-                self.finished.notify_one();
-            }
+        let now = Instant::now();
+        for (device, job) in self.roster.overdue(now) {
+            self.end_lease(device, job, now).await?;
         }
         Ok(())
+    }
+
+    /// Ends a lease that was over `now`, and its connection, unless it was renewed since; says whether it did.
+    async fn end_lease(
+        &self,
+        device: DeviceId,
+        job: JobRef,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        let which = JobsOf::Device(device.clone(), None);
+        let roster = Arc::clone(&self.roster);
+        let of = device.clone();
+        let end = self.store.change_jobs(which, move |jobs| {
+            // It may have been renewed while this waited for the disk.
+            let is_overdue = roster.is_overdue(&of, job, now);
+            if is_overdue {
+                queue::silence(jobs, job);
+            }
+            is_overdue
+        });
+        let is_ended = end.await?;
+        if is_ended {
+            tracing::warn!(%device, job = %job.job, attempt = job.attempt, "device is silent, its lease is over");
+            self.roster.dismiss(&device, job);
+            self.finished.notify_one();
+        }
+        Ok(is_ended)
     }
 
     /// Gives a job to each device that the campaign is for.
@@ -339,3 +352,140 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Least time between two states of a campaign on a watcher's stream.
 const PAUSE: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use tempfile::TempDir;
+    use tokwatt_domain::{campaign::Offer, time::WallTime};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct SetClock(Mutex<i64>);
+
+    impl Clock for SetClock {
+        fn wall(&self) -> WallTime {
+            WallTime(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+
+    fn device() -> DeviceId {
+        DeviceId::parse("orin-1").unwrap()
+    }
+
+    fn start(folder: &TempDir) -> (Arc<Dispatch>, Arc<SetClock>) {
+        let clock = Arc::new(SetClock::default());
+        let dispatch = Dispatch::new(
+            Arc::new(Store::open(folder.path()).unwrap()),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::default(),
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
+        (dispatch, clock)
+    }
+
+    /// Creates two campaigns for a device; both have to begin before 100.
+    async fn create(dispatch: &Dispatch) {
+        let known = dispatch.store.put_offer(
+            device(),
+            "0.1.0".to_owned(),
+            serde_json::from_str::<Offer>(r#"{"suites":["batch"]}"#).unwrap(),
+        );
+        known.await.unwrap();
+        for name in ["one", "two"] {
+            let campaign = serde_json::json!({
+                "name": name, "work": { "suite": "batch" }, "deadline": 100,
+            });
+            let campaign = serde_json::from_value(campaign).unwrap();
+            dispatch.create(campaign).await.unwrap();
+        }
+    }
+
+    async fn give(dispatch: &Dispatch) -> JobRef {
+        let which = JobsOf::Device(device(), None);
+        let given = dispatch
+            .store
+            .change_jobs(which, |jobs| queue::give(jobs, WallTime(0)).map(Job::lease));
+        given.await.unwrap().unwrap()
+    }
+
+    async fn states(dispatch: &Dispatch) -> [JobState; 2] {
+        let one = dispatch.show("one").await.unwrap().jobs[0].state;
+        [one, dispatch.show("two").await.unwrap().jobs[0].state]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_from_an_earlier_life_is_given_anew_and_lost_if_nobody_renews_it() {
+        let folder = TempDir::new().unwrap();
+        let (dispatch, _) = start(&folder);
+        create(&dispatch).await;
+        let job = give(&dispatch).await;
+        drop(dispatch);
+        let (dispatch, _) = start(&folder);
+        dispatch.look_after().await.unwrap();
+        dispatch.look_after().await.unwrap();
+        assert_eq!(
+            states(&dispatch).await,
+            [JobState::Leased, JobState::Waiting]
+        );
+        tokio::time::advance(roster::LEASE).await;
+        dispatch.look_after().await.unwrap();
+        assert_eq!(states(&dispatch).await, [JobState::Lost, JobState::Waiting]);
+        assert_eq!(give(&dispatch).await, job, "the device may still have it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_cancelled_is_over_with_its_lease() {
+        let folder = TempDir::new().unwrap();
+        let (dispatch, _) = start(&folder);
+        create(&dispatch).await;
+        give(&dispatch).await;
+        dispatch.look_after().await.unwrap();
+        dispatch.cancel("one").await.unwrap();
+        assert_eq!(
+            states(&dispatch).await,
+            [JobState::Leased, JobState::Waiting]
+        );
+        tokio::time::advance(roster::LEASE).await;
+        dispatch.look_after().await.unwrap();
+        assert_eq!(
+            states(&dispatch).await,
+            [JobState::Cancelled, JobState::Waiting]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_expires_at_its_deadline_and_what_has_begun_does_not() {
+        let folder = TempDir::new().unwrap();
+        let (dispatch, clock) = start(&folder);
+        create(&dispatch).await;
+        give(&dispatch).await;
+        for (now, want) in [(99, JobState::Waiting), (100, JobState::Expired)] {
+            *clock.0.lock().unwrap() = now;
+            dispatch.look_after().await.unwrap();
+            assert_eq!(states(&dispatch).await, [JobState::Leased, want]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_renewed_while_the_disk_is_slow_is_kept() {
+        let folder = TempDir::new().unwrap();
+        let (dispatch, _) = start(&folder);
+        create(&dispatch).await;
+        let job = give(&dispatch).await;
+        let (seat, _dismissed) = dispatch.roster.sit(&device());
+        seat.hold(Some(job));
+        tokio::time::advance(roster::LEASE).await;
+        let now = Instant::now();
+        assert_eq!(dispatch.roster.overdue(now), [(device(), job)]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        seat.renew(Duration::ZERO);
+        tokio::time::advance(2 * roster::LEASE).await;
+        assert!(!dispatch.end_lease(device(), job, now).await.unwrap());
+        assert_eq!(states(&dispatch).await[0], JobState::Leased);
+        assert!(seat.is_taken());
+    }
+}

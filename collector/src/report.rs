@@ -1,5 +1,6 @@
 //! Documents for people and for spreadsheets: tables, CSV, Markdown. A document's JSON is the document itself.
 
+mod campaign;
 mod check;
 mod csv;
 mod date;
@@ -22,6 +23,7 @@ use tokwatt_domain::{
 use self::number::Scale;
 
 pub use self::{
+    campaign::{campaign, campaigns, job},
     check::check,
     csv::csv,
     date::utc,

@@ -40,12 +40,12 @@ pub(crate) fn refuses(arguments: &[&str], words: &[&str]) {
 /// A collector's process.
 pub(crate) struct Server {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     http: Option<SocketAddr>,
 }
 
 impl Server {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         Self::start_with(data, &[])
     }
 

@@ -4,6 +4,7 @@
 
 mod agent;
 mod backup;
+mod campaigns;
 mod check;
 mod command_line;
 mod delivery;

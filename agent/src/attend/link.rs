@@ -8,12 +8,12 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tokwatt_proto::{control::CONTROL_BYTES_MAX, v1};
+use tokwatt_proto::{control::CONTROL_BYTES_MAX, identity::Trouble, v1};
 use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{
     runner::QuietGate,
-    uplink::{Backoff, chain},
+    uplink::{Backoff, chain, trouble},
 };
 
 /// How a channel to the collector is made: over TCP, TLS or a simulated network.
@@ -53,7 +53,9 @@ pub(super) enum LinkError {
     #[error("cannot reach the collector")]
     Unreachable(#[source] Unreachable),
     #[error("the collector ended the connection: {}", .0.message())]
-    Refused(#[source] Box<Status>),
+    Refused(Box<Status>),
+    #[error("{0}")]
+    Trouble(Trouble),
     #[error("the collector did not answer within {} s", PATIENCE.as_secs())]
     Silent,
     #[error("the collector closed the connection")]
@@ -96,7 +98,7 @@ impl Link {
                         return Heard::Order(order);
                     }
                     Ok(None) => LinkError::Closed,
-                    Err(status) => LinkError::Refused(Box::new(status)),
+                    Err(status) => refused(status),
                 },
             };
             self.fail(&failed);
@@ -144,13 +146,19 @@ impl Open {
         };
         reports.send(first).await.map_err(|_| LinkError::Closed)?;
         let orders = timeout(PATIENCE, client.attend(ReceiverStream::new(queue))).await;
-        let orders = orders
-            .map_err(|_| LinkError::Silent)?
-            .map_err(|status| LinkError::Refused(Box::new(status)))?;
+        let orders = orders.map_err(|_| LinkError::Silent)?.map_err(refused)?;
         Ok(Self {
             reports,
             orders: orders.into_inner(),
         })
+    }
+}
+
+/// A collector that refuses a certificate says so when the handshake is over.
+fn refused(status: Status) -> LinkError {
+    match trouble(&status) {
+        Some(trouble) => LinkError::Trouble(trouble),
+        None => LinkError::Refused(Box::new(status)),
     }
 }
 

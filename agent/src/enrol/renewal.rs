@@ -87,12 +87,13 @@ impl Renewal {
     /// # Errors
     /// It was time and could not be done; the present identity stays.
     pub async fn renew_if_due(&self) -> Result<Duration, EnrolError> {
+        // A look at it reads files already.
+        let _passage = self.quiet.pass().await;
         let before = Credentials::load(&self.folder)?;
         let wait = self.wait(&before);
         if !wait.is_zero() {
             return Ok(wait);
         }
-        let _passage = self.quiet.pass().await;
         let Some(_lock) = self.lock()? else {
             return Ok(TRY_AGAIN);
         };

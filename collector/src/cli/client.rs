@@ -79,6 +79,14 @@ impl Address {
         Answer::read(document.into_inner())
     }
 
+    /// Asks any service for a document.
+    pub(super) fn document<T: DeserializeOwned>(
+        &self,
+        question: impl AsyncFnOnce(Channel) -> Result<tonic::Response<v1::Document>, Status>,
+    ) -> anyhow::Result<Answer<T>> {
+        Answer::read(self.call(question)?.into_inner())
+    }
+
     /// Connects and calls: any service, as often and as long as `call` likes.
     pub(super) fn call<T>(
         &self,
@@ -94,6 +102,14 @@ impl Address {
                 .await
                 .map_err(|status| explain(&place, &status))
         })
+    }
+
+    /// What a call's failure means to a person.
+    pub(super) fn explain(&self, status: &Status) -> anyhow::Error {
+        match self.place() {
+            Ok(place) => explain(&place, status),
+            Err(error) => error,
+        }
     }
 
     fn place(&self) -> anyhow::Result<Place> {
@@ -301,4 +317,6 @@ fn no_address(url: &str) -> String {
 
 const DEFAULT: &str = "http://127.0.0.1:7413";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A list of everything.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -102,9 +102,8 @@ impl Roster {
         own.lease.get_or_insert_with(|| Lease::new(job));
     }
 
-    /// Leases that were not renewed in time.
-    pub(super) fn overdue(&self) -> Vec<(DeviceId, JobRef)> {
-        let now = Instant::now();
+    /// Leases that were not renewed until `now`.
+    pub(super) fn overdue(&self, now: Instant) -> Vec<(DeviceId, JobRef)> {
         let devices = self.devices();
         let overdue = devices.iter().filter_map(|(device, own)| {
             let lease = own.lease.as_ref().filter(|lease| lease.until <= now)?;
@@ -113,10 +112,12 @@ impl Roster {
         overdue.collect()
     }
 
-    pub(super) fn is_overdue(&self, device: &DeviceId, job: JobRef) -> bool {
+    /// Whether a lease was not renewed until `now`, which is not looked up here: on the store's thread there is no tokio, and its clock would
+    /// not be the one that runs.
+    pub(super) fn is_overdue(&self, device: &DeviceId, job: JobRef, now: Instant) -> bool {
         let devices = self.devices();
         let lease = devices.get(device).and_then(|own| own.lease.as_ref());
-        lease.is_some_and(|lease| lease.job == job && lease.until <= Instant::now())
+        lease.is_some_and(|lease| lease.job == job && lease.until <= now)
     }
 
     /// A lease is over, and with it the connection that did not renew it.
@@ -269,7 +270,7 @@ mod tests {
         ] {
             seat.renew(Duration::from_secs(quiet_s));
             tokio::time::advance(Duration::from_secs(silent_s)).await;
-            let is_overdue = roster.is_overdue(&device(), job(1));
+            let is_overdue = roster.is_overdue(&device(), job(1), Instant::now());
             assert_eq!(is_overdue, want, "quiet {quiet_s} s, silent {silent_s} s");
         }
     }
@@ -285,7 +286,7 @@ mod tests {
         tokio::time::advance(LEASE).await;
         first.renew(Duration::ZERO);
         assert!(
-            roster.is_overdue(&device(), job(1)),
+            roster.is_overdue(&device(), job(1), Instant::now()),
             "the older one renews nothing"
         );
         drop(first);
@@ -301,16 +302,20 @@ mod tests {
         seat.hold(Some(job(1)));
         drop(seat);
         drop(dismissed);
-        assert_eq!(roster.overdue(), []);
+        assert_eq!(roster.overdue(Instant::now()), []);
         tokio::time::advance(LEASE).await;
-        assert_eq!(roster.overdue(), [(device(), job(1))]);
+        assert_eq!(roster.overdue(Instant::now()), [(device(), job(1))]);
         let (_seat, dismissed) = roster.sit(&device());
         roster.adopt(&device(), job(2));
         roster.dismiss(&device(), job(2));
-        assert_eq!(roster.overdue().len(), 1, "that was another lease");
+        assert_eq!(
+            roster.overdue(Instant::now()).len(),
+            1,
+            "that was another lease"
+        );
         roster.dismiss(&device(), job(1));
         assert_eq!(dismissed.await, Ok(Dismissal::Silent));
-        assert_eq!(roster.overdue(), []);
+        assert_eq!(roster.overdue(Instant::now()), []);
     }
 
     #[tokio::test(start_paused = true)]

@@ -176,3 +176,82 @@ const ORDERS_MAX: usize = 8;
 
 /// A campaign of thousands of devices.
 const VIEW_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
+    use tokwatt_domain::time::WallTime;
+    use tonic::Code;
+    use v1::campaigns_server::Campaigns as _;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        peer::{Certified, Role},
+        store::Store,
+    };
+
+    fn from<T>(role: Role, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Peer::Certified(Certified {
+            role,
+            name: "orin-1".to_owned(),
+            serial: vec![1],
+            not_after: WallTime(0),
+        }));
+        request
+    }
+
+    #[tokio::test]
+    async fn a_viewer_watches_and_an_operator_creates_and_cancels() {
+        let folder = TempDir::new().unwrap();
+        let dispatch = Dispatch::new(
+            Arc::new(Store::open(folder.path()).unwrap()),
+            Arc::new(SystemClock),
+            Arc::default(),
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
+        let campaigns = Campaigns(dispatch);
+        for (role, may_ask, may_operate) in [
+            (Role::Device, false, false),
+            (Role::Viewer, true, false),
+            (Role::Operator, true, true),
+        ] {
+            let name = "c".to_owned();
+            let show = v1::ShowCampaignRequest { name: name.clone() };
+            let cancel = v1::CancelCampaignRequest { name };
+            let asked = [
+                code(
+                    campaigns
+                        .list(from(role, v1::ListCampaignsRequest {}))
+                        .await,
+                ),
+                code(campaigns.show(from(role, show.clone())).await),
+                code(campaigns.watch(from(role, show)).await),
+            ];
+            let operated = [
+                code(
+                    campaigns
+                        .create(from(role, v1::CreateCampaignRequest::default()))
+                        .await,
+                ),
+                code(campaigns.cancel(from(role, cancel)).await),
+            ];
+            let is_refused = |code: &Code| *code == Code::PermissionDenied;
+            assert!(
+                asked.iter().all(|code| is_refused(code) != may_ask),
+                "{role}: {asked:?}"
+            );
+            assert!(
+                operated.iter().all(|code| is_refused(code) != may_operate),
+                "{role}: {operated:?}"
+            );
+        }
+    }
+
+    fn code<T>(answer: Result<Response<T>, Status>) -> Code {
+        answer.map_or_else(|status| status.code(), |_| Code::Ok)
+    }
+}

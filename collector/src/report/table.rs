@@ -312,7 +312,7 @@ pub(super) fn table(head: &[&str]) -> Table {
     table
 }
 
-fn right(value: impl ToString) -> Cell {
+pub(super) fn right(value: impl ToString) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
 }
 

@@ -30,7 +30,7 @@ pub struct Campaign {
     #[serde(default)]
     pub deadline: Option<WallTime>,
     /// How often a job that failed is tried, the first time included.
-    #[serde(default = "three")]
+    #[serde(default = "attempts")]
     pub attempts: u32,
 }
 
@@ -50,7 +50,7 @@ pub struct Work {
     #[serde(default)]
     pub precisions: Vec<Name>,
     /// How often each cell is run.
-    #[serde(default = "three")]
+    #[serde(default = "repetitions")]
     pub repetitions: u32,
     /// Questions in flight, one load after the other; empty: the suite's.
     #[serde(default)]
@@ -301,9 +301,16 @@ impl fmt::Display for JobState {
     }
 }
 
-fn three() -> u32 {
+fn attempts() -> u32 {
+    ATTEMPTS
+}
+
+fn repetitions() -> u32 {
     3
 }
+
+/// How often a job is tried, if nothing is said.
+pub const ATTEMPTS: u32 = 3;
 
 #[cfg(test)]
 mod tests {
