@@ -358,7 +358,10 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
 
     use tempfile::TempDir;
-    use tokwatt_domain::{campaign::Offer, time::WallTime};
+    use tokwatt_domain::{
+        campaign::{JobProgress, Offer},
+        time::WallTime,
+    };
 
     use super::*;
 
@@ -468,6 +471,53 @@ mod tests {
             dispatch.look_after().await.unwrap();
             assert_eq!(states(&dispatch).await, [JobState::Leased, want]);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watcher_is_told_four_times_a_second_at_most_and_always_the_latest() {
+        let folder = TempDir::new().unwrap();
+        let (dispatch, _) = start(&folder);
+        create(&dispatch).await;
+        let job = give(&dispatch).await;
+        let (seat, _dismissed) = dispatch.roster.sit(&device());
+        seat.hold(Some(job));
+        let (documents, mut answers) = mpsc::channel(1);
+        let watching = Arc::clone(&dispatch).watch("one".to_owned(), documents);
+        let working = async {
+            for done in 1..=100 {
+                let progress = JobProgress {
+                    done,
+                    ..JobProgress::default()
+                };
+                assert!(seat.progress(job, progress));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reading = async {
+            let mut told = Vec::new();
+            loop {
+                let document = answers.recv().await.unwrap().unwrap();
+                let view: CampaignView = serde_json::from_slice(&document.json).unwrap();
+                let done = view.jobs[0]
+                    .progress
+                    .as_ref()
+                    .map_or(0, |progress| progress.done);
+                told.push((Instant::now(), done));
+                if done == 100 {
+                    return told;
+                }
+            }
+        };
+        let told = tokio::select! {
+            () = watching => panic!("it is not over"),
+            (told, ()) = async { tokio::join!(reading, working) } => told,
+        };
+        let pairs = || told.iter().zip(&told[1..]);
+        assert!(
+            pairs().all(|(one, next)| next.0 - one.0 >= PAUSE && next.1 > one.1),
+            "{told:?}"
+        );
+        assert!(told.len() >= 5, "{told:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -267,8 +267,9 @@ fn assignment(job: &Job) -> v1::Assignment {
     }
 }
 
-fn end(ended: v1::JobEnded) -> Result<(JobRef, End), Status> {
+fn end(mut ended: v1::JobEnded) -> Result<(JobRef, End), Status> {
     let job = control::job_ref(ended.job, "ended.job").map_err(unreadable)?;
+    ended.reason = ended.reason.chars().take(REASON_CHARS_MAX).collect();
     let end = match v1::JobEnd::try_from(ended.end) {
         Ok(v1::JobEnd::Unspecified) => {
             return Err(Status::invalid_argument("`ended.end` is missing"));
@@ -305,6 +306,9 @@ fn farewell(dismissal: Option<Dismissal>) -> Status {
         }
     }
 }
+
+/// A reason is kept for ever and shown in a line.
+const REASON_CHARS_MAX: usize = 1000;
 
 /// Words that wait for the store. An agent has one job, and repeats its end every few seconds at most.
 const WORDS_MAX: usize = 16;

@@ -93,7 +93,12 @@ fn standing(job: &JobView) -> String {
     if job.state == JobState::Leased && !job.is_attending {
         parts.push("not connected now".to_owned());
     }
-    parts.join(", ")
+    plain(&parts.join(", "))
+}
+
+/// What devices say is shown, and never moves anybody's cursor.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 fn progress(progress: &JobProgress) -> Vec<String> {
@@ -201,6 +206,10 @@ mod tests {
             "leased, attempt 1/3, run 2/6: caption_brief 640 px, 120/400 requests, about 2m 5s left, 31.2 W module, 24.1 tok/s, simulated",
         );
         check(view(JobState::Done, 2, None, None), "done, attempt 2/3");
+        check(
+            view(JobState::Failed, 3, None, Some("\u{1b}[2Jout of\nmemory")),
+            "failed, attempt 3/3,  [2Jout of memory",
+        );
 
         #[track_caller]
         fn check(view: CampaignView, want: &str) {

@@ -188,6 +188,13 @@ pub fn run(run: &RunDetail) -> String {
         text +=
             "its raw power samples are kept no longer (retention): it cannot be measured again\n";
     }
+    if line
+        .flags
+        .iter()
+        .any(|flag| flag == "attempt_does_not_count")
+    {
+        text += "on no board: of its job another attempt counts, or none\n";
+    }
     if !run.differs.is_empty() {
         text += &format!(
             "the agent's own report differs in: {}\n",
