@@ -93,15 +93,22 @@ impl Agent {
     }
 
     pub(crate) async fn say(addr: SocketAddr, hello: v1::Hello) -> Result<(Self, v1::Ack), Status> {
+        let client = IngestClient::connect(format!("http://{addr}"))
+            .await
+            .unwrap();
+        Self::over(client, hello).await
+    }
+
+    pub(crate) async fn over(
+        mut client: IngestClient<Channel>,
+        hello: v1::Hello,
+    ) -> Result<(Self, v1::Ack), Status> {
         let epoch = hello.epoch;
         let (uploads, queue) = mpsc::channel(64);
         uploads
             .send(v1::Upload {
                 kind: Some(v1::upload::Kind::Hello(hello)),
             })
-            .await
-            .unwrap();
-        let mut client = IngestClient::connect(format!("http://{addr}"))
             .await
             .unwrap();
         let acks = client

@@ -8,4 +8,6 @@ mod campaigns;
 mod check;
 mod command_line;
 mod delivery;
+mod identity;
+mod lab;
 mod operations;

@@ -261,8 +261,9 @@ impl Identity {
             // What an interruption left: nobody has gone by it.
             fs::remove_dir_all(&new).map_err(failed("remove", &new))?;
         }
+        let home = folder.parent().unwrap_or(folder);
+        fs::create_dir_all(home).map_err(failed("make the folder", home))?;
         DirBuilder::new()
-            .recursive(true)
             .mode(0o700)
             .create(&new)
             .map_err(failed("make the folder", &new))?;
@@ -277,7 +278,6 @@ impl Identity {
         // The names of the files, then the name of the folder.
         sync(&new).map_err(failed("sync", &new))?;
         fs::rename(&new, folder).map_err(failed("rename a folder to", folder))?;
-        let home = folder.parent().unwrap_or(folder);
         sync(home).map_err(failed("sync", home))
     }
 }

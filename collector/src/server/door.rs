@@ -223,8 +223,8 @@ fn crowded_out() -> Refused {
 /// A device on a slow link needs one or two; who takes longer is not trying.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// At 5,000 strangers a second a handshake may still take 100 ms.
-const HANDSHAKES_MAX: usize = 512;
+/// At 2,500 strangers a second a handshake may still take 100 ms.
+const HANDSHAKES_MAX: usize = 256;
 
 /// Two for each of 2,000 devices, and some.
 const CONNECTIONS_MAX: usize = 4096;
