@@ -5,6 +5,7 @@
 //! together and acknowledged once.
 
 mod content;
+mod intake;
 mod session;
 
 pub(crate) use self::content::content;
@@ -22,6 +23,7 @@ use tokwatt_proto::{
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
+pub use self::intake::Intake;
 use self::session::Session;
 use crate::{
     peer::Peer,
@@ -72,12 +74,14 @@ impl v1::ingest_server::Ingest for Ingest {
         let (acks, answers) = mpsc::channel(ACKS_MAX);
         let span = tracing::info_span!("delivery", device = %hello.device, epoch = hello.epoch.0);
         let session = Session {
-            device: hello.device,
-            epoch: hello.epoch,
-            store: Arc::clone(&self.store),
-            finished: Arc::clone(&self.finished),
+            intake: Intake {
+                device: hello.device,
+                epoch: hello.epoch,
+                store: Arc::clone(&self.store),
+                finished: Arc::clone(&self.finished),
+                vitals: Arc::clone(&self.vitals),
+            },
             stopping: self.stopping.clone(),
-            vitals: Arc::clone(&self.vitals),
             acks,
         };
         self.tasks
@@ -103,7 +107,7 @@ fn hello(first: Option<v1::Upload>) -> Result<Hello, Status> {
 }
 
 /// The store's integers are signed.
-fn is_beyond(epoch: Epoch) -> bool {
+pub(crate) fn is_beyond(epoch: Epoch) -> bool {
     i64::try_from(epoch.0).is_err()
 }
 

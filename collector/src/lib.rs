@@ -18,6 +18,9 @@ pub mod enrol;
 /// Deliveries in: who, what, once.
 pub mod ingest;
 
+/// Results that come as files.
+pub mod exchange;
+
 /// Work out: campaigns to jobs, jobs to leases, leases to devices.
 pub mod dispatch;
 

@@ -12,7 +12,7 @@ mod seats;
 mod services;
 mod tls;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -23,8 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_proto::{
     delivery::MESSAGE_BYTES_MAX,
     v1::{
-        admin_server::AdminServer, enrol_server::EnrolServer, ingest_server::IngestServer,
-        query_server::QueryServer, renew_server::RenewServer,
+        admin_server::AdminServer, enrol_server::EnrolServer, exchange_server::ExchangeServer,
+        ingest_server::IngestServer, query_server::QueryServer, renew_server::RenewServer,
     },
 };
 use tonic::transport::Server;
@@ -41,6 +41,7 @@ use crate::{
     clock::{Clock, SystemClock},
     dispatch::Dispatch,
     enrol::{Admin, Enrolment, Identity, IdentityError, Renewal},
+    exchange::{Exchange, Importer},
     ingest::Ingest,
     query::Query,
     retention,
@@ -68,6 +69,7 @@ pub struct Collector {
 
 /// What the parts of a running collector share.
 struct Shared {
+    data: PathBuf,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     vitals: Arc<Vitals>,
@@ -151,7 +153,7 @@ impl Collector {
             enrolment,
             local: local(settings),
             web,
-            shared: Shared::new(store, clock, vitals, settings),
+            shared: Shared::new(settings, store, clock, vitals),
         })
     }
 
@@ -273,12 +275,13 @@ impl Watchers {
 
 impl Shared {
     fn new(
+        settings: &Settings,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         vitals: Arc<Vitals>,
-        settings: &Settings,
     ) -> Self {
         Self {
+            data: settings.data.clone(),
             store,
             clock,
             vitals,
@@ -337,14 +340,20 @@ impl Shared {
             stopping: self.stopping.clone(),
             vitals: Arc::clone(&self.vitals),
         };
-        let dispatch = Dispatch::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.finished),
-            self.tasks.clone(),
-            self.stopping.clone(),
-        );
-        self.tasks.spawn(Arc::clone(&dispatch).keep());
+        let dispatch = self.dispatch();
+        let importer = identity.as_ref().map(|identity| {
+            Arc::new(Importer {
+                store: Arc::clone(&self.store),
+                identity: Arc::clone(identity),
+                clock: Arc::clone(&self.clock),
+                finished: Arc::clone(&self.finished),
+                vitals: Arc::clone(&self.vitals),
+            })
+        });
+        let exchange = Exchange {
+            importer,
+            folder: self.data.clone(),
+        };
         let admin = Admin {
             store: Arc::clone(&self.store),
             identity,
@@ -365,11 +374,24 @@ impl Shared {
             )
             .with(
                 AdminServer::new(admin)
-                    .max_decoding_message_size(PART_BYTES_MAX)
+                    .max_decoding_message_size(QUESTION_BYTES_MAX)
                     .max_encoding_message_size(ANSWER_BYTES_MAX),
             )
+            .with(ExchangeServer::new(exchange).max_decoding_message_size(PART_BYTES_MAX))
             .with(dispatch.control())
             .with(dispatch.campaigns())
+    }
+
+    fn dispatch(&self) -> Arc<Dispatch> {
+        let dispatch = Dispatch::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.finished),
+            self.tasks.clone(),
+            self.stopping.clone(),
+        );
+        self.tasks.spawn(Arc::clone(&dispatch).keep());
+        dispatch
     }
 
     fn renewal(&self, identity: &Arc<Identity>, addr: SocketAddr) -> RenewServer<Renewal> {

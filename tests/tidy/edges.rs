@@ -89,6 +89,11 @@ const COLLECTOR: Edges = &[
     // What could not be read when it came is read as if it came now.
     ("check", &["ingest", "rollup", "store", "vitals"]),
     ("ingest", &["peer", "store", "vitals"]),
+    // A file is admitted as a delivery is.
+    (
+        "exchange",
+        &["clock", "enrol", "ingest", "peer", "store", "vitals"],
+    ),
     ("dispatch", &["clock", "peer", "store"]),
     ("rank", &[]),
     ("query", &["peer", "rank", "store"]),
@@ -102,6 +107,7 @@ const COLLECTOR: Edges = &[
             "clock",
             "dispatch",
             "enrol",
+            "exchange",
             "ingest",
             "peer",
             "query",
@@ -117,8 +123,8 @@ const COLLECTOR: Edges = &[
     (
         "cli",
         &[
-            "backup", "check", "clock", "enrol", "query", "report", "server", "settings", "store",
-            "vitals",
+            "backup", "check", "clock", "enrol", "exchange", "query", "report", "server",
+            "settings", "store", "vitals",
         ],
     ),
 ];

@@ -8,7 +8,7 @@ use tokwatt_proto::{
     identity::{Role, Subject, Token},
     v1,
 };
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use super::{Identity, Tokens, identity::later, status};
 use crate::{
@@ -162,16 +162,6 @@ impl v1::admin_server::Admin for Admin {
             )));
         }
         Ok(Response::new(v1::LabelDeviceResponse {}))
-    }
-
-    async fn import(
-        &self,
-        request: Request<Streaming<v1::ImportPart>>,
-    ) -> Result<Response<v1::ImportReceipt>, Status> {
-        operator(&request)?;
-        Err(Status::unimplemented(
-            "this collector cannot import spools yet",
-        ))
     }
 }
 

@@ -192,6 +192,11 @@ impl Identity {
         &self.addresses
     }
 
+    /// The authority's key, for what it signs beside certificates.
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
     /// The authority without its key.
     pub fn authority(&self) -> &Authority {
         &self.authority

@@ -1,33 +1,21 @@
 //! One agent's connection, from hello to its end.
 
-use std::sync::Arc;
-
-use tokio::sync::{
-    Notify,
-    mpsc::{self, error::TrySendError},
-};
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
-use tokwatt_domain::ids::{DeviceId, Epoch, Seq};
+use tokwatt_domain::ids::Seq;
 use tokwatt_proto::{
-    delivery::{Ack, CREDITS},
+    delivery::{Ack, CREDITS, Envelope},
     v1,
 };
 use tonic::{Status, Streaming};
 
-use super::{content::content, status};
-use crate::{
-    store::{Admitted, Delivery, Received, Store},
-    vitals::{Admission, Vitals, WaitingBatch},
-};
+use super::{Intake, status};
+use crate::{store::Admitted, vitals::WaitingBatch};
 
 /// Who delivers, and where it goes.
 pub(super) struct Session {
-    pub(super) device: DeviceId,
-    pub(super) epoch: Epoch,
-    pub(super) store: Arc<Store>,
-    pub(super) finished: Arc<Notify>,
+    pub(super) intake: Intake,
     pub(super) stopping: CancellationToken,
-    pub(super) vitals: Arc<Vitals>,
     pub(super) acks: mpsc::Sender<Result<v1::Ack, Status>>,
 }
 
@@ -44,7 +32,7 @@ impl Session {
     /// Runs until the agent is done and everything is committed, or something is wrong, or the collector stops. What is not
     /// acknowledged then comes again.
     pub(super) async fn run(self, uploads: Streaming<v1::Upload>, through: Seq) {
-        let delivery = self.vitals.delivery_began(through.0);
+        let delivery = self.intake.vitals.delivery_began(through.0);
         let (queue, batches) = mpsc::channel(QUEUE_MAX);
         let both =
             async { tokio::try_join!(self.read(uploads, queue), self.commit(batches, through)) };
@@ -84,7 +72,7 @@ impl Session {
             let Some(v1::upload::Kind::Batch(batch)) = upload.kind else {
                 return Err(Status::invalid_argument("after hello come batches"));
             };
-            match queue.try_send((batch, self.vitals.batch_waits())) {
+            match queue.try_send((batch, self.intake.vitals.batch_waits())) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
                     return Err(Status::invalid_argument(format!(
@@ -118,48 +106,22 @@ impl Session {
     }
 
     async fn admit(&self, envelopes: Vec<v1::Envelope>) -> Result<Admitted, Status> {
-        let records = envelopes
+        let envelopes = envelopes
             .into_iter()
             .map(|envelope| self.open(envelope))
             .collect::<Result<Vec<_>, _>>()?;
-        let delivery = Delivery {
-            device: self.device.clone(),
-            epoch: self.epoch,
-            records,
-        };
-        let n_records = count(delivery.records.len());
-        let bytes = delivery.records.iter().map(|record| record.bytes.len());
-        let n_bytes = count(bytes.sum());
-        let admitted = self
-            .store
-            .admit(delivery)
-            .await
-            .map_err(|error| status(&error))?;
-        self.vitals.admitted(&Admission {
-            n_new: admitted.stored.into(),
-            n_repeated: n_records.saturating_sub(admitted.stored.into()),
-            n_bytes,
-            n_finished: admitted.finished.into(),
-            set_aside: &admitted.set_aside,
-        });
-        if admitted.finished > 0 {
-            self.finished.notify_one();
-        }
-        Ok(admitted)
+        let admitted = self.intake.admit(envelopes).await;
+        admitted.map_err(|error| status(&error))
     }
 
-    fn open(&self, envelope: v1::Envelope) -> Result<Received, Status> {
-        if envelope.epoch != self.epoch.0 {
+    fn open(&self, envelope: v1::Envelope) -> Result<Envelope, Status> {
+        if envelope.epoch != self.intake.epoch.0 {
             return Err(Status::invalid_argument(format!(
                 "a record of epoch {} on a stream of epoch {}",
-                envelope.epoch, self.epoch.0
+                envelope.epoch, self.intake.epoch.0
             )));
         }
-        Ok(Received {
-            seq: Seq(envelope.seq),
-            content: content(&self.device, &envelope.record),
-            bytes: envelope.record,
-        })
+        Ok(envelope.into())
     }
 
     /// Says what is committed, and how much more may come beside what waits.
@@ -171,17 +133,13 @@ impl Session {
         let n_waiting = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
         let credits = CREDITS.saturating_sub(n_waiting).max(1);
         let ack = Ack {
-            epoch: self.epoch,
+            epoch: self.intake.epoch,
             through,
             credits,
         };
         let sent = self.acks.send(Ok(ack.into())).await;
         sent.map_err(|_| Status::cancelled("the agent is gone"))
     }
-}
-
-fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// Each acknowledgement sets the credits anew and cannot know what is on its way to us: so it may be as much again.
