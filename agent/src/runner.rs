@@ -53,15 +53,17 @@ mod probe;
 mod quiet;
 mod resume;
 mod settle;
+mod shortage;
 mod swap;
 mod watch;
 
 pub use quiet::{Notice, Passage, Quiet, QuietGate};
-pub use resume::{abandon, asked_so_far, last_stamp};
+pub use resume::{abandon, asked_so_far, last_stamp, missing_so_far};
 pub use swap::{Drawn, Swapped, SwappedModel, Switch};
 
 use drive::{Drive, End, Questions};
 use resume::Interrupted;
+use shortage::Shortened;
 
 /// Runs a plan on this device.
 pub struct Runner {
@@ -188,6 +190,17 @@ pub enum RunnerError {
     /// Nowhere to keep results.
     #[error("cannot keep what was measured")]
     Spool(#[from] SpoolError),
+    /// The last segment is kept with less than was measured, and more was to be asked.
+    #[error(
+        "there was no room for all of a segment: {given_up} are given up and declared missing, all else is kept"
+    )]
+    Shortened {
+        /// What is not kept.
+        given_up: String,
+        /// Why.
+        #[source]
+        because: SpoolError,
+    },
     /// What the spool has of a run cannot be read.
     #[error("cannot go on with the bench that was interrupted; `--abandon` gives it up")]
     Unreadable(#[from] ContractError),
@@ -458,6 +471,7 @@ impl Runner {
         }
         tally.add_asked_before(so_far.asked);
         let items = planned.items_at(identity.load);
+        let n_items = items.len();
         while so_far.asked < items.len() && end == RunEnd::Complete {
             if so_far.n_segments > 0 {
                 self.check_room().await?;
@@ -476,12 +490,19 @@ impl Runner {
             }
             so_far.asked += segment.requests.len();
             if !segment.requests.is_empty() {
-                let went = live(&segment);
-                self.keep(Record::segment(so_far.run, so_far.n_segments, &segment))
-                    .await?;
+                let (went, n_requests) = (live(&segment), segment.requests.len() as u64);
+                let shortened = self.keep_segment(&so_far, segment).await?;
                 so_far.n_segments += 1;
-                tally.add(segment.requests.len() as u64);
+                tally.add(n_requests);
                 tally.tell(Progress::Segment(went));
+                if let Some(Shortened { given_up, because }) = shortened {
+                    if so_far.asked < n_items {
+                        return Err(RunnerError::Shortened { given_up, because });
+                    }
+                    tally.tell(Progress::Stage(format!(
+                        "there was no room for all of a segment: {given_up} are given up and declared missing"
+                    )));
+                }
             }
             end = match ended {
                 End::Drained => RunEnd::Complete,
@@ -706,6 +727,20 @@ impl Runner {
         .await?;
         self.grown.notify_one();
         Ok(())
+    }
+
+    /// Keeps as much of a segment as there is room for.
+    async fn keep_segment(
+        &self,
+        so_far: &Interrupted,
+        segment: Segment,
+    ) -> Result<Option<Shortened>, SpoolError> {
+        let (run, index) = (so_far.run, so_far.n_segments);
+        let shortened = self
+            .with_spool(move |spool| shortage::keep(spool, run, index, segment))
+            .await?;
+        self.grown.notify_one();
+        Ok(shortened)
     }
 
     /// A run begins.

@@ -18,6 +18,9 @@
 //!
 //! Appending is one transaction with `synchronous = FULL`: when it returns, the disk has it. Deleting is not that
 //! careful, since a record that comes back to life is delivered twice and admitted once.
+//!
+//! `spool.reserve` beside it is room that is given up when the disk is full, so that what is small and must be written then fits:
+//! the end of a run, what is acknowledged.
 
 use std::{
     path::{Path, PathBuf},
@@ -31,14 +34,19 @@ use tokwatt_domain::{
 };
 
 mod bench;
+mod room;
+
+use room::{Ballast, Claim, is_disk_full};
 
 pub use bench::{BenchLock, OpenRun, Unfinished};
+pub use room::Room;
 
 /// The outbox: append, read after, acknowledge through. Delivered at least once, in order.
 pub struct Spool {
     path: PathBuf,
     epoch: Epoch,
     bytes_max: u64,
+    ballast: Ballast,
     connection: Mutex<Connection>,
 }
 
@@ -76,6 +84,14 @@ pub enum SpoolError {
         path: PathBuf,
         /// The limit.
         bytes_max: u64,
+    },
+    /// Full, by its disk.
+    #[error(
+        "the disk of the spool `{}` is full; make room on it, and go on with `bench --resume`", path.display()
+    )]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
     },
     /// Another agent measures with it.
     #[error("another bench is under way in `{}`; wait for its end, or choose another folder with --data", folder.display())]
@@ -130,13 +146,23 @@ impl Spool {
             source,
         })?;
         let path = folder.join("spool.db");
+        let ballast = Ballast::of(folder);
+        match Self::open_file(&path, now, bytes_max) {
+            Err(error) if error.is_full() && ballast.give_up() => {
+                Self::open_file(&path, now, bytes_max)
+            }
+            opened => {
+                ballast.take();
+                opened
+            }
+        }
+    }
+
+    fn open_file(path: &Path, now: WallTime, bytes_max: u64) -> Result<Self, SpoolError> {
+        let path = path.to_owned();
         let in_database = |doing| {
             let path = path.clone();
-            move |source| SpoolError::Database {
-                doing,
-                path,
-                source,
-            }
+            move |source| SpoolError::of(doing, &path, source)
         };
         let mut connection = Connection::open(&path).map_err(in_database("open"))?;
         connection
@@ -150,6 +176,7 @@ impl Spool {
         }
         let epoch = begin_life(&mut connection, now).map_err(in_database("set up"))?;
         Ok(Self {
+            ballast: Ballast::of(path.parent().unwrap_or(Path::new(""))),
             path,
             epoch,
             bytes_max,
@@ -157,37 +184,42 @@ impl Spool {
         })
     }
 
-    /// Refuses when what a run adds might not fit any more: asked before it, so that nothing measured is thrown away.
-    ///
-    /// # Errors
-    /// Less than a sixteenth of the limit is left, or the file cannot be read.
-    pub fn check_room(&self) -> Result<(), SpoolError> {
-        let kept = self.kept_bytes()?;
-        self.check_limit(kept.saturating_add(self.bytes_max / RESERVE))
-    }
-
     /// Appends all of them or none; on disk when it returns. Returns the last one's place.
     ///
     /// # Errors
     /// The limit is reached, or the disk failed; then nothing was appended.
     pub fn append(&self, records: &[Vec<u8>]) -> Result<Seq, SpoolError> {
-        self.append_with(records, |_, _| Ok(()))
+        self.append_with(records, Claim::Record, |_, _| Ok(()))
+    }
+
+    /// Appends a segment's records, all of them or none, and leaves room for the end of its run.
+    ///
+    /// # Errors
+    /// There is no room for them, or the disk failed; then nothing was appended.
+    pub fn append_segment(&self, records: &[Vec<u8>]) -> Result<Seq, SpoolError> {
+        self.append_with(records, Claim::Segment, |_, _| Ok(()))
     }
 
     /// Appends, and does something else in the same transaction; that is told the last one's place.
     fn append_with(
         &self,
         records: &[Vec<u8>],
-        also: impl FnOnce(&Transaction<'_>, Seq) -> rusqlite::Result<()>,
+        claim: Claim,
+        also: impl Fn(&Transaction<'_>, Seq) -> rusqlite::Result<()>,
     ) -> Result<Seq, SpoolError> {
         let kept = self.kept_bytes()?;
         let added: u64 = records.iter().map(|bytes| bytes.len() as u64).sum();
-        self.check_limit(kept.saturating_add(added))?;
-        self.change("append to", |transaction| {
+        let kept_back = self.bytes_max - self.limit(claim);
+        self.check_limit(kept.saturating_add(added).saturating_add(kept_back))?;
+        let append = |transaction: &Transaction<'_>| {
             let last = insert(transaction, records)?;
             also(transaction, last)?;
             Ok(last)
-        })
+        };
+        match claim {
+            Claim::End => self.change("append to", append),
+            Claim::Segment | Claim::Record => self.try_to_change("append to", append),
+        }
     }
 
     /// Records after `seq` that wait, in order, as many as fit into `bytes_max`, at least one if there is one.
@@ -320,8 +352,21 @@ impl Spool {
         bytes.map(from_sql).map_err(self.failed("read"))
     }
 
-    /// All of it or nothing.
+    /// All of it or nothing; if the disk is full, with the room that is kept back for it.
     fn change<T>(
+        &self,
+        doing: &'static str,
+        change: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, SpoolError> {
+        match self.try_to_change(doing, &change) {
+            Err(SpoolError::DiskFull { .. }) if self.ballast.give_up() => {
+                self.try_to_change(doing, change)
+            }
+            changed => changed,
+        }
+    }
+
+    fn try_to_change<T>(
         &self,
         doing: &'static str,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -352,10 +397,20 @@ impl Spool {
     }
 
     fn failed(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> SpoolError + '_ {
-        move |source| SpoolError::Database {
-            doing,
-            path: self.path.clone(),
-            source,
+        move |source| SpoolError::of(doing, &self.path, source)
+    }
+}
+
+impl SpoolError {
+    fn of(doing: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match is_disk_full(&source) {
+            true => Self::DiskFull { path },
+            false => Self::Database {
+                doing,
+                path,
+                source,
+            },
         }
     }
 }
@@ -364,6 +419,11 @@ fn begin_life(connection: &mut Connection, now: WallTime) -> rusqlite::Result<Ep
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another agent may have brought it up to date since it was opened.
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found == FORMAT {
+        // Nothing to write: a full disk keeps nobody from what is there.
+        let epoch = transaction.query_row("SELECT epoch FROM life", [], |row| row.get(0));
+        return epoch.map(|epoch| Epoch(from_sql(epoch)));
+    }
     if found == 1 {
         transaction.execute_batch(FROM_FORMAT_1)?;
     }
@@ -440,9 +500,6 @@ fn from_sql(value: i64) -> u64 {
 
 /// Raise it when a file of an older agent can no longer be read as it is.
 const FORMAT: i64 = 2;
-
-/// Which part of the limit is kept for the run in hand: 64 MiB of the default, some ten times what a run of 500 requests takes.
-const RESERVE: u64 = 16;
 
 const PRAGMAS: &str = "
     PRAGMA journal_mode = WAL;

@@ -9,9 +9,9 @@ use tokwatt_proto::identity::Credentials;
 use super::{Exit, Format, General};
 use crate::{
     clock::{Clock, SystemClock},
-    runner::asked_so_far,
+    runner::{asked_so_far, missing_so_far},
     settings::Given,
-    spool::{Spool, SpoolStatus},
+    spool::{Room, Spool, SpoolStatus},
     uplink::identity_folder,
 };
 
@@ -54,6 +54,7 @@ struct Status {
     waiting: SpoolStatus,
     /// Null without a bench under way.
     bench: Option<UnderWay>,
+    room: Room,
 }
 
 /// A bench under way, or interrupted.
@@ -63,6 +64,8 @@ struct UnderWay {
     finished_runs: u64,
     /// Requests that are kept of the run in hand.
     kept_requests: usize,
+    /// Power samples of it that are declared missing, for there was no room.
+    missing_samples: u64,
 }
 
 impl Status {
@@ -73,11 +76,13 @@ impl Status {
                 finished_runs: unfinished.next,
                 // The run in hand may end while this is read.
                 kept_requests: asked_so_far(spool).unwrap_or(0),
+                missing_samples: missing_so_far(spool).unwrap_or(0),
             }),
         };
         Ok(Self {
             waiting: spool.status()?,
             bench,
+            room: spool.room()?,
         })
     }
 }
@@ -108,6 +113,7 @@ fn status(spool: &Spool, bytes_max: u64, format: Format) -> anyhow::Result<Exit>
             status.waiting.waiting_records, status.waiting.waiting_bytes
         )?;
         writeln!(out, "limit            {bytes_max} bytes")?;
+        writeln!(out, "room             {}", in_words(status.room))?;
         writeln!(
             out,
             "last number      {} of epoch {}",
@@ -116,13 +122,34 @@ fn status(spool: &Spool, bytes_max: u64, format: Format) -> anyhow::Result<Exit>
         if let Some(UnderWay {
             finished_runs,
             kept_requests,
+            missing_samples,
         }) = status.bench
         {
             writeln!(
                 out,
                 "bench            under way or interrupted: {finished_runs} runs finished, {kept_requests} requests of the next one kept"
             )?;
+            if missing_samples > 0 {
+                writeln!(
+                    out,
+                    "                 {missing_samples} power samples of it are given up and declared missing, for want of room"
+                )?;
+            }
         }
     }
     Ok(Exit::Done)
+}
+
+fn in_words(room: Room) -> String {
+    let disk = match room.disk_bytes {
+        Some(bytes) => format!(", {bytes} bytes left on the disk"),
+        None => String::new(),
+    };
+    let verdict = match room.is_enough {
+        true => "enough for another run",
+        false => {
+            "too little for another run: deliver what waits, make room, or raise `spool.bytes_max`"
+        }
+    };
+    format!("{} bytes kept{disk}: {verdict}", room.kept_bytes)
 }

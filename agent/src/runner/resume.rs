@@ -4,6 +4,7 @@
 //! again. The stamps go on after the last one that was kept, see [`last_stamp`].
 
 use tokwatt_domain::{
+    gap::Part,
     ids::{RunId, Seq},
     metrics::{RunReport, measure},
     run::{Cell, IdleBaseline, Resumption, RunEnd, RunHeader, RunTrace, Segment},
@@ -129,6 +130,20 @@ pub fn last_stamp(spool: &Spool) -> Result<Option<Stamp>, RunnerError> {
 /// The spool, or what it has of the run, cannot be read.
 pub fn asked_so_far(spool: &Spool) -> Result<usize, RunnerError> {
     Ok(interrupted(spool)?.as_ref().map_or(0, asked))
+}
+
+/// How many power samples of a run that was interrupted are declared missing; 0 without such.
+///
+/// # Errors
+/// The spool, or what it has of the run, cannot be read.
+pub fn missing_so_far(spool: &Spool) -> Result<u64, RunnerError> {
+    let under_way = interrupted(spool)?;
+    let segments = under_way.iter().flat_map(|under_way| &under_way.segments);
+    let gaps = segments.flat_map(|segment| &segment.gaps);
+    Ok(gaps
+        .filter(|gap| gap.part != Part::Requests)
+        .map(|gap| u64::from(gap.count))
+        .sum())
 }
 
 /// Gives up the bench that was interrupted: the run that was in hand ends as one that a person stopped, with what was kept of it.

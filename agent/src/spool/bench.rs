@@ -15,7 +15,7 @@ use rustix::{
 use tokio::sync::oneshot;
 use tokwatt_domain::ids::{RunId, Seq};
 
-use super::{Spool, SpoolError, Spooled, drop_acknowledged, from_sql, select_after, to_sql};
+use super::{Claim, Spool, SpoolError, Spooled, drop_acknowledged, from_sql, select_after, to_sql};
 
 /// A bench that is under way, or whose agent was killed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -142,7 +142,7 @@ impl Spool {
     /// # Errors
     /// The limit is reached, or the disk failed; then nothing was appended.
     pub fn open_run(&self, run: RunId, record: Vec<u8>) -> Result<(), SpoolError> {
-        self.append_with(&[record], |transaction, seq| {
+        self.append_with(&[record], Claim::Record, |transaction, seq| {
             transaction.execute(
                 "UPDATE bench SET run = ?1, first_seq = ?2",
                 params![run.0, to_sql(seq.0)],
@@ -158,8 +158,8 @@ impl Spool {
     /// The limit is reached, or the disk failed; then nothing was appended.
     pub fn close_run(&self, next: u64, record: Vec<u8>) -> Result<(), SpoolError> {
         let kept = record.clone();
-        self.append_with(&[record], |transaction, _| {
-            transaction.execute("INSERT INTO finished (bytes) VALUES (?1)", [kept])?;
+        self.append_with(&[record], Claim::End, |transaction, _| {
+            transaction.execute("INSERT INTO finished (bytes) VALUES (?1)", [&kept])?;
             transaction.execute(
                 "UPDATE bench SET next = ?1, run = NULL, first_seq = NULL",
                 [to_sql(next)],

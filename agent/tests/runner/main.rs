@@ -6,6 +6,7 @@ mod conditions;
 mod open_loop;
 mod resume;
 mod scripted;
+mod shortage;
 mod square_wave;
 
 use std::{
@@ -87,7 +88,10 @@ impl Bench {
     }
 
     fn with_spool(bytes_max: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap(), bytes_max)
+    }
+
+    fn in_folder(folder: TempDir, bytes_max: u64) -> Self {
         let spool = Spool::open(folder.path(), WallTime(1), bytes_max).unwrap();
         let runner = Runner {
             device: DeviceProfile {
@@ -157,9 +161,19 @@ impl Bench {
     }
 
     async fn run(&self, n_items: usize, groups: &[Group]) -> Outcome {
+        self.run_watched(n_items, groups, |_| ()).await
+    }
+
+    async fn run_watched(
+        &self,
+        n_items: usize,
+        groups: &[Group],
+        mut watch: impl FnMut(&Progress) + Send,
+    ) -> Outcome {
         let plan = plan(n_items);
         let mut traces = Vec::new();
         let mut keep = |step| {
+            watch(&step);
             if let Progress::Finished(trace) = step {
                 traces.push(*trace);
             }
