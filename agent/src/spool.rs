@@ -35,6 +35,8 @@ use tokwatt_domain::{
 
 mod bench;
 mod room;
+#[cfg(test)]
+mod size;
 
 use room::{Ballast, Claim, is_disk_full};
 
