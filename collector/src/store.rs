@@ -708,6 +708,14 @@ impl Store {
         self.read(reading::runs_by_state).await
     }
 
+    /// How many jobs are in each state.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn jobs_by_state(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.read(reading::jobs_by_state).await
+    }
+
     /// Whether the database can be read, and the writing thread gets its turn.
     ///
     /// # Errors

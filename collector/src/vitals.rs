@@ -244,10 +244,13 @@ impl Vitals {
         self.records_repeated.inc_by(admission.n_repeated);
         self.record_bytes.inc_by(admission.n_bytes);
         self.runs_finished.inc_by(admission.n_finished);
-        for (seq, problem) in admission.set_aside {
-            tracing::warn!(seq = seq.0, problem, "record kept and set aside");
-            self.records_set_aside.inc();
+        let n = admission.set_aside.len();
+        // One line however many they are; all of them stand in the database.
+        if let Some((seq, problem)) = admission.set_aside.first() {
+            tracing::warn!(n, seq = seq.0, problem, "records kept and set aside");
         }
+        self.records_set_aside
+            .inc_by(u64::try_from(n).unwrap_or(u64::MAX));
     }
 
     /// A transaction that would have changed something came to its end.
@@ -312,17 +315,19 @@ impl Vitals {
 impl OpenDelivery {
     /// Says how it ended.
     pub fn ended(self, how: &Result<(), Status>) {
-        let end = match how {
-            Ok(()) => {
-                tracing::info!("device disconnected");
-                DONE
+        let end = how
+            .as_ref()
+            .map_or_else(|status| end_of(status.code()), |()| DONE);
+        match how {
+            Ok(()) => tracing::info!("device disconnected"),
+            // Every device is told so at every stop; and what is wrong with a database says whoever found it.
+            Err(status) if end == STOPPING => {
+                tracing::info!(reason = status.message(), "delivery ended")
             }
             Err(status) => {
-                let code = status.code();
-                tracing::warn!(?code, reason = status.message(), "delivery ended");
-                end_of(code)
+                tracing::warn!(code = ?status.code(), reason = status.message(), "delivery ended");
             }
-        };
+        }
         let ended = &self.0.deliveries_ended;
         ended.get_or_create(&[("end", end)]).inc();
     }

@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -43,6 +44,7 @@ pub fn agent(data: &Path) -> Command {
 pub struct CollectorProcess {
     child: Child,
     url: String,
+    http: Option<SocketAddr>,
 }
 
 impl CollectorProcess {
@@ -51,20 +53,55 @@ impl CollectorProcess {
     /// # Errors
     /// It ended before it listened.
     pub fn start(data: &Path) -> anyhow::Result<Self> {
+        Self::start_with(data, &["--listen", "127.0.0.1:0"])
+    }
+
+    /// The same at a certain address, and with one for watchers.
+    ///
+    /// # Errors
+    /// It ended before it listened.
+    pub fn start_watched(data: &Path, listen: &str) -> anyhow::Result<Self> {
+        Self::start_with(data, &["--listen", listen, "--http", "127.0.0.1:0"])
+    }
+
+    fn start_with(data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut child = Command::new(program("tokwatt-collector"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--data"])
             .arg(data)
+            .args(arguments)
             .env("TOKWATT_LOG", quiet_unless_asked())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the collector")?;
         let stdout = child.stdout.take().context("its output is piped")?;
-        for line in BufReader::new(stdout).lines() {
-            if let Some(url) = url_in(&line?) {
-                return Ok(Self { child, url });
+        let mut urls = BufReader::new(stdout)
+            .lines()
+            .map_while(Result::ok)
+            .filter_map(|line| url_in(&line));
+        let url = urls.next().context("it ended before it listened")?;
+        let http = match arguments.contains(&"--http") {
+            true => {
+                let url = urls.next().context("it ended before watchers could ask")?;
+                Some(url.trim_start_matches("http://").parse()?)
             }
-        }
-        bail!("the collector ended before it listened")
+            false => None,
+        };
+        Ok(Self { child, url, http })
+    }
+
+    /// Status and body of a page for watchers.
+    ///
+    /// # Errors
+    /// It was started without, or does not answer.
+    pub fn page(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let address = self.http.context("it was started without --http")?;
+        let mut stream = TcpStream::connect(address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        Ok((status, body.to_owned()))
     }
 
     /// Where it listens.

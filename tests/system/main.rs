@@ -8,6 +8,7 @@ mod doctor;
 mod energy;
 mod engine;
 mod power_modes;
+mod restart;
 mod resume;
 mod sensors;
 mod servers;

@@ -143,6 +143,14 @@ pub(super) fn runs_by_state(connection: &Connection) -> rusqlite::Result<Vec<(St
     State::ALL.into_iter().map(&mut count).collect()
 }
 
+/// States without a job are left out.
+pub(super) fn jobs_by_state(connection: &Connection) -> rusqlite::Result<Vec<(String, i64)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT state, count(*) FROM job GROUP BY state ORDER BY state")?;
+    let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    counts.collect()
+}
+
 /// Which migration the file is at.
 pub(super) fn schema(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))

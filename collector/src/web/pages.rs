@@ -116,12 +116,24 @@ impl Pages {
 
     /// What stands in the database is counted there, so that nothing can have been forgotten.
     async fn tallies(&self) -> Result<Vec<Tally>, StoreError> {
-        Ok(vec![Tally {
-            name: "tokwatt_runs",
-            help: "Runs in the database, by state",
+        let tally = |name, help, counts| Tally {
+            name,
+            help,
             label: "state",
-            counts: self.store.runs_by_state().await?,
-        }])
+            counts,
+        };
+        Ok(vec![
+            tally(
+                "tokwatt_runs",
+                "Runs in the database, by state",
+                self.store.runs_by_state().await?,
+            ),
+            tally(
+                "tokwatt_jobs",
+                "Jobs in the database, by state",
+                self.store.jobs_by_state().await?,
+            ),
+        ])
     }
 }
 
