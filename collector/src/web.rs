@@ -139,3 +139,49 @@ const HEADERS_MAX: usize = 64;
 
 /// After an error that may stay, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::Instant,
+    };
+
+    use super::*;
+    use crate::{
+        store::{Store, database_in},
+        vitals::Vitals,
+    };
+
+    /// How long a connection that sends `request` and no more is kept.
+    async fn kept_for(request: &str) -> Duration {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = Arc::new(Pages {
+            store: Arc::new(Store::open(folder.path()).unwrap()),
+            vitals: Arc::new(Vitals::new(&database_in(folder.path()))),
+            stopping: CancellationToken::new(),
+        });
+        let web = Web::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let mut stranger = TcpStream::connect(web.addr).await.unwrap();
+        stranger.write_all(request.as_bytes()).await.unwrap();
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(web.run(pages, tasks.clone(), closing.clone()));
+        let began = Instant::now();
+        drop(stranger.read_to_end(&mut Vec::new()).await);
+        let kept = began.elapsed();
+        closing.cancel();
+        tasks.close();
+        tasks.wait().await;
+        kept
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_or_half_a_question_is_not_waited_for() {
+        for request in ["", "GET /healthz HTTP/1.1\r\nHost: x"] {
+            let kept = kept_for(request).await;
+            assert!(kept <= HEADER_TIME + PAUSE, "{request:?}: {kept:?}");
+        }
+    }
+}
