@@ -27,6 +27,10 @@ fuzz cases="20000":
 resume requests="2000" kills="10":
     TOKWATT_BATCH_REQUESTS={{ requests }} TOKWATT_BATCH_KILLS={{ kills }} cargo test --release --locked --workspace --test system -- resume::
 
+# What `ci` has in small, at full size, with a new seed: power cuts, replays, a week offline. Hours; every figure is shown
+soak seed=`date +%s`:
+    TOKWATT_SEED={{ seed }} TOKWATT_CRASH_POINTS=24000 cargo test --release --locked --workspace --test crash -- --nocapture
+
 # Format, then lint with warnings denied
 lint:
     cargo fmt --all

@@ -13,7 +13,11 @@ use anyhow::{Context, bail};
 /// A real inference server.
 mod llama_server;
 
+/// Numbers that a seed repeats.
+mod random;
+
 pub use llama_server::LlamaServer;
+pub use random::{Random, number_from, seed};
 
 /// A program of this workspace, built in the same profile as the caller.
 ///
@@ -164,6 +168,12 @@ pub fn leave_out(why: &str) {
     let is_ci = std::env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false");
     assert!(!is_ci, "{why}");
     eprintln!("skipped: {why}");
+}
+
+/// Says a figure that came out of a test; seen with `--nocapture`, and when the test fails.
+#[expect(clippy::print_stdout, reason = "figures are for people")]
+pub fn tell(figure: &str) {
+    println!("{figure}");
 }
 
 /// A line for every run would bury what a test or the demo says.
