@@ -28,11 +28,10 @@ pub mod account;
 /// How records travel: hello, batches, acknowledgements, limits.
 pub mod delivery;
 
-/// Records in a file, where no network is.
-pub mod export;
-
 /// How agent and collector talk of jobs.
 pub mod control;
+/// Records in a file, where no network is.
+pub mod export;
 
 /// Who is who: names in certificates, roles, TLS.
 pub mod identity;

@@ -5,7 +5,10 @@ use std::{any::Any, collections::BTreeMap, path::Path};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use tokwatt_collector::store::{CellRow, Content, Delivery, Measured, Received, Store};
-use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+use tokwatt_domain::{
+    ids::{DeviceId, Epoch, RunId, Seq},
+    time::WallTime,
+};
 use tokwatt_harness::Random;
 
 use crate::{
@@ -256,6 +259,7 @@ impl Work<'_> {
                     run: fresh,
                     header: "{}".to_owned(),
                     started_us: 1,
+                    job: None,
                 }
             }
             (Some(run), 1..=3) => {
@@ -284,6 +288,7 @@ impl Work<'_> {
             run,
             report: format!("{{\"of\":\"{run}\"}}"),
             differs: Vec::new(),
+            at: WallTime(0),
             cell: self.cell(device),
         };
         let store = self.store();

@@ -16,8 +16,12 @@ mod llama_server;
 /// Numbers that a seed repeats.
 mod random;
 
+/// A real run under many names.
+mod sample;
+
 pub use llama_server::LlamaServer;
 pub use random::{Random, number_from, seed};
+pub use sample::SampleRun;
 
 /// A program of this workspace, built in the same profile as the caller.
 ///
@@ -44,6 +48,20 @@ pub fn agent(data: &Path) -> Command {
     command
 }
 
+/// The collector over `data`, on a port of its own.
+pub fn serve(data: &Path) -> Command {
+    serve_at(data, "127.0.0.1:0")
+}
+
+fn serve_at(data: &Path, listen: &str) -> Command {
+    let mut command = Command::new(program("tokwatt-collector"));
+    command
+        .args(["serve", "--listen", listen, "--data"])
+        .arg(data)
+        .env("TOKWATT_LOG", quiet_unless_asked());
+    command
+}
+
 /// A collector's process, on a port of its own; killed when dropped.
 pub struct CollectorProcess {
     child: Child,
@@ -57,7 +75,7 @@ impl CollectorProcess {
     /// # Errors
     /// It ended before it listened.
     pub fn start(data: &Path) -> anyhow::Result<Self> {
-        Self::start_with(data, &["--listen", "127.0.0.1:0"])
+        Self::start_as(serve(data))
     }
 
     /// The same at a certain address, and with one for watchers.
@@ -65,15 +83,18 @@ impl CollectorProcess {
     /// # Errors
     /// It ended before it listened.
     pub fn start_watched(data: &Path, listen: &str) -> anyhow::Result<Self> {
-        Self::start_with(data, &["--listen", listen, "--http", "127.0.0.1:0"])
+        let mut serve = serve_at(data, listen);
+        serve.args(["--http", "127.0.0.1:0"]);
+        Self::start_as(serve)
     }
 
-    fn start_with(data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(program("tokwatt-collector"))
-            .args(["serve", "--data"])
-            .arg(data)
-            .args(arguments)
-            .env("TOKWATT_LOG", quiet_unless_asked())
+    /// Starts [`serve`] with whatever was changed about it, and waits until it listens.
+    ///
+    /// # Errors
+    /// It ended before it listened.
+    pub fn start_as(mut serve: Command) -> anyhow::Result<Self> {
+        let is_watched = serve.get_args().any(|argument| argument == "--http");
+        let mut child = serve
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the collector")?;
@@ -83,7 +104,7 @@ impl CollectorProcess {
             .map_while(Result::ok)
             .filter_map(|line| url_in(&line));
         let url = urls.next().context("it ended before it listened")?;
-        let http = match arguments.contains(&"--http") {
+        let http = match is_watched {
             true => {
                 let url = urls.next().context("it ended before watchers could ask")?;
                 Some(url.trim_start_matches("http://").parse()?)
@@ -111,6 +132,11 @@ impl CollectorProcess {
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its number among the system's processes.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it what a person would: `["rank", "--metric", "ttft"]`.
