@@ -73,6 +73,11 @@ enum Command {
     Config(config::Config),
 }
 
+/// What was looked at is not as it should be. It has been said on stdout.
+#[derive(Debug, thiserror::Error)]
+#[error("something is not as it should be")]
+struct FoundWrong;
+
 /// Reads the arguments, runs the command, and says how it went: 0 done, 1 found something wrong, 2 could not run.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -84,11 +89,10 @@ pub fn main() -> ExitCode {
     .start();
     let mut output = Output::new(io::stdout().lock());
     match run(arguments.command, &mut output) {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        // It has been said on stdout.
-        Err(error) if error.is::<check::FoundWrong>() => ExitCode::from(FOUND_WRONG),
+        Err(error) if error.is::<FoundWrong>() => ExitCode::from(FOUND_WRONG),
         Err(error) => {
             // If stderr is closed too, the exit code says it.
             drop(writeln!(io::stderr(), "error: {error:#}"));
@@ -97,21 +101,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
     match command {
-        Command::Init(init) => init::init(&init, output)?,
-        Command::Serve(serve) => serve::serve(&serve, output)?,
-        Command::Token(token) => token::token(&token, output)?,
-        Command::Enrol(enrol) => enrol::enrol(&enrol, output)?,
-        Command::Rank(rank) => rank::rank(&rank, output)?,
-        Command::Runs(runs) => runs::runs(&runs, output)?,
-        Command::Devices(devices) => devices::devices(&devices, output)?,
-        Command::Backup(backup) => backup::backup(&backup, output)?,
-        Command::Check(check) => check::check(&check, output)?,
-        Command::Config(config) => config::config(&config, output)?,
-        Command::Campaign(campaign) => return campaign::campaign(&campaign, output),
+        Command::Init(init) => init::init(&init, output),
+        Command::Serve(serve) => serve::serve(&serve, output),
+        Command::Token(token) => token::token(&token, output),
+        Command::Enrol(enrol) => enrol::enrol(&enrol, output),
+        Command::Rank(rank) => rank::rank(&rank, output),
+        Command::Runs(runs) => runs::runs(&runs, output),
+        Command::Devices(devices) => devices::devices(&devices, output),
+        Command::Backup(backup) => backup::backup(&backup, output),
+        Command::Check(check) => check::check(&check, output),
+        Command::Config(config) => config::config(&config, output),
+        Command::Campaign(campaign) => campaign::campaign(&campaign, output),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -3,7 +3,7 @@
 mod file;
 mod watch;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use tokwatt_domain::campaign::{CampaignView, CampaignsView};
@@ -11,8 +11,13 @@ use tokwatt_proto::{
     control::{self, CAMPAIGN_FILE},
     v1::{self, campaigns_client::CampaignsClient},
 };
+use tonic::transport::Channel;
 
-use super::{client::Address, output::Output, runs::Format};
+use super::{
+    client::{ANSWER_BYTES_MAX, Address},
+    output::Output,
+    runs::Format,
+};
 use crate::{
     clock::{Clock, SystemClock},
     report,
@@ -62,15 +67,14 @@ pub(super) struct Named {
     address: Address,
 }
 
-pub(super) fn campaign(arguments: &Campaign, output: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn campaign(arguments: &Campaign, output: &mut Output<'_>) -> anyhow::Result<()> {
     match arguments {
-        Campaign::Create(arguments) => create(arguments, output)?,
-        Campaign::List(arguments) => list(arguments, output)?,
-        Campaign::Show(arguments) => show(arguments, output)?,
-        Campaign::Cancel(arguments) => cancel(arguments, output)?,
-        Campaign::Watch(arguments) => return watch::watch(arguments, output),
+        Campaign::Create(arguments) => create(arguments, output),
+        Campaign::List(arguments) => list(arguments, output),
+        Campaign::Show(arguments) => show(arguments, output),
+        Campaign::Cancel(arguments) => cancel(arguments, output),
+        Campaign::Watch(arguments) => watch::watch(arguments, output),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn create(arguments: &Create, output: &mut Output<'_>) -> anyhow::Result<()> {
@@ -80,9 +84,7 @@ fn create(arguments: &Create, output: &mut Output<'_>) -> anyhow::Result<()> {
     };
     let answer = arguments
         .address
-        .document::<CampaignView>(async |channel| {
-            CampaignsClient::new(channel).create(request).await
-        })?;
+        .document::<CampaignView>(async |channel| client(channel).create(request).await)?;
     let text = match arguments.format {
         Format::Json => answer.json,
         Format::Table => {
@@ -100,9 +102,7 @@ fn list(arguments: &List, output: &mut Output<'_>) -> anyhow::Result<()> {
     let request = v1::ListCampaignsRequest {};
     let answer = arguments
         .address
-        .document::<CampaignsView>(async |channel| {
-            CampaignsClient::new(channel).list(request).await
-        })?;
+        .document::<CampaignsView>(async |channel| client(channel).list(request).await)?;
     let text = match arguments.format {
         Format::Json => answer.json,
         Format::Table => report::campaigns(&answer.document),
@@ -116,9 +116,7 @@ fn show(arguments: &Named, output: &mut Output<'_>) -> anyhow::Result<()> {
     };
     let answer = arguments
         .address
-        .document::<CampaignView>(async |channel| {
-            CampaignsClient::new(channel).show(request).await
-        })?;
+        .document::<CampaignView>(async |channel| client(channel).show(request).await)?;
     print(arguments.format, &answer.json, &answer.document, output)
 }
 
@@ -128,10 +126,12 @@ fn cancel(arguments: &Named, output: &mut Output<'_>) -> anyhow::Result<()> {
     };
     let answer = arguments
         .address
-        .document::<CampaignView>(async |channel| {
-            CampaignsClient::new(channel).cancel(request).await
-        })?;
+        .document::<CampaignView>(async |channel| client(channel).cancel(request).await)?;
     print(arguments.format, &answer.json, &answer.document, output)
+}
+
+fn client(channel: Channel) -> CampaignsClient<Channel> {
+    CampaignsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
 }
 
 fn print(

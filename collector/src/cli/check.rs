@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{output::Output, runs::Format};
+use super::{FoundWrong, output::Output, runs::Format};
 use crate::{
     check::{self, Rebuilt},
     report,
@@ -27,11 +27,6 @@ pub(super) struct Check {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
-
-/// The database was looked at, and something is wrong with it.
-#[derive(Debug, thiserror::Error)]
-#[error("something is wrong with the database")]
-pub(super) struct FoundWrong;
 
 pub(super) fn check(arguments: &Check, output: &mut Output<'_>) -> anyhow::Result<()> {
     let overrides = Overrides {

@@ -104,14 +104,6 @@ impl Address {
         })
     }
 
-    /// What a call's failure means to a person.
-    pub(super) fn explain(&self, status: &Status) -> anyhow::Error {
-        match self.place() {
-            Ok(place) => explain(&place, status),
-            Err(error) => error,
-        }
-    }
-
     fn place(&self) -> anyhow::Result<Place> {
         if let Some(url) = &self.url {
             return Place::parse(url);

@@ -14,7 +14,7 @@ use tokwatt_domain::{
     time::WallTime,
 };
 
-use super::StoreError;
+use super::{Labels, StoreError, identities};
 
 /// A campaign's part for one device.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,7 +58,7 @@ pub struct FleetRow {
     /// Its family, once it told.
     pub kind: Option<DeviceKind>,
     /// What operators call it.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// What it can be asked for, once it attended.
     pub offer: Option<Offer>,
 }
@@ -210,20 +210,24 @@ pub(super) fn campaign(
     row.optional()
 }
 
-/// Every device that is known, by name.
+/// Every device that is known, by name; without those that were revoked, which cannot come for a job.
 pub(super) fn fleet(connection: &Connection) -> rusqlite::Result<Vec<FleetRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT device.id, device.profile, offer.offer
-         FROM device LEFT JOIN offer ON offer.device = device.id ORDER BY device.id",
+         FROM device LEFT JOIN offer ON offer.device = device.id
+         WHERE device.id NOT IN (SELECT name FROM certificate WHERE role = 'device'
+                                 GROUP BY name HAVING count(*) = count(revoked_us))
+         ORDER BY device.id",
     )?;
     let rows = statement.query_map([], |row| {
+        let device = device(row, 0)?;
         let profile: Option<DeviceProfile> = document(row, 1)?;
         let offer: Option<Offer> = document(row, 2)?;
         let told = offer.as_ref().and_then(|offer| offer.kind);
         Ok(FleetRow {
-            device: device(row, 0)?,
             kind: told.or(profile.map(|profile| profile.kind)),
-            labels: BTreeMap::new(),
+            labels: identities::labels(connection, device.as_str())?,
+            device,
             offer,
         })
     })?;

@@ -9,10 +9,11 @@ use tokwatt_domain::{
     ids::{DeviceId, Epoch, JobId, Name, RunId, Seq},
     time::WallTime,
 };
+use tokwatt_proto::identity::{Role, Subject};
 
 use super::{
-    Admitted, CellRow, Content, Delivery, Job, JobsOf, Measured, Place, RawSamples, Received,
-    Replacement, StaleCell, State, Store, StoreError,
+    Admitted, CellRow, Content, Delivery, Job, JobsOf, Labels, Measured, NewCertificate, NewToken,
+    Place, RawSamples, Received, Redemption, Replacement, StaleCell, State, Store, StoreError,
 };
 
 fn device() -> DeviceId {
@@ -538,6 +539,57 @@ async fn the_latest_offer_is_kept() {
     let fleet = store.fleet().await.unwrap();
     let suites = &fleet[0].offer.as_ref().unwrap().suites;
     assert_eq!((fleet.len(), suites[0].as_str()), (1, "edge-vision"));
+}
+
+/// Enrols a device that has not said hello.
+async fn enrol(store: &Store, device: &str) -> Subject {
+    let subject = Subject {
+        role: Role::Device,
+        name: device.to_owned(),
+    };
+    let token = NewToken {
+        id: device.to_owned(),
+        secret_sha256: [1; 32],
+        role: Role::Device,
+        name: None,
+        may_replace: false,
+        created_us: 0,
+        created_by: "a test".to_owned(),
+        expires_us: 100,
+    };
+    store.put_token(token).await.unwrap();
+    let redemption = Redemption {
+        token: device.to_owned(),
+        secret_sha256: [1; 32],
+        certificate: NewCertificate {
+            serial: device.as_bytes().to_vec(),
+            subject: subject.clone(),
+            key_sha256: [2; 32],
+            issued_us: 1,
+            not_after_us: 100,
+        },
+        version: "0.1.0".to_owned(),
+    };
+    store.redeem(redemption).await.unwrap().unwrap();
+    subject
+}
+
+#[tokio::test]
+async fn a_device_is_of_the_fleet_from_its_enrolment_to_its_revocation() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    enrol(&store, "lab-1").await;
+    let revoked = enrol(&store, "lab-2").await;
+    let labels = Labels::from([("rack".to_owned(), "a".to_owned())]);
+    let labelled = store.label(device(), labels.clone(), Vec::new());
+    assert!(labelled.await.unwrap());
+    let fleet = store.fleet().await.unwrap();
+    let names: Vec<&str> = fleet.iter().map(|row| row.device.as_str()).collect();
+    assert_eq!(names, ["lab-1", "lab-2"]);
+    assert_eq!((&fleet[0].labels, &fleet[0].offer), (&labels, &None));
+    let revoked = store.revoke(revoked, "stolen".to_owned(), 2);
+    revoked.await.unwrap();
+    assert_eq!(store.fleet().await.unwrap().len(), 1);
 }
 
 /// Delivers and measures a run of the first attempt of job 1, in a cell of its own.

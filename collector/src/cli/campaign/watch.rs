@@ -3,23 +3,24 @@
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
-    process::ExitCode,
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokwatt_domain::{
     campaign::{CampaignView, JobState, JobView},
     ids::DeviceId,
 };
-use tokwatt_proto::v1::{self, campaigns_client::CampaignsClient};
+use tokwatt_proto::v1;
 use tonic::{Code, Status, transport::Channel};
 
+use super::client;
 use crate::{
     cli::{
-        client::{ANSWER_BYTES_MAX, Address},
+        FoundWrong,
+        client::{Address, Answer},
         output::Output,
         runs::Format,
     },
@@ -61,32 +62,31 @@ struct Step {
     reason: Option<String>,
 }
 
-/// Why a stream has ended before the campaign.
-enum Interruption {
-    /// The collector went away and may be back.
+/// How a stream has ended.
+enum Ending {
+    /// With the campaign.
+    Over,
+    /// The collector went away, and may be back.
     Away,
     /// There is nothing to wait for.
-    Over(anyhow::Error),
+    Fatal(anyhow::Error),
 }
 
-/// Shows a campaign until it is over: 0 if every job is done, 1 if one is not.
-pub(super) fn watch(arguments: &Watch, output: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+/// Shows a campaign until it is over: done if every job is, else it has found something wrong.
+pub(super) fn watch(arguments: &Watch, output: &mut Output<'_>) -> anyhow::Result<()> {
     let mut screen = Screen::new(arguments.format);
     let mut latest: Option<CampaignView> = None;
     loop {
-        let address = &arguments.address;
-        let outcome = address.call(async |channel| {
-            Ok(follow(arguments, channel, &mut screen, &mut latest, output).await)
-        });
-        match outcome {
-            Ok(Ok(())) => break,
-            Ok(Err(Interruption::Over(error))) => return Err(error),
-            Ok(Err(Interruption::Away)) => {}
-            // It never was there.
+        let follow = async |channel| {
+            follow(&arguments.name, channel, &mut screen, &mut latest, output).await
+        };
+        match arguments.address.call(follow) {
+            Ok(Ending::Over) => break,
+            Ok(Ending::Fatal(error)) => return Err(error),
+            Ok(Ending::Away) => tracing::warn!("the collector went away, waiting for it"),
             Err(error) if latest.is_none() => return Err(error),
-            Err(_) => {}
+            Err(error) => tracing::warn!("{error:#}, waiting for it"),
         }
-        tracing::warn!("the collector went away, asking again until it is back");
         std::thread::sleep(RETRY);
     }
     screen.clear();
@@ -94,52 +94,56 @@ pub(super) fn watch(arguments: &Watch, output: &mut Output<'_>) -> anyhow::Resul
     if !matches!(screen, Screen::Json) {
         output.print(&report::campaign(&view))?;
     }
-    let is_done = view.jobs.iter().all(|job| job.state == JobState::Done);
-    Ok(if is_done {
-        ExitCode::SUCCESS
-    } else {
-        FOUND_SOMETHING.into()
-    })
+    if view.jobs.iter().all(|job| job.state == JobState::Done) {
+        return Ok(());
+    }
+    Err(FoundWrong.into())
 }
 
 async fn follow(
-    arguments: &Watch,
+    name: &str,
     channel: Channel,
     screen: &mut Screen,
     latest: &mut Option<CampaignView>,
     output: &mut Output<'_>,
-) -> Result<(), Interruption> {
-    let mut client = CampaignsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+) -> Result<Ending, Status> {
     let request = v1::ShowCampaignRequest {
-        name: arguments.name.clone(),
+        name: name.to_owned(),
     };
-    let failed = |status: &Status| match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Cancelled => Interruption::Away,
-        _ => Interruption::Over(arguments.address.explain(status)),
-    };
-    let over = |error: anyhow::Error| Interruption::Over(error);
-    let mut documents = match client.watch(request).await {
+    let mut documents = match client(channel).watch(request).await {
         Ok(response) => response.into_inner(),
-        Err(status) => return Err(failed(&status)),
+        // It never was there, or does not let us.
+        Err(status) if latest.is_none() => return Err(status),
+        Err(status) => return Ok(interruption(&status)),
     };
-    while let Some(document) = documents
-        .message()
-        .await
-        .map_err(|status| failed(&status))?
-    {
-        let view: CampaignView = serde_json::from_slice(&document.json)
-            .context("cannot read the collector's answer: is it of another version?")
-            .map_err(over)?;
-        screen
-            .show(&view, &document.json, output)
-            .map_err(|error| over(error.into()))?;
-        let is_over = view.is_over;
-        *latest = Some(view);
-        if is_over {
-            return Ok(());
+    loop {
+        let document = match documents.message().await {
+            Ok(Some(document)) => document,
+            Ok(None) => return Ok(Ending::Away),
+            Err(status) => return Ok(interruption(&status)),
+        };
+        let told = Answer::<CampaignView>::read(document).and_then(|answer| {
+            screen.show(&answer, output)?;
+            Ok(answer.document)
+        });
+        match told {
+            Ok(view) => {
+                let is_over = view.is_over;
+                *latest = Some(view);
+                if is_over {
+                    return Ok(Ending::Over);
+                }
+            }
+            Err(error) => return Ok(Ending::Fatal(error)),
         }
     }
-    Err(Interruption::Away)
+}
+
+fn interruption(status: &Status) -> Ending {
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Cancelled => Ending::Away,
+        _ => Ending::Fatal(anyhow!("{}", status.message())),
+    }
 }
 
 impl Screen {
@@ -154,14 +158,10 @@ impl Screen {
         }
     }
 
-    fn show(
-        &mut self,
-        view: &CampaignView,
-        json: &[u8],
-        output: &mut Output<'_>,
-    ) -> io::Result<()> {
+    fn show(&mut self, answer: &Answer<CampaignView>, output: &mut Output<'_>) -> io::Result<()> {
+        let view = &answer.document;
         match self {
-            Self::Json => output.print(&String::from_utf8_lossy(json)),
+            Self::Json => output.print(&answer.json),
             Self::Bars { all, bars } => {
                 for job in &view.jobs {
                     let bar = bars
@@ -224,5 +224,3 @@ fn draw(bar: &ProgressBar, view: &CampaignView, job: &JobView) {
 
 /// A collector that is started anew is back in a few seconds.
 const RETRY: Duration = Duration::from_secs(2);
-
-const FOUND_SOMETHING: u8 = 1;
