@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod devices;
 mod enrol;
+mod import;
 mod init;
 mod output;
 mod rank;
@@ -68,6 +69,8 @@ enum Command {
     Backup(backup::Backup),
     /// Looks whether the database is what it says: file, books, records, reports, roll-ups
     Check(check::Check),
+    /// Takes what a device exported that no network reaches
+    Import(import::Import),
     /// Settings
     #[command(subcommand)]
     Config(config::Config),
@@ -112,6 +115,7 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Devices(devices) => devices::devices(&devices, output),
         Command::Backup(backup) => backup::backup(&backup, output),
         Command::Check(check) => check::check(&check, output),
+        Command::Import(import) => import::import(&import, output),
         Command::Config(config) => config::config(&config, output),
         Command::Campaign(campaign) => campaign::campaign(&campaign, output),
     }

@@ -104,6 +104,11 @@ impl Address {
         })
     }
 
+    /// The data folder of a collector on this machine; absent where a collector is named by its address.
+    pub(super) fn data_folder(&self) -> Option<&Path> {
+        self.url.is_none().then_some(&*self.data)
+    }
+
     fn place(&self) -> anyhow::Result<Place> {
         if let Some(url) = &self.url {
             return Place::parse(url);

@@ -1,0 +1,182 @@
+//! `import`: a spool export, admitted as if its device had delivered it; and the receipt for the device.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use futures::stream;
+use tokio::sync::Notify;
+use tokwatt_proto::v1::{self, exchange_client::ExchangeClient};
+
+use super::{
+    client::{Address, Answer},
+    output::Output,
+    runs::Format,
+};
+use crate::{
+    clock::SystemClock,
+    enrol::Identity,
+    exchange::{self, Imported, Importer},
+    settings::Settings,
+    store::{Store, StoreError, database_in},
+    vitals::Vitals,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Import {
+    /// What `tokwatt-agent spool export` wrote
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where the receipt goes, which the device takes for an acknowledgement [default: FILE.receipt]
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    address: Address,
+}
+
+pub(super) fn import(arguments: &Import, output: &mut Output<'_>) -> anyhow::Result<()> {
+    let path = &arguments.file;
+    let named = || format!("cannot import `{}`", path.display());
+    let file = File::open(path).with_context(named)?;
+    let (answer, receipt) = match at_rest(&arguments.address)? {
+        Some(importer) => read(into_the_store(&importer, file).with_context(named)?)?,
+        None => by_the_collector(&arguments.address, file).with_context(named)?,
+    };
+    let kept = arguments.receipt.clone().unwrap_or_else(|| beside(path));
+    keep(&kept, &receipt).with_context(|| {
+        format!(
+            "everything is committed, but the receipt `{}` cannot be written: import again with --receipt FILE",
+            kept.display()
+        )
+    })?;
+    match arguments.format {
+        Format::Json => output.print(&answer.json)?,
+        _ => output.print(&text(&answer.document, &kept))?,
+    }
+    Ok(())
+}
+
+/// What takes it where no collector is running and none is named.
+fn at_rest(address: &Address) -> anyhow::Result<Option<Importer>> {
+    let Some(data) = address.data_folder() else {
+        return Ok(None);
+    };
+    if !database_in(data).exists() {
+        return Ok(None);
+    }
+    let vitals = Arc::new(Vitals::new(&database_in(data)));
+    let store = match Store::open_counted(data, &vitals) {
+        Ok(store) => Arc::new(store),
+        Err(StoreError::InUse(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let settings = Settings {
+        data: data.to_owned(),
+        ..Settings::default()
+    };
+    let Some(identity) = Identity::open(&settings.identity())? else {
+        bail!(
+            "the collector in `{}` has no identity, so it knows nobody's signature: `tokwatt-collector init` makes one",
+            data.display()
+        );
+    };
+    Ok(Some(Importer {
+        store,
+        identity: Arc::new(identity),
+        clock: Arc::new(SystemClock),
+        finished: Arc::<Notify>::default(),
+        vitals,
+    }))
+}
+
+fn into_the_store(importer: &Importer, file: File) -> anyhow::Result<Imported> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(importer.import(file))?)
+}
+
+fn read(imported: Imported) -> anyhow::Result<(Answer<exchange::Import>, Vec<u8>)> {
+    let json = serde_json::to_string(&imported.document)?;
+    let document = imported.document;
+    Ok((Answer { json, document }, imported.receipt))
+}
+
+fn by_the_collector(
+    address: &Address,
+    file: File,
+) -> anyhow::Result<(Answer<exchange::Import>, Vec<u8>)> {
+    let answer = address.call(async |channel| {
+        let mut client = ExchangeClient::new(channel);
+        client.import(stream::iter(Parts(file))).await
+    })?;
+    let answer = answer.into_inner();
+    let document = answer
+        .document
+        .context("the collector's answer has no document: is it of another version?")?;
+    Ok((Answer::read(document)?, answer.receipt))
+}
+
+/// A file bit by bit. One that cannot be read on ends early, and the collector finds it cut off.
+struct Parts(File);
+
+impl Iterator for Parts {
+    type Item = v1::ImportPart;
+
+    fn next(&mut self) -> Option<v1::ImportPart> {
+        let mut bytes = Vec::new();
+        let read = (&mut self.0).take(PART_BYTES).read_to_end(&mut bytes);
+        if let Err(error) = read {
+            tracing::error!(%error, "the export cannot be read on");
+            return None;
+        }
+        Some(v1::ImportPart { bytes }).filter(|part| !part.bytes.is_empty())
+    }
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".receipt");
+    name.into()
+}
+
+/// Whole or not at all.
+fn keep(path: &Path, receipt: &[u8]) -> std::io::Result<()> {
+    let new = path.with_added_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(receipt)?;
+    file.sync_all()?;
+    fs::rename(new, path)
+}
+
+fn text(import: &exchange::Import, receipt: &Path) -> String {
+    let mut text = format!(
+        "device           {}\nrecords          {} in the export, {} of them new\nruns             {} finished by it\ncommitted        through number {} of epoch {}\n",
+        import.device,
+        import.records,
+        import.stored,
+        import.finished_runs,
+        import.through,
+        import.epoch
+    );
+    for set_aside in &import.set_aside {
+        text.push_str(&format!(
+            "set aside        record {}, kept and not used: {}\n",
+            set_aside.seq, set_aside.problem
+        ));
+    }
+    text.push_str(&format!(
+        "receipt          {}; on the device: tokwatt-agent spool import FILE\n",
+        receipt.display()
+    ));
+    text
+}
+
+const PART_BYTES: u64 = 1024 * 1024;
