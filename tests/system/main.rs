@@ -7,6 +7,7 @@ mod delivery;
 mod doctor;
 mod energy;
 mod engine;
+mod enrol;
 mod power_modes;
 mod restart;
 mod resume;
