@@ -233,6 +233,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_of_the_configuration_and_other_ways_to_say_who_answers_exclude_each_other() {
+        let parse = |more: &[&str]| {
+            let words = ["tokwatt-agent", "bench", "--models", "tiny-vlm,gemma"];
+            Cli::try_parse_from(words.iter().chain(more)).is_ok()
+        };
+        assert!(parse(&["--servers", "vllm", "--precision", "q8_0"]));
+        for other in [
+            ["--model", "m.gguf"],
+            ["--backend", "embedded"],
+            ["--server", "vllm"],
+            ["--url", "http://127.0.0.1:1"],
+            ["--servers", "/bin/sh"],
+            ["--servers", "a b"],
+        ] {
+            assert!(!parse(&other), "{other:?}");
+        }
+    }
+
+    #[test]
     fn a_closed_pipe_is_known_behind_json_too() {
         struct Closed;
         impl std::io::Write for Closed {
