@@ -199,7 +199,7 @@ pub enum RunnerError {
         given_up: String,
         /// Why.
         #[source]
-        because: SpoolError,
+        because: Box<SpoolError>,
     },
     /// What the spool has of a run cannot be read.
     #[error("cannot go on with the bench that was interrupted; `--abandon` gives it up")]

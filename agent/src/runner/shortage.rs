@@ -23,7 +23,7 @@ pub(super) struct Shortened {
     /// What was given up, in words.
     pub(super) given_up: String,
     /// Why.
-    pub(super) because: SpoolError,
+    pub(super) because: Box<SpoolError>,
 }
 
 /// Keeps as much of the segment as there is room for; what was given up, if it is not all of it.
@@ -56,7 +56,10 @@ pub(super) fn keep(
             Ok(_) => {
                 let given_up = in_words(&lesser.gaps);
                 tracing::error!(%run, segment = index, given_up, "samples are given up and declared missing, for want of room");
-                return Ok(Some(Shortened { given_up, because }));
+                return Ok(Some(Shortened {
+                    given_up,
+                    because: Box::new(because),
+                }));
             }
             Err(error) if error.is_full() => {}
             Err(error) => return Err(error),

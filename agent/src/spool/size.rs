@@ -56,7 +56,7 @@ fn tegrastats(noise: &mut Noise, _: u64, mean_mw: f64) -> i64 {
 
 /// NVML: the same, and a new value every tenth reading, for it is refreshed more rarely than it is read.
 fn nvml(_: &mut Noise, n: u64, mean_mw: f64) -> i64 {
-    tegrastats(&mut Noise(n / 10 ^ mean_mw.to_bits()), n, mean_mw)
+    tegrastats(&mut Noise((n / 10) ^ mean_mw.to_bits()), n, mean_mw)
 }
 
 /// A minute at 100 Hz: six rails, a load that comes and goes, stamps that jitter by 50 µs.
