@@ -57,7 +57,7 @@ cross-local *arguments:
     cross/local --profile dist {{ arguments }}
     cross/describe target/aarch64/aarch64-unknown-linux-gnu/dist/tokwatt-agent
 
-# Debian packages with the service, in target/debian (needs `cargo install --locked cargo-deb`)
+# Debian packages with the services, in target/debian (needs `cargo install --locked cargo-deb`)
 deb *architectures="amd64 arm64":
     cross/deb {{ architectures }}
 

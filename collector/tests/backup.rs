@@ -79,6 +79,9 @@ fn a_backup_serves_the_same_boards_byte_for_byte_while_the_original_goes_on() {
         "{made}"
     );
 
+    let books = run(&["check", "--data", copy.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&books.stdout);
+    assert_eq!(books.status.code(), Some(0), "{said}");
     let restored = Server::watched(&copy);
     let board = restored.ask(&BOARD);
     assert_eq!(board, before[0]);
