@@ -196,6 +196,21 @@ pub fn leave_out(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Waits until something is so.
+///
+/// # Panics
+/// If it takes minutes: then it never will be.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let pause = std::time::Duration::from_millis(20);
+    for _ in 0..6_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
+    panic!("it never came about that {what}");
+}
+
 /// Says a figure that came out of a test; seen with `--nocapture`, and when the test fails.
 #[expect(clippy::print_stdout, reason = "figures are for people")]
 pub fn tell(figure: &str) {
