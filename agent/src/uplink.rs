@@ -88,7 +88,7 @@ enum LinkError {
     OtherDevice { certified: String, device: DeviceId },
     #[error("the collector closed the stream")]
     Closed,
-    #[error("the collector did not acknowledge within {} s", ACK_PATIENCE.as_secs())]
+    #[error("the collector does not acknowledge, and a run is to begin")]
     Silent,
     #[error(
         "the collector acknowledged record {} of epoch {}, which the spool has not given out; was the spool restored from an older copy?",
@@ -165,13 +165,10 @@ impl Uplink {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let (uploads, queue) = mpsc::channel(CREDITS as usize);
         send(&uploads, self.hello()).await?;
-        let answer = timeout(ACK_PATIENCE, client.deliver(ReceiverStream::new(queue))).await;
+        let answer = self.patiently(client.deliver(ReceiverStream::new(queue)));
         let mut link = Link {
             uploads,
-            acks: answer
-                .map_err(|_| LinkError::Silent)?
-                .map_err(refused)?
-                .into_inner(),
+            acks: answer.await?.map_err(refused)?.into_inner(),
             through: Seq(0),
             credits: 0,
         };
@@ -210,8 +207,21 @@ impl Uplink {
     }
 
     async fn hear(&self, link: &mut Link) -> Result<(), LinkError> {
-        let ack = timeout(ACK_PATIENCE, link.acks.next()).await;
-        self.heard(link, ack.map_err(|_| LinkError::Silent)?).await
+        let ack = self.patiently(link.acks.next()).await?;
+        self.heard(link, ack).await
+    }
+
+    /// Waits as long as the connection lives: a collector whose disk stands still does not get on any faster when everybody connects again
+    /// and sends everything again. But a run does not wait for that.
+    async fn patiently<T>(&self, answer: impl Future<Output = T>) -> Result<T, LinkError> {
+        tokio::pin!(answer);
+        loop {
+            match timeout(ACK_PATIENCE, &mut answer).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) if self.quiet.is_waited_for() => return Err(LinkError::Silent),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Drops what the collector has. Each acknowledgement sets the credits anew.
@@ -304,7 +314,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// How long the collector may take to commit a burst. A run waits this long for it at most, then the connection is closed.
+/// How long a run that is to begin waits at most for the collector to commit a burst; then the connection is closed.
 const ACK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often an idle connection looks for what another process put into the spool.

@@ -29,6 +29,9 @@ const EPOCH: Epoch = Epoch(7);
 
 const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 
+/// A run waits ten seconds at most.
+const LONGER_THAN_PATIENCE: Duration = Duration::from_secs(11);
+
 /// An idle uplink looks into the spool every second.
 const LONGER_THAN_A_LOOK: Duration = Duration::from_millis(1500);
 
@@ -201,6 +204,21 @@ async fn the_gate_closes_only_when_nothing_is_under_way_and_then_nothing_is_sent
     assert!(sent.is_err(), "{sent:?}");
     drop(closed);
     assert_eq!(next.await, [2]);
+}
+
+#[tokio::test]
+async fn a_collector_that_stands_still_is_waited_for_until_a_run_is_to_begin() {
+    let mut line = Line::start().await;
+    line.spool.append(&[vec![1]]).unwrap();
+    let mut connection = line.greet().await;
+    connection.acknowledge(EPOCH, 0, 8).await;
+    assert_eq!(connection.batch().await, [1]);
+    let cut_off = timeout(LONGER_THAN_PATIENCE, line.down()).await;
+    assert!(cut_off.is_err(), "{cut_off:?}");
+    let quiet = line.quiet.clone();
+    let (_window, reason) = tokio::join!(quiet.close(LONGEST_WINDOW), line.down());
+    assert!(reason.contains("a run is to begin"), "{reason}");
+    assert_eq!(line.waiting(), 1);
 }
 
 #[tokio::test]

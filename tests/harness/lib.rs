@@ -48,15 +48,17 @@ pub fn agent(data: &Path) -> Command {
     command
 }
 
-/// The collector over `data`, on a port of its own.
+/// The collector over `data`, on ports of its own.
 pub fn serve(data: &Path) -> Command {
-    serve_at(data, "127.0.0.1:0")
+    serve_at("127.0.0.1:0", data)
 }
 
-fn serve_at(data: &Path, listen: &str) -> Command {
+/// The collector over `data`, at an address that agents know already.
+pub fn serve_at(listen: &str, data: &Path) -> Command {
     let mut command = Command::new(program("tokwatt-collector"));
     command
-        .args(["serve", "--listen", listen, "--data"])
+        .args(["serve", "--listen", listen])
+        .args(["--enrol-listen", "127.0.0.1:0", "--data"])
         .arg(data)
         .env("TOKWATT_LOG", quiet_unless_asked());
     command
@@ -67,6 +69,9 @@ pub struct CollectorProcess {
     child: Child,
     url: String,
     http: Option<SocketAddr>,
+    enrol_url: Option<String>,
+    /// Where whoever is on this machine asks.
+    asked_at: String,
 }
 
 impl CollectorProcess {
@@ -75,7 +80,7 @@ impl CollectorProcess {
     /// # Errors
     /// It ended before it listened.
     pub fn start(data: &Path) -> anyhow::Result<Self> {
-        Self::start_as(serve(data))
+        Self::start_as(serve(data), data)
     }
 
     /// The same at a certain address, and with one for watchers.
@@ -83,35 +88,53 @@ impl CollectorProcess {
     /// # Errors
     /// It ended before it listened.
     pub fn start_watched(data: &Path, listen: &str) -> anyhow::Result<Self> {
-        let mut serve = serve_at(data, listen);
+        let mut serve = serve_at(listen, data);
         serve.args(["--http", "127.0.0.1:0"]);
-        Self::start_as(serve)
+        Self::start_as(serve, data)
     }
 
-    /// Starts [`serve`] with whatever was changed about it, and waits until it listens.
+    /// Starts [`serve`] over `data` with whatever was changed about it, and waits until it listens.
     ///
     /// # Errors
     /// It ended before it listened.
-    pub fn start_as(mut serve: Command) -> anyhow::Result<Self> {
+    pub fn start_as(mut serve: Command, data: &Path) -> anyhow::Result<Self> {
         let is_watched = serve.get_args().any(|argument| argument == "--http");
         let mut child = serve
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the collector")?;
         let stdout = child.stdout.take().context("its output is piped")?;
-        let mut urls = BufReader::new(stdout)
-            .lines()
-            .map_while(Result::ok)
-            .filter_map(|line| url_in(&line));
+        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        let mut urls = lines.filter_map(|line| url_in(&line));
         let url = urls.next().context("it ended before it listened")?;
-        let http = match is_watched {
-            true => {
-                let url = urls.next().context("it ended before watchers could ask")?;
-                Some(url.trim_start_matches("http://").parse()?)
-            }
-            false => None,
+        let mut started = Self {
+            asked_at: url.clone(),
+            child,
+            url,
+            http: None,
+            enrol_url: None,
         };
-        Ok(Self { child, url, http })
+        if is_watched {
+            let url = urls.next().context("it ended before watchers could ask")?;
+            started.http = Some(url.trim_start_matches("http://").parse()?);
+        }
+        if started.url.starts_with("https") {
+            let socket = data.join("collector.sock");
+            started.asked_at = format!("unix:{}", socket.display());
+            let url = urls.next().context("it ended before one could enrol")?;
+            started.enrol_url = Some(url);
+        }
+        Ok(started)
+    }
+
+    /// Where one enrols, if it has an identity.
+    pub fn enrol_url(&self) -> Option<&str> {
+        self.enrol_url.as_deref()
+    }
+
+    /// Its number among the system's processes.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Status and body of a page for watchers.
@@ -134,18 +157,13 @@ impl CollectorProcess {
         &self.url
     }
 
-    /// Its number among the system's processes.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Asks it what a person would: `["rank", "--metric", "ttft"]`.
     ///
     /// # Errors
     /// The program cannot be started.
     pub fn ask(&self, question: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(program("tokwatt-collector"));
-        command.args(question).args(["--collector", &self.url]);
+        command.args(question).args(["--collector", &self.asked_at]);
         command
             .output()
             .context("cannot start the collector's command line")
@@ -223,7 +241,7 @@ fn quiet_unless_asked() -> OsString {
 }
 
 fn url_in(line: &str) -> Option<String> {
-    let start = line.find("http://")?;
+    let start = line.find("http")?;
     let url = line[start..].split_whitespace().next()?;
     Some(url.to_owned())
 }

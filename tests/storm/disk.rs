@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokwatt_harness::{CollectorProcess, Random, agent, seed, tell};
 
 use crate::{
-    A_LONG_TIME, all_are_complete_and_equal, eventually, fleet::Fleet, ledger::Findings,
+    A_LONG_TIME, LIST_RUNS, all_are_complete_and_equal, eventually, fleet::Fleet, ledger::Findings,
     relay::Manner, small_disk::SmallDisk, turn,
 };
 
@@ -45,9 +45,7 @@ fn a_collector_whose_disk_is_full_says_so_answers_and_goes_on_when_there_is_room
 
 #[track_caller]
 fn runs_or_fail(collector: &CollectorProcess) -> Vec<Value> {
-    let answer = collector
-        .ask(&["runs", "list", "--format", "json"])
-        .unwrap();
+    let answer = collector.ask(&LIST_RUNS).unwrap();
     let said = String::from_utf8_lossy(&answer.stderr);
     assert!(answer.status.success(), "{said}");
     let listed: Value = serde_json::from_slice(&answer.stdout).unwrap();
@@ -61,27 +59,27 @@ fn an_agent_whose_disk_is_full_says_so_keeps_what_it_measured_and_goes_on_when_t
         return;
     };
     let data = disk.at().join("agent");
-    let bench = |more: &[&str]| {
+    let bench = |limit, more: &[&str]| {
         let mut bench = agent(&data);
         bench
             .args(["bench", "--format", "json", "--power", "none"])
-            .args(["--precision", "q8_0", "--limit", "20", "--repeat", "3"])
+            .args(["--precision", "q8_0", "--limit", limit, "--repeat", "3"])
             .args(more);
         bench
     };
     // Unpacks the model, and says how much there is besides results.
-    run(disk.inside(&bench(&["--limit", "1"])));
+    run(disk.inside(&bench("1", &[])));
     let used = used_bytes(&disk);
     disk.resize(used + 200 * 1024);
 
-    let stopped = disk.inside(&bench(&[])).output().unwrap();
+    let stopped = disk.inside(&bench("20", &[])).output().unwrap();
     let said = String::from_utf8_lossy(&stopped.stderr);
     assert_ne!(stopped.status.code(), Some(0), "it fits: {said}");
     assert!(said.contains("full"), "{said}");
     assert!(said.contains("--resume"), "{said}");
 
     disk.resize(512 * MIB);
-    let document = run(disk.inside(&bench(&["--resume"])));
+    let document = run(disk.inside(&bench("20", &["--resume"])));
     let document: Value = serde_json::from_slice(&document.stdout).unwrap();
     let runs = document["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 15);
@@ -94,7 +92,7 @@ fn an_agent_whose_disk_is_full_says_so_keeps_what_it_measured_and_goes_on_when_t
     let mut delivery = agent(&data);
     delivery.args(["run", "--until-empty", "--collector", collector.url()]);
     run(disk.inside(&delivery));
-    all_are_complete_and_equal(&collector, 5 + 15);
+    all_are_complete_and_equal(&collector, 15 + 15);
     collector.stop().unwrap();
 }
 

@@ -62,7 +62,7 @@ impl Fleet {
             if let Some(disk) = &self.disk {
                 serve = disk.inside(&serve);
             }
-            let collector = CollectorProcess::start_as(serve).unwrap();
+            let collector = CollectorProcess::start_as(serve, &self.data()).unwrap();
             self.relay.lead_to(collector.url());
             self.collector = Some(collector);
         }

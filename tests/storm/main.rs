@@ -5,14 +5,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod delivering;
 mod device;
 mod disk;
 mod fleet;
 mod kills;
 mod ledger;
+mod overload;
 mod process;
 mod relay;
+mod site;
 mod small_disk;
+mod strangers;
 
 use std::{
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
@@ -51,7 +55,7 @@ fn eventually(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
 
 /// All runs, as a person would ask for them; none if the collector does not answer.
 fn runs(collector: &CollectorProcess) -> Vec<Value> {
-    let answer = collector.ask(&["runs", "list", "--format", "json"]);
+    let answer = collector.ask(&LIST_RUNS);
     let listed: Option<Value> = serde_json::from_slice(&answer.unwrap().stdout).ok();
     listed
         .and_then(|listed| listed["runs"].as_array().cloned())
@@ -73,6 +77,8 @@ fn all_are_complete_and_equal(collector: &CollectorProcess, n_runs: usize) {
         .collect();
     assert!(differing.is_empty(), "{differing:#?}");
 }
+
+const LIST_RUNS: [&str; 6] = ["runs", "list", "--limit", "1000000", "--format", "json"];
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 

@@ -108,6 +108,16 @@ impl QuietGate {
             Reach::Folder(folder) => hold(folder, Way::Together).await,
         })
     }
+
+    /// Whether somebody waits for it: if asked by who holds a passage, a window.
+    pub fn is_waited_for(&self) -> bool {
+        match &self.reach {
+            Reach::Process(lock) => lock.try_read().is_err(),
+            Reach::Folder(folder) => open(folder, TURN)
+                .and_then(|turn| lock(&turn, Way::Alone, Patience::None))
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+        }
+    }
 }
 
 impl Default for Reach {
@@ -235,6 +245,24 @@ mod tests {
         assert!(later.as_mut().now_or_never().is_none());
         drop(window);
         later.await;
+    }
+
+    #[tokio::test]
+    async fn who_is_in_a_windows_way_sees_that_it_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = QuietGate::default();
+        for (ours, theirs) in [two(folder.path()), (gate.clone(), gate)] {
+            let passage = ours.pass().await;
+            assert!(!ours.is_waited_for());
+            let mut window = pin!(theirs.close(LONGEST));
+            assert!(window.as_mut().now_or_never().is_none());
+            while !ours.is_waited_for() {
+                tokio::task::yield_now().await;
+            }
+            drop(passage);
+            drop(window.await);
+            assert!(!ours.is_waited_for());
+        }
     }
 
     #[tokio::test]
