@@ -1,6 +1,9 @@
-//! Attending at a collector that does what a script says: real benches of the built-in model in processes of their own.
+//! Attending at a collector that does what a script says: with real benches of the built-in model in processes of their own, and with a job that
+//! does what a test says.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod silence;
 
 use std::{
     fs,
