@@ -360,8 +360,14 @@ const IDENTITY: &str = "identity";
 
 #[cfg(test)]
 mod tests {
+    use tokwatt_domain::time::WallTime;
+    use tokwatt_proto::identity::Site;
+
     use super::*;
-    use crate::store::{Delivered, Store};
+    use crate::{
+        enrol::Identity as Authority,
+        store::{Delivered, Store},
+    };
 
     fn data(folder: &Path) -> PathBuf {
         let data = folder.join("data");
@@ -430,16 +436,20 @@ mod tests {
     fn the_authority_is_copied_when_asked_for_and_only_its_owner_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let data = data(folder.path());
-        fs::create_dir(data.join(IDENTITY)).unwrap();
-        fs::write(data.join("identity/authority.key"), "secret").unwrap();
+        let addresses = vec!["localhost".to_owned()];
+        let site = Site::parse("lab").unwrap();
+        let own = Authority::create(&data.join(IDENTITY), site, addresses, WallTime(0)).unwrap();
         let [with, without] = ["with", "without"].map(|name| folder.path().join(name));
         let backup = back_up(&data, &without, false).unwrap();
         assert_eq!(backup.identity, Identity::LeftOut);
         assert_eq!(names(&without), ["collector.sqlite"]);
         let backup = back_up(&data, &with, true).unwrap();
         assert_eq!(backup.identity, Identity::Included);
+        // Which is refused if others may read its key.
+        let restored = Authority::open(&with.join(IDENTITY)).unwrap().unwrap();
+        let key = |identity: &Authority| identity.authority().key_sha256();
+        assert_eq!(key(&restored), key(&own));
         let key = with.join("identity/authority.key");
-        assert_eq!(fs::read_to_string(&key).unwrap(), "secret");
         for (path, mode) in [
             (&key, 0o600),
             (&with.join("identity"), 0o700),
