@@ -80,6 +80,11 @@ bench-client *arguments:
     cargo build --release --locked --workspace --bins --examples
     python3 tests/bench/client.py {{ arguments }}
 
+# What a fleet costs the collector: CPU a message, memory an idle agent, runs acknowledged, beside bare tonic and bare SQLite. See tests/bench/fleet.rs
+bench-fleet *arguments:
+    cargo build --release --locked --workspace --bins --examples
+    target/release/examples/fleet {{ arguments }}
+
 # One model through the embedded engine, llama.cpp's server, transformers and vLLM: one table. See tests/bench/servers.py
 servers *arguments:
     cargo build --release --locked --workspace --bins
