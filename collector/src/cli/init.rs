@@ -46,13 +46,17 @@ pub(super) fn init(arguments: &Init, output: &mut Output<'_>) -> anyhow::Result<
     };
     let folder = settings.identity();
     let identity = Identity::create(&folder, site, addresses, SystemClock.wall())?;
+    let data = match &arguments.data {
+        Some(data) => format!(" --data {}", data.display()),
+        None => String::new(),
+    };
     Ok(output.print(&format!(
         "made the authority of site {} in {}\n\
          devices reach it as {}\n\
          keep a copy of that folder where nobody else can read it: whoever has it can let devices in, and without it none can be renewed\n\
          \n\
-         next: tokwatt-collector serve --listen 0.0.0.0:{} --enrol-listen 0.0.0.0:{}\n\
-         then: tokwatt-collector token create --role device",
+         next: tokwatt-collector serve{data} --listen 0.0.0.0:{} --enrol-listen 0.0.0.0:{}\n\
+         then: tokwatt-collector token create{data} --role device",
         identity.site(),
         folder.display(),
         identity.addresses().join(", "),

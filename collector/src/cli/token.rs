@@ -103,8 +103,13 @@ fn for_people(arguments: &Create, token: &v1::Token) -> String {
         Some(name) => format!("{} `{name}`", arguments.role),
         None => format!("one {}", arguments.role),
     };
+    let named = match &arguments.name {
+        // A device calls itself something before it is enrolled.
+        Some(name) if arguments.role == Role::Device => format!(" --name {name}"),
+        _ => String::new(),
+    };
     format!(
-        "{}\n\ngood once, for {who}, until {} UTC; there:\n  {program} enrol --collector https://{} --token {}\n",
+        "{}\n\ngood once, for {who}, until {} UTC; there:\n  {program} enrol --collector https://{} --token {}{named}\n",
         token.token,
         report::utc(token.expires_us),
         token.enrol_address,

@@ -102,7 +102,7 @@ pub enum NotRedeemed {
     #[error("this token was revoked; ask an operator for another one")]
     Revoked,
     /// It was made out for another name.
-    #[error("this token is for `{allowed}`, not for `{asked}`")]
+    #[error("this token is for `{allowed}`, not for `{asked}`: enrol with --name {allowed}")]
     OtherName {
         /// For whom it is.
         allowed: String,
