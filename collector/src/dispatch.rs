@@ -263,7 +263,12 @@ impl Dispatch {
             let document = control::write(CAMPAIGN, &view);
             if told.as_ref() != Some(&document) {
                 told = Some(document.clone());
-                if documents.send(Ok(document)).await.is_err() {
+                let sent = tokio::select! {
+                    biased;
+                    () = self.stopping.cancelled() => return,
+                    sent = documents.send(Ok(document)) => sent,
+                };
+                if sent.is_err() {
                     return;
                 }
             }

@@ -98,13 +98,10 @@ impl Agent {
     }
 
     /// The next order settles this job so.
-    #[track_caller]
-    fn settled(&mut self, job: JobRef, counts: bool) -> impl Future<Output = ()> {
-        async move {
-            let order = self.order().await.unwrap();
-            let job = Some(job.into());
-            assert_eq!(order, Order::Settled(v1::Settled { job, counts }));
-        }
+    async fn settled(&mut self, job: JobRef, counts: bool) {
+        let order = self.order().await.unwrap();
+        let job = Some(job.into());
+        assert_eq!(order, Order::Settled(v1::Settled { job, counts }));
     }
 }
 
