@@ -32,7 +32,7 @@ pub(super) struct Link {
 enum State {
     Waiting(Pin<Box<Sleep>>),
     Opening(BoxFuture<'static, Result<Open, LinkError>>),
-    Up(Open),
+    Up(Box<Open>),
 }
 
 /// An open connection.
@@ -86,7 +86,7 @@ impl Link {
                 }
                 State::Opening(opening) => match opening.as_mut().await {
                     Ok(open) => {
-                        self.state = State::Up(open);
+                        self.state = State::Up(Box::new(open));
                         return Heard::Up;
                     }
                     Err(error) => error,
