@@ -166,7 +166,8 @@ async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStre
         return Err(failed(io::ErrorKind::UnexpectedEof.into()));
     }
     if first[0] != TLS_HANDSHAKE {
-        send_off(&mut stream).await.map_err(failed)?;
+        stream.write_all(&farewell()).await.map_err(failed)?;
+        let_go(stream).await;
         let why = "it does not speak TLS, which this port does";
         return Err(Refused(NotLetIn::HandshakeFailed, why.to_owned()));
     }
@@ -174,29 +175,40 @@ async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStre
         tracing::error!(%error, "cannot make a certificate for the server");
         Refused(NotLetIn::HandshakeFailed, error.to_string())
     })?;
-    TlsAcceptor::from(config)
-        .accept(stream)
-        .await
-        .map_err(failed)
+    let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
+    match accepting.await {
+        Ok(stream) => Ok(stream),
+        Err((error, stream)) => {
+            let_go(stream).await;
+            Err(failed(error))
+        }
+    }
+}
+
+/// Closes so that what was said last is heard: what is closed unread is reset, and the answer may be lost with it.
+async fn let_go(mut stream: TcpStream) {
+    let closing = async {
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        for _ in 0..UNREAD_MAX / rest.len() {
+            if stream.read(&mut rest).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // They were refused either way.
+    drop(tokio::time::timeout(LINGER, closing).await);
 }
 
 /// Tells whoever speaks HTTP/2 in plain text what is wrong, in a way that their error shows.
-async fn send_off(stream: &mut TcpStream) -> io::Result<()> {
+fn farewell() -> Vec<u8> {
     let payload = 8 + u8::try_from(NOT_PLAIN.len()).expect("it is short");
     let mut frames = vec![0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
     frames.extend([0, 0, payload, GO_AWAY, 0, 0, 0, 0, 0]);
     frames.extend([0, 0, 0, 0, 0, 0, 0, INADEQUATE_SECURITY]);
     frames.extend(NOT_PLAIN.as_bytes());
-    stream.write_all(&frames).await?;
-    stream.shutdown().await?;
-    // What is closed unread is reset, and may take the answer with it.
-    let mut rest = [0; 1024];
-    for _ in 0..UNREAD_MAX / rest.len() {
-        if stream.read(&mut rest).await? == 0 {
-            break;
-        }
-    }
-    Ok(())
+    frames
 }
 
 fn facts(stream: &TlsStream<TcpStream>) -> Result<CertificateFacts, Refused> {
@@ -247,6 +259,9 @@ const INADEQUATE_SECURITY: u8 = 0xc;
 
 const NOT_PLAIN: &str =
     "this collector has an identity and speaks TLS only: enrol, then use https://";
+
+/// For an answer to arrive on a slow link.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// More than anybody sends before they look for an answer.
 const UNREAD_MAX: usize = 64 * 1024;
