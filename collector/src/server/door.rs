@@ -7,7 +7,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::pki_types::CertificateDer;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
 };
@@ -47,11 +47,16 @@ pub(super) struct Doorway {
     pub(super) stopping: CancellationToken,
     pub(super) room: Arc<Semaphore>,
     pub(super) handshakes: Arc<Seats<()>>,
-    pub(super) enrolments: Arc<Seats<()>>,
+    pub(super) strangers: Arc<Seats<()>>,
 }
 
-/// Why somebody does not come in.
-struct Refused(NotLetIn, String);
+/// Why somebody does not come in, and how they hear of it.
+struct Refused {
+    reason: NotLetIn,
+    why: String,
+    /// What was said last on it should still arrive.
+    on: Option<TcpStream>,
+}
 
 impl Doorway {
     pub(super) fn new(
@@ -69,7 +74,7 @@ impl Doorway {
             stopping,
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             handshakes: Seats::new(HANDSHAKES_MAX, |(), ()| true),
-            enrolments: Seats::new(ENROLMENTS_MAX, |(), ()| true),
+            strangers: Seats::new(STRANGERS_MAX, |(), ()| true),
         })
     }
 
@@ -103,11 +108,19 @@ impl Doorway {
             () = seat.ending().told() => Err(crowded_out()),
             () = self.stopping.cancelled() => return,
         };
-        drop(seat);
         match outcome {
-            // If nobody takes it, the collector is stopping.
-            Ok(connection) => drop(self.connections.send(connection).await),
-            Err(Refused(reason, why)) => self.vitals.strangers.refused(reason, &from, &why),
+            Ok(connection) => {
+                drop(seat);
+                // If nobody takes it, the collector is stopping.
+                drop(self.connections.send(connection).await);
+            }
+            Err(refused) => {
+                let Refused { reason, why, on } = refused;
+                self.vitals.strangers.refused(reason, &from, &why);
+                if let Some(stream) = on {
+                    let_go(stream).await;
+                }
+            }
         }
     }
 
@@ -120,6 +133,9 @@ impl Doorway {
                 Ok(Connection::new(stream, Peer::Anyone, room))
             }
             Door::Certificate(tls, reception) => {
+                if first_byte(&stream).await? != TLS_HANDSHAKE {
+                    return Ok(self.plain_text(stream, from));
+                }
                 let stream = handshake(stream, tls).await?;
                 let room = self.room()?;
                 let (peer, seat) = reception.receive(facts(&stream)?).await;
@@ -127,21 +143,42 @@ impl Doorway {
                 Ok(Connection::new(stream, peer, (room, seat)).until(ending))
             }
             Door::Enrolment(tls) => {
+                if first_byte(&stream).await? != TLS_HANDSHAKE {
+                    return Ok(self.plain_text(stream, from));
+                }
                 let stream = handshake(stream, tls).await?;
-                let seat = self.enrolments.take(());
-                let ending = seat.ending().clone();
-                self.end_in_time(ending.clone());
-                let peer = Peer::Stranger { from };
-                Ok(Connection::new(stream, peer, seat).until(ending))
+                let (connection, ending) = self.stranger(stream, from);
+                self.end_in_time(ending);
+                Ok(connection)
             }
         }
+    }
+
+    /// Whoever speaks plain text where TLS is spoken hears so on every call, for as long as it takes to say.
+    fn plain_text(&self, stream: TcpStream, from: SocketAddr) -> Connection {
+        let reason = NotLetIn::HandshakeFailed;
+        self.vitals.strangers.refused(reason, &from, &NOT_PLAIN);
+        let (connection, ending) = self.stranger(stream, from);
+        ending.end(Status::failed_precondition(NOT_PLAIN));
+        connection
+    }
+
+    fn stranger(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        from: SocketAddr,
+    ) -> (Connection, Ending) {
+        let seat = self.strangers.take(());
+        let ending = seat.ending().clone();
+        let connection = Connection::new(stream, Peer::Stranger { from }, seat);
+        (connection.until(ending.clone()), ending)
     }
 
     fn room(&self) -> Result<impl Send + 'static, Refused> {
         let room = Arc::clone(&self.room).try_acquire_owned();
         room.map_err(|_| {
             let why = format!("{CONNECTIONS_MAX} connections are open");
-            Refused(NotLetIn::TooManyConnections, why)
+            Refused::new(NotLetIn::TooManyConnections, why)
         })
     }
 
@@ -159,30 +196,40 @@ impl Doorway {
     }
 }
 
-async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, Refused> {
-    let mut first = [0];
-    let n = stream.peek(&mut first).await.map_err(failed)?;
-    if n == 0 {
-        return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-    }
-    if first[0] != TLS_HANDSHAKE {
-        stream.write_all(&farewell()).await.map_err(failed)?;
-        let_go(stream).await;
-        let why = "it does not speak TLS, which this port does";
-        return Err(Refused(NotLetIn::HandshakeFailed, why.to_owned()));
-    }
-    let config = tls.config().map_err(|error| {
-        tracing::error!(%error, "cannot make a certificate for the server");
-        Refused(NotLetIn::HandshakeFailed, error.to_string())
-    })?;
-    let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
-    match accepting.await {
-        Ok(stream) => Ok(stream),
-        Err((error, stream)) => {
-            let_go(stream).await;
-            Err(failed(error))
+impl Refused {
+    fn new(reason: NotLetIn, why: impl Into<String>) -> Self {
+        Self {
+            reason,
+            why: why.into(),
+            on: None,
         }
     }
+
+    fn on(self, stream: TcpStream) -> Self {
+        Self {
+            on: Some(stream),
+            ..self
+        }
+    }
+}
+
+/// What comes first, left where it is.
+async fn first_byte(stream: &TcpStream) -> Result<u8, Refused> {
+    let mut first = [0];
+    match stream.peek(&mut first).await.map_err(failed)? {
+        0 => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        _ => Ok(first[0]),
+    }
+}
+
+async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, Refused> {
+    let config = tls.config().map_err(|error| {
+        tracing::error!(%error, "cannot make a certificate for the server");
+        Refused::new(NotLetIn::HandshakeFailed, error.to_string())
+    })?;
+    let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
+    let accepted = accepting.await;
+    accepted.map_err(|(error, stream)| failed(error).on(stream))
 }
 
 /// Closes so that what was said last is heard: what is closed unread is reset, and the answer may be lost with it.
@@ -201,35 +248,25 @@ async fn let_go(mut stream: TcpStream) {
     drop(tokio::time::timeout(LINGER, closing).await);
 }
 
-/// Tells whoever speaks HTTP/2 in plain text what is wrong, in a way that their error shows.
-fn farewell() -> Vec<u8> {
-    let payload = 8 + u8::try_from(NOT_PLAIN.len()).expect("it is short");
-    let mut frames = vec![0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
-    frames.extend([0, 0, payload, GO_AWAY, 0, 0, 0, 0, 0]);
-    frames.extend([0, 0, 0, 0, 0, 0, 0, INADEQUATE_SECURITY]);
-    frames.extend(NOT_PLAIN.as_bytes());
-    frames
-}
-
 fn facts(stream: &TlsStream<TcpStream>) -> Result<CertificateFacts, Refused> {
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let own = chain.first().map_or(&[][..], CertificateDer::as_ref);
     CertificateFacts::read(own)
-        .map_err(|error| Refused(NotLetIn::HandshakeFailed, error.to_string()))
+        .map_err(|error| Refused::new(NotLetIn::HandshakeFailed, error.to_string()))
 }
 
 fn failed(error: io::Error) -> Refused {
-    Refused(NotLetIn::HandshakeFailed, error.to_string())
+    Refused::new(NotLetIn::HandshakeFailed, error.to_string())
 }
 
 fn too_slow() -> Refused {
     let why = format!("no handshake within {} s", HANDSHAKE.as_secs());
-    Refused(NotLetIn::HandshakeTimeout, why)
+    Refused::new(NotLetIn::HandshakeTimeout, why)
 }
 
 fn crowded_out() -> Refused {
     let why = format!("{HANDSHAKES_MAX} others came before its handshake was over");
-    Refused(NotLetIn::TooManyHandshakes, why)
+    Refused::new(NotLetIn::TooManyHandshakes, why)
 }
 
 /// A device on a slow link needs one or two; who takes longer is not trying.
@@ -242,7 +279,7 @@ const HANDSHAKES_MAX: usize = 256;
 const CONNECTIONS_MAX: usize = 4096;
 
 /// People type tokens one at a time.
-const ENROLMENTS_MAX: usize = 64;
+const STRANGERS_MAX: usize = 64;
 
 /// One call over a slow link.
 const ENROLMENT: Duration = Duration::from_secs(60);
@@ -251,11 +288,6 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// First byte of a TLS record that opens a connection.
 const TLS_HANDSHAKE: u8 = 0x16;
-
-/// Of HTTP/2, RFC 9113.
-const SETTINGS: u8 = 4;
-const GO_AWAY: u8 = 7;
-const INADEQUATE_SECURITY: u8 = 0xc;
 
 const NOT_PLAIN: &str =
     "this collector has an identity and speaks TLS only: enrol, then use https://";

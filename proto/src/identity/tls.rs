@@ -20,7 +20,10 @@ use rustls::{
     time_provider::TimeProvider,
     version::TLS13,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 use tokwatt_domain::time::WallTime;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -114,7 +117,7 @@ pub async fn channel_and_time(
             if let Some(from) = theirs.and_then(|chain| not_before(chain.first()?).ok()) {
                 note.store(from.0, Ordering::Relaxed);
             }
-            Ok::<_, io::Error>(TokioIo::new(stream))
+            Ok::<_, io::Error>(TokioIo::new(heard(stream).await?))
         }
     });
     let channel = endpoint.connect_with_connector(connect).await?;
@@ -190,6 +193,21 @@ impl ServerCertVerifier for Pinned {
 
 pub(super) fn at(now: WallTime) -> Arc<dyn TimeProvider> {
     Arc::new(At(unix(now)))
+}
+
+/// The stream, once the collector has said its first word.
+///
+/// In TLS 1.3 our certificate is judged when the handshake is over for us already. HTTP/2 lets the collector speak first, so that waiting for it
+/// makes a refusal an error of the connection, with its reason, and not of whatever is said on it first.
+async fn heard<S>(mut stream: S) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut first = [0];
+    stream.read_exact(&mut first).await?;
+    let (rest, writer) = tokio::io::split(stream);
+    let reader = io::Cursor::new(first).chain(rest);
+    Ok(tokio::io::join(reader, writer))
 }
 
 fn finish(config: &mut ClientConfig) {
