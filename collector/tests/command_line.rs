@@ -12,12 +12,13 @@ use tempfile::TempDir;
 
 use crate::agent::{deliver, spool};
 
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokwatt-collector"));
     command.args(arguments).env("RUST_LOG", "error");
     command
         .env_remove("TOKWATT_COLLECTOR")
-        .env_remove("TOKWATT_COLLECTOR_CONFIG");
+        .env_remove("TOKWATT_COLLECTOR_CONFIG")
+        .env_remove("TOKWATT_TOKEN");
     command
 }
 

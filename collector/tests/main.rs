@@ -11,3 +11,4 @@ mod delivery;
 mod identity;
 mod lab;
 mod operations;
+mod people;
