@@ -309,7 +309,7 @@ impl Dispatch {
         let why = match job.state {
             JobState::Leased if job.is_cancelled => Some("to be cancelled by the device"),
             JobState::Waiting if !is_attending => Some("the device does not attend"),
-            JobState::Waiting => Some("the device has another job"),
+            JobState::Waiting => Some("its turn at the device has not come"),
             _ => None,
         };
         JobView {
