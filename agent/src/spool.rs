@@ -133,7 +133,7 @@ pub enum SpoolError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: rusqlite::Error,
+        source: Box<rusqlite::Error>,
     },
 }
 
@@ -411,7 +411,7 @@ impl SpoolError {
             false => Self::Database {
                 doing,
                 path,
-                source,
+                source: Box::new(source),
             },
         }
     }
