@@ -767,13 +767,14 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Ends the writing thread, so that the file is closed cleanly before another may open it.
+    /// Closes the file cleanly before another may open it. Readers first: whoever closes last folds in the log and removes it, and
+    /// only the writer may. A log that is left tells the next start of a crash, and has it look through the whole file.
     fn drop(&mut self) {
-        self.writer = None;
         self.idle_readers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+        self.writer = None;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the writing thread of the store ended with a panic");
         }
