@@ -27,9 +27,10 @@ fuzz cases="20000":
 resume requests="2000" kills="10":
     TOKWATT_BATCH_REQUESTS={{ requests }} TOKWATT_BATCH_KILLS={{ kills }} cargo test --release --locked --workspace --test system -- resume::
 
-# What `ci` has in small, at full size, with a new seed: power cuts, replays, a week offline. Hours; every figure is shown
+# What `ci` has in small, at full size, with a new seed: power cuts, replays, a week offline, kills, a stalled disk under a thousand agents. Hours; every figure is shown
 soak seed=`date +%s`:
     TOKWATT_SEED={{ seed }} TOKWATT_CRASH_POINTS=24000 cargo test --release --locked --workspace --test crash -- --nocapture
+    ulimit -n 16384 && TOKWATT_SEED={{ seed }} TOKWATT_STORM_KILLS=600 TOKWATT_STORM_AGENTS=1000 TOKWATT_STORM_STALL_S=60 cargo test --release --locked --workspace --test storm -- --nocapture
 
 # Format, then lint with warnings denied
 lint:

@@ -228,8 +228,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::Gap`] and [`StoreError::Altered`] store nothing of the delivery; [`StoreError::Full`] likewise, try later.
     pub async fn admit(&self, delivery: Delivery) -> Result<Admitted, StoreError> {
-        self.write(move |connection| admission::admit(connection, &delivery))
-            .await
+        self.admit_in_turn(|| delivery).await
+    }
+
+    /// The same, with a delivery that is read when its turn has almost come: of all who wait for a disk that stands still there are only
+    /// bytes then.
+    ///
+    /// # Errors
+    /// As [`Store::admit`].
+    pub async fn admit_in_turn(
+        &self,
+        read: impl FnOnce() -> Delivery,
+    ) -> Result<Admitted, StoreError> {
+        let writer = self.writer()?;
+        let admit = || {
+            let delivery = read();
+            move |connection: &Connection| admission::admit(connection, &delivery)
+        };
+        writer.write_in_turn(admit).await
     }
 
     /// Keeps what a finished run came to. A run that is not waiting for it is left as it is.
@@ -737,9 +753,12 @@ impl Store {
         &self,
         task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.writer()?.write(task).await
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
         let writer = self.writer.as_ref();
-        let writer = writer.ok_or_else(|| StoreError::Stopped("closed".to_owned()))?;
-        writer.write(task).await
+        writer.ok_or_else(|| StoreError::Stopped("closed".to_owned()))
     }
 
     async fn read<T: Send + 'static>(

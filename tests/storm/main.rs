@@ -65,7 +65,8 @@ fn runs(collector: &CollectorProcess) -> Vec<Value> {
 /// Waits until the collector has so many runs, each complete and come to the figures of its agent.
 #[track_caller]
 fn all_are_complete_and_equal(collector: &CollectorProcess, n_runs: usize) {
-    eventually("every run is measured", A_LONG_TIME, || {
+    let each = u32::try_from(n_runs).unwrap() * LONGEST_OF_A_RUN;
+    eventually("every run is measured", A_LONG_TIME + each, || {
         let runs = runs(collector);
         let is_lost = |run: &&Value| run["state"] == "unreadable";
         assert_eq!(runs.iter().find(is_lost), None);
@@ -80,7 +81,10 @@ fn all_are_complete_and_equal(collector: &CollectorProcess, n_runs: usize) {
 
 const LIST_RUNS: [&str; 6] = ["runs", "list", "--limit", "1000000", "--format", "json"];
 
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// One is measured after the other.
+const LONGEST_OF_A_RUN: Duration = Duration::from_millis(100);
 
 /// For what takes a moment on an idle machine; a busy one may be that much slower.
 const A_LONG_TIME: Duration = Duration::from_secs(120);

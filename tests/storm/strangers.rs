@@ -2,11 +2,11 @@
 //!
 //! All of it stays on this machine, and is bounded in number and time.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     runtime::Runtime,
     time::{interval, timeout},
@@ -68,11 +68,7 @@ fn strangers_neither_slow_the_enrolled_down_nor_fill_the_memory() {
         }
         devices
     });
-    let target = Target {
-        main: site.address(),
-        enrolling: site.enrol_address(),
-        config: Arc::new(tls::enrolment(site.pin(), SystemClock::start().wall())),
-    };
+    let target = Target::of(&site);
     // What happens once, happens now.
     runtime.block_on(worst_of(&mut devices, N_DEVICES));
     let calm = runtime.block_on(worst_of(&mut devices, N_DELIVERIES));
@@ -90,6 +86,27 @@ fn strangers_neither_slow_the_enrolled_down_nor_fill_the_memory() {
         let grown = after.highest.saturating_sub(before.resident);
         assert!(grown < GROWN_KIB_MAX, "{attack:?}: grown by {grown} KiB");
     }
+    site.stop();
+}
+
+/// An attack that is not understood would be none.
+#[test]
+fn a_message_that_is_too_large_and_streams_that_are_only_reset_are_refused() {
+    let _turn = turn();
+    let site = Site::begin();
+    let target = Target::of(&site);
+    let runtime = Runtime::new().unwrap();
+    let frames = |attack: Attack| {
+        let mut heard = Vec::new();
+        let talk = attack.once(&target, &mut heard);
+        // Who does not close the connection has said what there is to say by then.
+        drop(runtime.block_on(async { timeout(LONGEST, talk).await }));
+        kinds(&heard)
+    };
+    let huge = frames(Attack::HugeMessage);
+    assert!(huge.contains(&HEADERS), "{huge:?}");
+    let resets = frames(Attack::RapidResets);
+    assert!(resets.contains(&GO_AWAY), "{resets:?}");
     site.stop();
 }
 
@@ -113,7 +130,7 @@ impl Attack {
             let target = target.clone();
             tasks.spawn(async move {
                 // That it fails is what is hoped for.
-                drop(timeout(LONGEST, self.once(&target)).await);
+                drop(timeout(LONGEST, self.once(&target, &mut Vec::new())).await);
             });
         }
     }
@@ -129,7 +146,8 @@ impl Attack {
         }
     }
 
-    async fn once(self, target: &Target) -> std::io::Result<()> {
+    /// What is answered goes into `heard`.
+    async fn once(self, target: &Target, heard: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Self::HalfOpen => {
                 let mut stream = TcpStream::connect(target.main).await?;
@@ -150,42 +168,60 @@ impl Attack {
                 .await
                 .map(drop),
             Self::PlainText => {
-                let mut stream = TcpStream::connect(target.main).await?;
-                stream.write_all(PREFACE).await?;
-                stream.write_all(&[0; 4096]).await?;
-                until_closed(stream).await
+                let stream = TcpStream::connect(target.main).await?;
+                talk(stream, &[PREFACE, &[0; 4096]].concat(), heard).await
             }
             Self::RapidResets => {
-                let mut stream = target.handshake(target.enrolling).await?;
-                stream.write_all(PREFACE).await?;
+                let stream = target.handshake(target.enrolling).await?;
+                let mut words = PREFACE.to_vec();
                 for number in 0..1_000 {
                     let id = 2 * number + 1;
-                    stream.write_all(&headers(id)).await?;
-                    stream
-                        .write_all(&frame(RST_STREAM, 0, id, &[0, 0, 0, 8]))
-                        .await?;
+                    words.extend(headers(id));
+                    words.extend(frame(RST_STREAM, 0, id, &CANCEL));
                 }
-                until_closed(stream).await
+                talk(stream, &words, heard).await
             }
             Self::HugeMessage => {
-                let mut stream = target.handshake(target.enrolling).await?;
-                stream.write_all(PREFACE).await?;
-                stream.write_all(&headers(1)).await?;
+                let stream = target.handshake(target.enrolling).await?;
                 // Not compressed, 1 GB; and as much of it as the window lets through.
                 let mut data = vec![0, 0x40, 0, 0, 0];
                 data.resize(16 * 1024, 7);
-                for _ in 0..4 {
-                    stream.write_all(&frame(DATA, 0, 1, &data)).await?;
-                    data.fill(7);
+                let mut words = [PREFACE, &headers(1)].concat();
+                for _ in 0..3 {
+                    words.extend(frame(DATA, 0, 1, &data));
                 }
-                until_closed(stream).await
+                talk(stream, &words, heard).await
             }
         }
     }
 }
 
+/// Says all of it, and hears what is answered until the other side closes.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite,
+    words: &[u8],
+    heard: &mut Vec<u8>,
+) -> io::Result<()> {
+    let (mut ear, mut mouth) = tokio::io::split(stream);
+    let listening = async {
+        while ear.read_buf(heard).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    // Whoever is not let finish may still hear why.
+    let (_spoken, listened) = tokio::join!(mouth.write_all(words), listening);
+    listened
+}
+
 impl Target {
-    async fn handshake(&self, addr: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    fn of(site: &Site) -> Self {
+        Self {
+            main: site.address(),
+            enrolling: site.enrol_address(),
+            config: Arc::new(tls::enrolment(site.pin(), SystemClock::start().wall())),
+        }
+    }
+
+    async fn handshake(&self, addr: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(addr).await?;
         let name = ServerName::try_from(tls::SERVER_NAME).unwrap();
         TlsConnector::from(self.config.clone())
@@ -194,10 +230,17 @@ impl Target {
     }
 }
 
-async fn until_closed(mut stream: impl AsyncReadExt + Unpin) -> std::io::Result<()> {
-    let mut bytes = [0; 4096];
-    while stream.read(&mut bytes).await? > 0 {}
-    Ok(())
+/// Of the frames in what was heard.
+fn kinds(mut heard: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let [high, middle, low, kind, _, _, _, _, _, rest @ ..] = heard {
+        kinds.push(*kind);
+        let length = u32::from_be_bytes([0, *high, *middle, *low]);
+        heard = rest
+            .get(usize::try_from(length).unwrap()..)
+            .unwrap_or_default();
+    }
+    kinds
 }
 
 /// A call of `Enrol` begins.
@@ -233,7 +276,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const GO_AWAY: u8 = 7;
 const END_HEADERS: u8 = 4;
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
 /// How HTTP/2 begins, with empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

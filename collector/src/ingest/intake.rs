@@ -35,17 +35,8 @@ impl Intake {
     pub async fn admit(&self, envelopes: Vec<Envelope>) -> Result<Admitted, StoreError> {
         let n_records = count(envelopes.len());
         let n_bytes = count(envelopes.iter().map(|envelope| envelope.record.len()).sum());
-        let records = envelopes.into_iter().map(|envelope| Received {
-            seq: envelope.seq,
-            content: content(&self.device, &envelope.record),
-            bytes: envelope.record,
-        });
-        let delivery = Delivery {
-            device: self.device.clone(),
-            epoch: self.epoch,
-            records: records.collect(),
-        };
-        let admitted = self.store.admit(delivery).await?;
+        let read = || self.read(envelopes);
+        let admitted = self.store.admit_in_turn(read).await?;
         self.vitals.admitted(&Admission {
             n_new: admitted.stored.into(),
             n_repeated: n_records.saturating_sub(admitted.stored.into()),
@@ -57,6 +48,19 @@ impl Intake {
             self.finished.notify_one();
         }
         Ok(admitted)
+    }
+
+    fn read(&self, envelopes: Vec<Envelope>) -> Delivery {
+        let records = envelopes.into_iter().map(|envelope| Received {
+            seq: envelope.seq,
+            content: content(&self.device, &envelope.record),
+            bytes: envelope.record,
+        });
+        Delivery {
+            device: self.device.clone(),
+            epoch: self.epoch,
+            records: records.collect(),
+        }
     }
 }
 

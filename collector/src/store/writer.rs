@@ -54,6 +54,20 @@ impl Writer {
         &self,
         task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.write_in_turn(|| task).await
+    }
+
+    /// The same, with a task that is made when there is a place for it.
+    pub(super) async fn write_in_turn<T, F>(
+        &self,
+        make: impl FnOnce() -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let place = self.jobs.reserve().await.map_err(|_| self.stopped())?;
+        let task = make();
         let (sender, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let outcome = in_savepoint(connection, task);
@@ -65,7 +79,7 @@ impl Writer {
                 }),
             }
         });
-        self.jobs.send(job).await.map_err(|_| self.stopped())?;
+        place.send(job);
         answer.await.map_err(|_| self.stopped())?
     }
 

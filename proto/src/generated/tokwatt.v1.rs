@@ -2831,7 +2831,7 @@ pub struct Hello {
     #[prost(string, tag = "4")]
     pub agent_version: ::prost::alloc::string::String,
 }
-/// Consecutive records, 256 B to 1 MiB together.
+/// Consecutive records, 256 B to 32 KiB together, unless one of them is larger.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Batch {
     #[prost(message, repeated, tag = "1")]
