@@ -240,7 +240,7 @@ fn a_device_does_one_job_at_a_time_in_the_order_of_creation() {
         let waiting = show(addr, "a-second").await;
         assert_eq!(
             waiting.jobs[0].reason.as_deref(),
-            Some("the device has another job")
+            Some("its turn at the device has not come")
         );
         agent.end(first, JobEnd::Failed, &[]).await;
         agent.settled(first, false).await;
