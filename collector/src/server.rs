@@ -16,7 +16,7 @@ use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::D
 
 use tokio::{
     net::TcpListener,
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
 };
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -412,6 +412,7 @@ impl Shared {
             revoked: Arc::clone(&self.revoked),
             vitals: Arc::clone(&self.vitals),
             port: addr.port(),
+            turns: Semaphore::new(ENROLMENTS_MAX),
         };
         EnrolServer::new(enrolment).max_decoding_message_size(QUESTION_BYTES_MAX)
     }
@@ -466,6 +467,9 @@ const STREAMS_MAX: u32 = 8;
 /// A connection whose other end vanished is noticed after both of these.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Enrolments that are looked at at the same time.
+const ENROLMENTS_MAX: usize = 4;
 
 /// Connections that wait for a moment between their door and what lies behind it.
 const INCOMING_MAX: usize = 16;

@@ -117,10 +117,10 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Flags over file over defaults, checked.
+    /// Flags over file over defaults. Whether they can be in force here, [`check`](Self::check) tells.
     ///
     /// # Errors
-    /// The file cannot be read or says something that is not known; an address that others can reach.
+    /// The file cannot be read or says something that is not known.
     pub fn resolve(file: Option<&Path>, flags: &Overrides) -> Result<Resolved, SettingsError> {
         let (mut settings, named) = match file {
             None => (Self::default(), toml::Table::new()),
@@ -148,7 +148,6 @@ impl Settings {
         settings.enrol_listen = flags.enrol_listen.unwrap_or(settings.enrol_listen);
         settings.http = flags.http.unwrap_or(settings.http);
         settings.data = flags.data.clone().unwrap_or(settings.data);
-        settings.check()?;
         Ok(Resolved { settings, origins })
     }
 

@@ -27,6 +27,7 @@ pub(super) fn config(arguments: &Config, output: &mut Output<'_>) -> anyhow::Res
         Config::Default => output.print(DEFAULT_FILE)?,
         Config::Check(check) => {
             let resolved = Settings::resolve(check.file.as_deref(), &Overrides::default())?;
+            resolved.settings.check()?;
             output.print(&resolved.to_string())?;
         }
     }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process, thread};
 
 use anyhow::Context;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokwatt_service::ServiceManager;
@@ -44,6 +45,7 @@ pub(super) fn serve(arguments: &Serve, output: &mut Output<'_>) -> anyhow::Resul
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    raise_descriptor_limit();
     let outcome = runtime.block_on(async {
         let collector = Collector::bind(&settings).await?;
         let stop = stop_signal()?;
@@ -53,6 +55,18 @@ pub(super) fn serve(arguments: &Serve, output: &mut Output<'_>) -> anyhow::Resul
     // A connection that outlived the deadline must not hold the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// Every connection takes a descriptor; the usual limit of 1,024 is for programs that wait by `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "cannot raise the limit of open files: it is the limit of connections, too");
+    }
 }
 
 fn announce(

@@ -14,7 +14,7 @@ use super::{Identity, Tokens, identity::later, status};
 use crate::{
     clock::Clock,
     peer::Peer,
-    store::{NewToken, Store},
+    store::{Labels, NewToken, Store},
 };
 
 /// The gRPC service Admin.
@@ -145,15 +145,14 @@ impl v1::admin_server::Admin for Admin {
         let request = request.into_inner();
         let invalid = |error: &dyn std::error::Error| Status::invalid_argument(error.to_string());
         let device = DeviceId::parse(&request.device).map_err(|error| invalid(&error))?;
-        let set = request.set.into_iter().collect();
+        let set: Labels = request.set.into_iter().collect();
         let words = Iterator::chain(labels_and_values(&set), &request.remove);
         for word in words {
             Name::parse(word).map_err(|error| invalid(&error))?;
         }
-        tracing::info!(%device, ?set, remove = ?request.remove, by = %peer, "device labelled");
         let known = self
             .store
-            .label(device.clone(), set, request.remove)
+            .label(device.clone(), set.clone(), request.remove.clone())
             .await
             .map_err(|error| status(&error))?;
         if !known {
@@ -161,6 +160,7 @@ impl v1::admin_server::Admin for Admin {
                 "there is no device `{device}`: `tokwatt-collector devices list` shows them"
             )));
         }
+        tracing::info!(%device, ?set, remove = ?request.remove, by = %peer, "device labelled");
         Ok(Response::new(v1::LabelDeviceResponse {}))
     }
 }
@@ -215,7 +215,7 @@ fn role(role: i32) -> Result<Role, Status> {
         })
 }
 
-fn labels_and_values(labels: &crate::store::Labels) -> impl Iterator<Item = &String> {
+fn labels_and_values(labels: &Labels) -> impl Iterator<Item = &String> {
     labels.iter().flat_map(|(label, value)| [label, value])
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokwatt_domain::time::WallTime;
 use tokwatt_proto::{
     identity::{Role, Subject, Token},
@@ -32,6 +32,8 @@ pub struct Enrolment {
     pub vitals: Arc<Vitals>,
     /// Where certificates are good.
     pub port: u16,
+    /// How many are looked at at the same time; the others wait.
+    pub turns: Semaphore,
 }
 
 #[tonic::async_trait]
@@ -42,6 +44,8 @@ impl v1::enrol_server::Enrol for Enrolment {
     ) -> Result<Response<v1::Issued>, Status> {
         let peer = Peer::of(&request)?;
         let request = request.into_inner();
+        // Never closed. Strangers share a few readers of the database, however many they are.
+        let _turn = self.turns.acquire().await;
         let outcome = self.issue(&request).await;
         match outcome {
             Ok(issued) => {
@@ -55,7 +59,8 @@ impl v1::enrol_server::Enrol for Enrolment {
                 Ok(Response::new(issued.answer(&self.identity, self.port, now)))
             }
             Err(status) => {
-                let who = format!("{peer} as `{}` with token {}", request.name, request.token);
+                let (name, token) = (shown(&request.name), shown(&request.token));
+                let who = format!("{peer} as {name} with token {token}");
                 self.vitals
                     .strangers
                     .refused(NotLetIn::Token, &who, &status.message());
@@ -111,6 +116,12 @@ impl Issued {
             port: port.into(),
         }
     }
+}
+
+/// A stranger's text for the log: short, and in one line.
+fn shown(text: &str) -> String {
+    let beginning: String = text.chars().take(64).collect();
+    format!("{beginning:?}")
 }
 
 /// Whoever asks for no name gets the token's.
