@@ -19,9 +19,13 @@ mod random;
 /// A real run under many names.
 mod sample;
 
+/// A wall clock that is wrong.
+mod stepping_clock;
+
 pub use llama_server::LlamaServer;
 pub use random::{Random, number_from, seed};
 pub use sample::SampleRun;
+pub use stepping_clock::stepping_clock;
 
 /// A program of this workspace, built in the same profile as the caller.
 ///

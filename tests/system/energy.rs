@@ -1,6 +1,10 @@
 //! Energy from an instrument to the document, with its scope, its bound and its provenance.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -16,6 +20,14 @@ while :; do
 done
 "#;
 
+/// A program that draws 11 W and never changes.
+pub(crate) fn fake_tegrastats(folder: &Path) -> PathBuf {
+    let program = folder.join("tegrastats");
+    fs::write(&program, FAKE_TEGRASTATS).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
 fn agx_orin() -> String {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/host/agx-orin");
     fixtures.to_str().unwrap().to_owned()
@@ -24,9 +36,7 @@ fn agx_orin() -> String {
 #[test]
 fn rails_of_one_scope_are_added_up_and_energy_is_power_times_time() {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("tegrastats");
-    fs::write(&program, FAKE_TEGRASTATS).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = fake_tegrastats(folder.path());
     let root = agx_orin();
     let bench = document(&bench(
         folder.path(),

@@ -9,6 +9,7 @@ mod energy;
 mod engine;
 mod enrol;
 mod made_up;
+mod offline;
 mod power_modes;
 mod replay;
 mod restart;
@@ -19,6 +20,7 @@ mod service;
 mod simulate;
 mod tables;
 mod target;
+mod wall_clock;
 
 use std::{path::Path, process::Output};
 

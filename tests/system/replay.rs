@@ -111,6 +111,8 @@ fn rows(
             .block_on(deliver_all(collector.url(), epoch, spool))
             .unwrap();
     }
+    // With the connections that are left in it.
+    drop(runtime);
     let database = folder.path().join("collector.sqlite");
     eventually("all runs are measured", || {
         ask(
@@ -267,18 +269,23 @@ const DEVICE: &str = "lab-1";
 
 const N_RUNS: u32 = 40;
 
+/// But for the time at which it was measured.
 const EVERYTHING: &[&str] = &[
     "SELECT * FROM device",
     "SELECT * FROM stream",
     "SELECT * FROM record ORDER BY device, epoch, seq",
-    "SELECT * FROM run ORDER BY id",
-    "SELECT * FROM cell ORDER BY key",
+    RUNS,
+    CELLS,
 ];
 
 const RESULTS: &[&str] = &[
     "SELECT device, run, problem, received FROM record WHERE run IS NOT NULL ORDER BY run, received",
-    "SELECT * FROM run ORDER BY id",
-    "SELECT * FROM cell ORDER BY key",
+    RUNS,
+    CELLS,
 ];
+
+const RUNS: &str = "SELECT id, device, state, started_us, header, agent_report, report, differs, cell, problem FROM run ORDER BY id";
+
+const CELLS: &str = "SELECT * FROM cell ORDER BY key";
 
 const TWICE: &str = "SELECT count(*) - count(DISTINCT received) FROM record WHERE run IS NOT NULL";

@@ -1,13 +1,12 @@
 //! Power samples, as one column for each rail.
 
-use std::collections::HashSet;
-
+use prost::Message;
 use tokwatt_domain::{
     power::{PowerSample, PowerTrace, Sensor},
     time::Stamp,
 };
 
-use super::{columns, document};
+use super::{columns, deflated, document};
 use crate::{error::ContractError, v1};
 
 /// The chunk's sensor and samples; whose they are is left to the caller.
@@ -55,6 +54,8 @@ pub(super) fn write_compactly(trace: &PowerTrace) -> Vec<v1::RailColumn> {
         .collect()
 }
 
+/// Of the values and their differences whichever are deflated to fewer bytes. Readings with much noise have few different values within
+/// a chunk, and twice as many different differences.
 fn compact(values: &[i64]) -> v1::RailColumn {
     let step = values
         .iter()
@@ -64,21 +65,22 @@ fn compact(values: &[i64]) -> v1::RailColumn {
     let in_steps = values
         .iter()
         .map(|value| value.wrapping_div(step.cast_signed()));
-    let is_plain = is_coarse(values);
-    v1::RailColumn {
-        value: match is_plain {
-            true => in_steps.collect(),
-            false => columns::to_deltas(0, in_steps.map(i64::cast_unsigned)),
-        },
+    let column = |value: Vec<i64>, is_plain| v1::RailColumn {
+        value,
         step,
         is_plain,
+    };
+    let plain = column(in_steps.clone().collect(), true);
+    let differences = columns::to_deltas(0, in_steps.map(i64::cast_unsigned));
+    let differences = column(differences, false);
+    match deflated_bytes(&plain) < deflated_bytes(&differences) {
+        true => plain,
+        false => differences,
     }
 }
 
-/// Whether so few different values come up that they themselves are shorter to say than how they differ.
-fn is_coarse(values: &[i64]) -> bool {
-    let distinct: HashSet<&i64> = values.iter().collect();
-    COARSE * distinct.len() < values.len()
+fn deflated_bytes(column: &v1::RailColumn) -> usize {
+    deflated::write(&column.encode_to_vec()).len()
 }
 
 /// The largest number that both are multiples of; that of 0 and any other is the other.
@@ -110,6 +112,3 @@ fn write_rail(trace: &PowerTrace, rail: usize) -> v1::RailColumn {
         ..v1::RailColumn::default()
     }
 }
-
-/// A column is coarse if each of its values comes up so often on average; found with noise as the INA3221's and tegrastats' is.
-const COARSE: usize = 4;
