@@ -354,6 +354,27 @@ fn a_revoked_device_is_out_at_once_and_hears_why() {
 }
 
 #[test]
+fn a_revocation_that_nobody_told_of_is_found_within_a_minute() {
+    let lab = Lab::start();
+    block_on(async {
+        let device = lab.member(Role::Device, "orin-1").await;
+        let (mut agent, _) = lab.deliver(&device, "orin-1").await.unwrap();
+        let database = lab.data.path().join("collector.sqlite");
+        let changed = rusqlite::Connection::open(database)
+            .unwrap()
+            .execute(
+                "UPDATE certificate SET revoked_us = 1, revoked_why = 'by another collector'",
+                [],
+            )
+            .unwrap();
+        assert_eq!(changed, 1);
+        let end = timeout(Duration::from_secs(60), agent.ack()).await.unwrap();
+        refused(end, Code::PermissionDenied, &["by another collector"]);
+    });
+    lab.stop();
+}
+
+#[test]
 fn a_device_speaks_for_no_other() {
     let lab = Lab::start();
     block_on(async {
