@@ -206,6 +206,12 @@ fn a_device_delivers_by_its_certificate_until_that_is_revoked_and_again_when_it_
         &["https://"],
     );
 
+    // A token that is cut off is said to be one, and what was typed of it is not repeated.
+    let cut = &token[..token.len() - 1];
+    let output = lab.enrol(&data, cut, &["--again"]);
+    refused(&output, &["--token", "no token"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(&cut[..20]));
+
     let token = lab.token(&["--device", "orin-1", "--replace"]);
     text(&lab.enrol(&data, &token, &["--again"]));
     text(&ask(&data, &["run", "--until-empty"]));

@@ -8,7 +8,7 @@ use tokwatt_domain::{
     ids::{DeviceId, InvalidId},
     time::WallTime,
 };
-use tokwatt_proto::identity::{Credentials, CredentialsError, InvalidToken, Token};
+use tokwatt_proto::identity::{Credentials, CredentialsError, Token};
 
 use super::{Exit, General, date, runtime};
 use crate::{
@@ -30,10 +30,9 @@ pub(super) struct EnrolArgs {
         long,
         value_name = "TOKEN",
         env = "TOKWATT_TOKEN",
-        hide_env_values = true,
-        value_parser = read_token
+        hide_env_values = true
     )]
-    token: Token,
+    token: String,
     /// Name of the device, 1 to 63 of [a-z0-9-]; the one that `probe` shows, if left out
     #[arg(long, value_name = "NAME", value_parser = read_name)]
     name: Option<DeviceId>,
@@ -49,15 +48,13 @@ struct Before {
     name: DeviceId,
 }
 
-fn read_token(text: &str) -> Result<Token, InvalidToken> {
-    text.parse()
-}
-
 fn read_name(text: &str) -> Result<DeviceId, InvalidId> {
     DeviceId::parse(text)
 }
 
 pub(super) fn enrol(general: General, args: &EnrolArgs) -> anyhow::Result<Exit> {
+    // Not by clap, which would repeat what may be most of a secret.
+    let token: Token = args.token.parse().context("--token")?;
     let settings = general.settings(Given::default())?;
     let data = &settings.data.value;
     let root = HostRoot::at(&settings.host_root.value);
@@ -69,10 +66,10 @@ pub(super) fn enrol(general: General, args: &EnrolArgs) -> anyhow::Result<Exit> 
         name: super::named(&root, &settings).id,
     };
     let name = args.name.as_ref().unwrap_or(&before.name);
-    before.check_spool(&spool, name, &args.token)?;
-    let asked = enrol::enrol(&args.collector, &args.token, name, now);
+    before.check_spool(&spool, name, &token)?;
+    let asked = enrol::enrol(&args.collector, &token, name, now);
     let credentials = runtime()?.block_on(asked)?;
-    if before.needs_a_new_life(&spool, name, &args.token)? {
+    if before.needs_a_new_life(&spool, name, &token)? {
         spool.begin_anew(now)?;
     }
     device::rename(&root, data, name)

@@ -48,7 +48,7 @@ pub enum CredentialsError {
     #[error("there is no identity in `{}`: enrol first", .0.display())]
     Absent(PathBuf),
     /// A file cannot be read or written.
-    #[error("cannot {attempted} `{}`", path.display())]
+    #[error("cannot {attempted} `{}`{}", path.display(), whose(source))]
     File {
         /// What was tried.
         attempted: &'static str,
@@ -267,9 +267,13 @@ impl Credentials {
 impl Kept {
     fn read(folder: &Path) -> Result<Self, CredentialsError> {
         let path = folder.join(IDENTITY);
-        if !path.exists() {
-            return Err(CredentialsError::Absent(folder.to_owned()));
-        }
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(CredentialsError::Absent(folder.to_owned()));
+            }
+            // Somebody else's is not none.
+            looked => looked.map_err(|source| failed("read", &path, source))?,
+        };
         refuse_exposed(folder, true)?;
         let kept: Self = serde_json::from_str(&read_secret(&path)?).map_err(|error| {
             CredentialsError::Damaged {
@@ -374,6 +378,16 @@ fn failed(attempted: &'static str, path: &Path, source: io::Error) -> Credential
         attempted,
         path,
         source,
+    }
+}
+
+/// What to do where a folder is somebody else's.
+fn whose(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (an identity belongs to the user who enrolled it: run this as that user)"
+        }
+        _ => "",
     }
 }
 
@@ -512,6 +526,9 @@ mod tests {
         }
         let nowhere = Credentials::load(&folder.join("nowhere"));
         assert!(matches!(nowhere, Err(CredentialsError::Absent(_))));
+        // What cannot be looked at is not taken for none.
+        let no_folder = Credentials::load(&folder.join(IDENTITY));
+        assert!(matches!(no_folder, Err(CredentialsError::File { .. })));
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::CollectorExpired(by) => write!(
                 f,
-                "the collector's certificate expired {} ago by the clock here: if the clock is right (`date`), restart the collector, which renews it",
+                "the collector's certificate expired {} ago by the clock here, or by the latest time that a collector told: if the clock is right (`date`), restart the collector, which renews it; if a collector once told a time that has not come yet, delete `last-time-seen` beside the identity",
                 span(*by)
             ),
             Self::ClockBehind(by) => write!(
