@@ -731,26 +731,3 @@ proptest! {
         })?;
     }
 }
-
-/// Else the next start takes it for a crash and looks through the whole file, however large.
-#[tokio::test]
-async fn a_clean_close_leaves_no_log() {
-    let folder = TempDir::new().unwrap();
-    for round in 0..50 {
-        let store = Store::open(folder.path()).unwrap();
-        store
-            .greet(device(), Epoch(round), "0.1.0".to_owned())
-            .await
-            .unwrap();
-        let readers = tokio::join!(
-            store.devices(),
-            store.runs(),
-            store.unmeasured(),
-            store.answers()
-        );
-        assert!(readers.0.is_ok() && readers.1.is_ok() && readers.2.is_ok() && readers.3.is_ok());
-        drop(store);
-        let log = folder.path().join("collector.sqlite-wal");
-        assert!(!log.exists(), "round {round}");
-    }
-}
