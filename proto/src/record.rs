@@ -202,7 +202,7 @@ impl Record {
             return None;
         }
         let deflated = match self {
-            Self::Requests { .. } => deflated::write(plain),
+            Self::Requests { .. } | Self::SegmentClosed { .. } => deflated::write(plain),
             Self::Power { trace, .. } => {
                 let Kind::Power(mut chunk) = self.to_kind() else {
                     return None;

@@ -38,6 +38,14 @@ struct Amount {
     n_samples: u64,
 }
 
+/// Where they go.
+#[derive(Debug, Default)]
+struct Bytes {
+    power: usize,
+    requests: usize,
+    others: usize,
+}
+
 /// An hour in small, and what a week would take from it.
 #[test]
 fn a_week_at_100_hz_on_six_rails_fits_into_a_gibibyte_and_is_delivered() {
@@ -106,6 +114,7 @@ fn measure_alone(data: &Path, hours: usize) -> Amount {
     let mut made_up = MadeUp::new(device(data), seed(), Duration::from_millis(10));
     let spool = Spool::open(data, WallTime(1_790_000_000_000_000), 1 << 30).unwrap();
     let mut kept = Amount::default();
+    let mut bytes_of = Bytes::default();
     spool.begin_bench("a week").unwrap();
     for hour in 0..hours {
         spool.check_room().unwrap();
@@ -121,6 +130,14 @@ fn measure_alone(data: &Path, hours: usize) -> Amount {
             let records = Record::segment(run, index, &segment);
             let encoded: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
             spool.append_segment(&encoded).unwrap();
+            for (record, bytes) in records.iter().zip(&encoded) {
+                let kind = match record {
+                    Record::Requests { .. } => &mut bytes_of.requests,
+                    Record::Power { .. } => &mut bytes_of.power,
+                    _ => &mut bytes_of.others,
+                };
+                *kind += bytes.len();
+            }
             kept.n_records += records.len() as u64;
             kept.n_samples += segment.power[0].samples.len() as u64;
             segments.push(segment);
@@ -138,6 +155,7 @@ fn measure_alone(data: &Path, hours: usize) -> Amount {
         kept.n_requests += u64::from(n_asked);
     }
     spool.end_bench().unwrap();
+    tell(&format!("offline: {bytes_of:?}"));
     kept
 }
 
