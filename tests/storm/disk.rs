@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokwatt_harness::{CollectorProcess, Random, agent, seed, tell};
 
 use crate::{
-    A_LONG_TIME, LIST_RUNS, all_are_complete_and_equal, eventually, fleet::Fleet, ledger::Findings,
-    relay::Manner, small_disk::SmallDisk, turn,
+    A_LONG_TIME, LIST_RUNS, all_are_complete_and_equal, books_balance, check, eventually,
+    fleet::Fleet, ledger::Findings, relay::Manner, small_disk::SmallDisk, turn,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -94,6 +94,7 @@ fn an_agent_whose_disk_is_full_says_so_keeps_what_it_measured_and_goes_on_when_t
     run(disk.inside(&delivery));
     all_are_complete_and_equal(&collector, 15 + 15);
     collector.stop().unwrap();
+    books_balance(check(folder.path()));
 }
 
 #[track_caller]

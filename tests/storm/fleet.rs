@@ -1,13 +1,13 @@
 //! A collector, some devices, and the relay between them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, process::Command, sync::Arc};
 
 use tempfile::TempDir;
 use tokwatt_collector::store::database_in;
 use tokwatt_harness::{CollectorProcess, Random, seed, serve};
 
 use crate::{
-    A_LONG_TIME, all_are_complete_and_equal,
+    A_LONG_TIME, all_are_complete_and_equal, books_balance, check,
     device::Device,
     eventually,
     ledger::{Findings, Ledger},
@@ -58,10 +58,7 @@ impl Fleet {
     /// Starts the collector if it is dead.
     pub(crate) fn revive(&mut self) {
         if self.collector.is_none() {
-            let mut serve = serve(&self.data());
-            if let Some(disk) = &self.disk {
-                serve = disk.inside(&serve);
-            }
+            let serve = self.where_its_data_is(serve(&self.data()));
             let collector = CollectorProcess::start_as(serve, &self.data()).unwrap();
             self.relay.lead_to(collector.url());
             self.collector = Some(collector);
@@ -83,6 +80,14 @@ impl Fleet {
         let collector = self.collector.take().unwrap();
         all_are_complete_and_equal(&collector, n_runs);
         collector.stop().unwrap();
+        books_balance(self.where_its_data_is(check(&self.data())));
+    }
+
+    fn where_its_data_is(&self, command: Command) -> Command {
+        match &self.disk {
+            None => command,
+            Some(disk) => disk.inside(&command),
+        }
     }
 
     pub(crate) fn collector(&self) -> &CollectorProcess {

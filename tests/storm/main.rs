@@ -19,6 +19,8 @@ mod small_disk;
 mod strangers;
 
 use std::{
+    path::Path,
+    process::Command,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::Duration,
@@ -26,7 +28,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::time::Instant;
-use tokwatt_harness::{CollectorProcess, SampleRun};
+use tokwatt_harness::{CollectorProcess, SampleRun, program};
 
 /// Held by the storm that rages.
 fn turn() -> MutexGuard<'static, ()> {
@@ -77,6 +79,20 @@ fn all_are_complete_and_equal(collector: &CollectorProcess, n_runs: usize) {
         .filter(|run| run["agrees"] != true)
         .collect();
     assert!(differing.is_empty(), "{differing:#?}");
+}
+
+/// What an operator types to see whether the database is sound, and everything expected is stored or declared missing.
+fn check(data: &Path) -> Command {
+    let mut check = Command::new(program("tokwatt-collector"));
+    check.args(["check", "--data"]).arg(data);
+    check
+}
+
+#[track_caller]
+fn books_balance(mut check: Command) {
+    let output = check.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
 }
 
 const LIST_RUNS: [&str; 6] = ["runs", "list", "--limit", "1000000", "--format", "json"];

@@ -17,7 +17,8 @@ use tokwatt_harness::{Random, number_from, seed, tell};
 use tokwatt_proto::delivery::{BATCH_BYTES_MAX, CREDITS};
 
 use crate::{
-    A_LONG_TIME, all_are_complete_and_equal, delivering::Delivering, eventually, site::Site, turn,
+    A_LONG_TIME, all_are_complete_and_equal, books_balance, check, delivering::Delivering,
+    eventually, site::Site, turn,
 };
 
 /// `just soak` asks for a thousand, and for a minute.
@@ -118,6 +119,7 @@ fn a_database_that_stands_still_slows_everybody_down_and_cuts_nobody_off() {
         begun.elapsed()
     ));
     all_are_complete_and_equal(site.collector(), n_runs);
+    books_balance(check(&site.data()));
     site.stop();
 }
 
