@@ -22,11 +22,12 @@ fn envelopes(sizes: &[usize]) -> Vec<Envelope> {
 proptest! {
     #[test]
     fn batches_hold_everything_in_order_and_stay_small(
-        sizes in prop::collection::vec(prop_oneof![0..2_000_usize, 200_000..600_000_usize], 0..30)
+        sizes in prop::collection::vec(prop_oneof![0..2_000_usize, 6_000..60_000_usize], 0..30)
     ) {
         let all = envelopes(&sizes);
         let made: Vec<v1::Batch> = batches(all.clone()).collect();
-        prop_assert!(made.iter().all(|batch| batch.encoded_len() <= BATCH_BYTES_MAX));
+        let is_small = |batch: &v1::Batch| batch.encoded_len() <= BATCH_BYTES_MAX;
+        prop_assert!(made.iter().all(|batch| is_small(batch) || batch.records.len() == 1));
         prop_assert!(made.iter().all(|batch| !batch.records.is_empty()));
         let unpacked: Vec<Envelope> = made
             .into_iter()
@@ -38,7 +39,7 @@ proptest! {
 
     #[test]
     fn no_batch_could_have_taken_the_next_record(
-        sizes in prop::collection::vec(0..600_000_usize, 0..30)
+        sizes in prop::collection::vec(0..60_000_usize, 0..30)
     ) {
         let made: Vec<v1::Batch> = batches(envelopes(&sizes)).collect();
         for pair in made.windows(2) {
