@@ -3905,9 +3905,10 @@ pub struct RailColumn {
     /// What a step is; 0 stands for 1. Only within `deflated`, as is the next one: who does not know them does not read that either.
     #[prost(uint64, tag = "2")]
     pub step: u64,
-    /// Whether `value` has the values themselves: the readings of a coarse sensor are few, and deflated best as they are.
-    #[prost(bool, tag = "3")]
-    pub is_plain: bool,
+    /// The different values that come up, rising, each in steps and as difference from the one before it, the first from 0. Where there are
+    /// such, `value` has positions among them, from 0: readings that come again and again are shortest so.
+    #[prost(sint64, repeated, tag = "3")]
+    pub levels: ::prost::alloc::vec::Vec<i64>,
 }
 /// A segment is complete: so much of it there is.
 #[derive(Clone, PartialEq, ::prost::Message)]

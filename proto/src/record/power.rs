@@ -1,5 +1,7 @@
 //! Power samples, as one column for each rail.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use tokwatt_domain::{
     power::{PowerSample, PowerTrace, Sensor},
@@ -34,7 +36,12 @@ pub(super) fn read(chunk: v1::PowerChunk) -> Result<PowerTrace, ContractError> {
         columns::check_length("value", column.value.len(), chunk.at_ns.len())
             .map_err(|error| error.within(format_args!("rails[{rail}]")))?;
     }
-    let mut rails: Vec<_> = chunk.rails.iter().map(read_rail).collect();
+    let read = |(rail, column)| {
+        let values = read_rail(column).map_err(|error| error.within(format_args!("rails[{rail}]")));
+        values.map(Vec::into_iter)
+    };
+    let rails = chunk.rails.iter().enumerate().map(read);
+    let mut rails = rails.collect::<Result<Vec<_>, _>>()?;
     let sample = |at| PowerSample {
         at: Stamp(at),
         values: rails.iter_mut().filter_map(Iterator::next).collect(),
@@ -54,29 +61,49 @@ pub(super) fn write_compactly(trace: &PowerTrace) -> Vec<v1::RailColumn> {
         .collect()
 }
 
-/// Of the values and their differences whichever are deflated to fewer bytes. Readings with much noise have few different values within
-/// a chunk, and twice as many different differences.
+/// The differences between neighbours, or the different values and where each reading is among them: whichever is deflated to fewer bytes.
+/// A sensor of coarse steps has few different values within a chunk, however noisy it is, and many more different differences.
 fn compact(values: &[i64]) -> v1::RailColumn {
     let step = values
         .iter()
         .fold(0, |step, value| divisor(step, value.unsigned_abs()))
         .max(1);
     // Within i64: the one quotient beyond it, of the lowest value, wraps and is multiplied back.
-    let in_steps = values
+    let in_steps: Vec<i64> = values
         .iter()
-        .map(|value| value.wrapping_div(step.cast_signed()));
-    let column = |value: Vec<i64>, is_plain| v1::RailColumn {
-        value,
+        .map(|value| value.wrapping_div(step.cast_signed()))
+        .collect();
+    let by_differences = v1::RailColumn {
+        value: differences(&in_steps),
         step,
-        is_plain,
+        ..v1::RailColumn::default()
     };
-    let plain = column(in_steps.clone().collect(), true);
-    let differences = columns::to_deltas(0, in_steps.map(i64::cast_unsigned));
-    let differences = column(differences, false);
-    match deflated_bytes(&plain) < deflated_bytes(&differences) {
-        true => plain,
-        false => differences,
+    let by_levels = v1::RailColumn {
+        step,
+        ..by_levels(&in_steps)
+    };
+    match deflated_bytes(&by_levels) < deflated_bytes(&by_differences) {
+        true => by_levels,
+        false => by_differences,
     }
+}
+
+fn by_levels(values: &[i64]) -> v1::RailColumn {
+    let levels: BTreeSet<i64> = values.iter().copied().collect();
+    let levels: Vec<i64> = levels.into_iter().collect();
+    let position = |value: &i64| {
+        let position = levels.binary_search(value).expect("it is one of them");
+        i64::try_from(position).expect("there are no more than values")
+    };
+    v1::RailColumn {
+        value: values.iter().map(position).collect(),
+        levels: differences(&levels),
+        ..v1::RailColumn::default()
+    }
+}
+
+fn differences(values: &[i64]) -> Vec<i64> {
+    columns::to_deltas(0, values.iter().map(|value| value.cast_unsigned()))
 }
 
 fn deflated_bytes(column: &v1::RailColumn) -> usize {
@@ -92,17 +119,31 @@ fn divisor(a: u64, b: u64) -> u64 {
     a
 }
 
-fn read_rail(column: &v1::RailColumn) -> impl Iterator<Item = i64> {
+fn read_rail(column: &v1::RailColumn) -> Result<Vec<i64>, ContractError> {
     let step = column.step.max(1).cast_signed();
-    let mut before = 0_i64;
-    let is_plain = column.is_plain;
-    column.value.iter().map(move |value| {
-        before = match is_plain {
-            true => *value,
-            false => before.wrapping_add(*value),
-        };
-        before.wrapping_mul(step)
-    })
+    let of_differences = |differences: &[i64]| -> Vec<i64> {
+        columns::from_deltas(0, differences)
+            .map(|value| value.cast_signed().wrapping_mul(step))
+            .collect()
+    };
+    if !column.levels.is_empty() {
+        let levels = of_differences(&column.levels);
+        return among(&levels, &column.value);
+    }
+    Ok(of_differences(&column.value))
+}
+
+/// The levels at these positions.
+fn among(levels: &[i64], positions: &[i64]) -> Result<Vec<i64>, ContractError> {
+    let level = |position: &i64| {
+        let level = usize::try_from(*position).ok();
+        let level = level.and_then(|position| levels.get(position)).copied();
+        level.ok_or_else(|| {
+            let problem = format!("is {position}, beyond its {} levels", levels.len());
+            ContractError::field("value", problem)
+        })
+    };
+    positions.iter().map(level).collect()
 }
 
 fn write_rail(trace: &PowerTrace, rail: usize) -> v1::RailColumn {

@@ -67,6 +67,16 @@ fn records() -> Vec<(&'static str, Record)> {
                 trace: made_up::power_trace(500),
             },
         ),
+        (
+            "power_by_levels",
+            Record::Power {
+                run,
+                segment: 0,
+                sensor_index: 1,
+                first: 0,
+                trace: made_up::noisy_power_trace(500),
+            },
+        ),
         ("segment_closed", segment_closed(run)),
         (
             "gap_of_samples",

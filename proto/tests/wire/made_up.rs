@@ -143,6 +143,15 @@ pub(crate) fn power_trace(n_samples: u64) -> PowerTrace {
     }
 }
 
+/// Readings that jump between a few values.
+pub(crate) fn noisy_power_trace(n_samples: u64) -> PowerTrace {
+    let mut trace = power_trace(n_samples);
+    for (n, sample) in (0_i64..).zip(&mut trace.samples) {
+        sample.values = vec![152_000 * (n * n % 97), -64 * (n * n * n % 101)];
+    }
+    trace
+}
+
 pub(crate) fn cell() -> Cell {
     Cell {
         identity: Identity {

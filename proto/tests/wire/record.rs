@@ -315,6 +315,28 @@ fn errors_name_the_field() {
         closed(v1::GaugeColumns { kind: 0, ..gauge }),
         "`record.segment_closed.gauges[0].kind` is 0, which stands for nothing",
     );
+    let sensor = serde_json::to_vec(&made_up::power_trace(0).sensor).unwrap();
+    let rail = |value: i64, levels: Vec<i64>| v1::RailColumn {
+        value: vec![value],
+        levels,
+        ..v1::RailColumn::default()
+    };
+    let power = |position: i64| {
+        Kind::Power(v1::PowerChunk {
+            run: vec![0; 16],
+            sensor: Some(v1::Document {
+                schema: "tokwatt.sensor/1".to_owned(),
+                json: sensor.clone(),
+            }),
+            at_ns: vec![1],
+            rails: vec![rail(5, Vec::new()), rail(position, vec![7, 1])],
+            ..v1::PowerChunk::default()
+        })
+    };
+    for position in [2, -1] {
+        let want = format!("`record.power.rails[1].value` is {position}, beyond its 2 levels");
+        check(power(position), &want);
+    }
     let gap = |gap: v1::Gap| {
         Kind::Gap(v1::Gap {
             run: vec![0; 16],
