@@ -24,7 +24,11 @@ use tokwatt_domain::{
 };
 use tokwatt_proto::{control, v1};
 
-use crate::{clock::Clock, runner::QuietGate, uplink::chain};
+use crate::{
+    clock::Clock,
+    runner::QuietGate,
+    uplink::{Backoff, chain},
+};
 
 /// The real runner: a bench in a process of its own.
 pub mod child;
@@ -69,6 +73,8 @@ pub struct Attend {
     pub quiet: QuietGate,
     /// What time it is, for people.
     pub clock: Arc<dyn Clock>,
+    /// How long to wait before connecting again.
+    pub backoff: Backoff,
 }
 
 /// A job in hand, and who does it.
@@ -131,8 +137,8 @@ impl Attend {
 impl Desk {
     fn new(attend: Attend) -> Self {
         Self {
+            link: Link::new(attend.backoff.clone()),
             attend,
-            link: Link::new(),
             hand: None,
             next: None,
             to_say: ToSay::default(),

@@ -32,13 +32,13 @@ use crate::{
 
 pub use address::{Address, InvalidAddress, Url, identity_folder};
 pub use backoff::Backoff;
-pub use connection::{Unreachable, connect};
+pub use connection::{Unreachable, connect, patient};
 
 mod address;
 mod backoff;
 mod connection;
 
-pub(crate) use connection::{patient, trouble, unreachable};
+pub(crate) use connection::{trouble, unreachable};
 
 /// Delivers a spool to a collector.
 pub struct Uplink {

@@ -64,10 +64,10 @@ pub(super) enum LinkError {
 
 impl Link {
     /// One that is tried at once.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(backoff: Backoff) -> Self {
         Self {
             state: State::Waiting(Box::pin(sleep(Duration::ZERO))),
-            backoff: Backoff::new(),
+            backoff,
             last_reason: String::new(),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     runner::QuietGate,
     settings::{Given, Settings},
     spool::Spool,
-    uplink::{Address, LinkState, Uplink, connect},
+    uplink::{Address, Backoff, LinkState, Uplink, connect},
 };
 
 #[derive(Args)]
@@ -168,6 +168,7 @@ impl Service {
             file: JobFile::in_folder(&self.settings.data.value),
             quiet: self.quiet.clone(),
             clock: Arc::new(SystemClock::start()),
+            backoff: Backoff::new(),
         };
         let span = tracing::info_span!("attend", device = %self.device.id);
         Some(self.tasks.spawn(attend.run(stop.clone()).instrument(span)))

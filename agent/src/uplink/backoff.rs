@@ -2,38 +2,51 @@
 
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
 /// Waits that grow.
+#[derive(Clone)]
 pub struct Backoff {
     ceiling: Duration,
+    longest: Duration,
+    chance: ChaCha8Rng,
 }
 
 impl Backoff {
     /// Starts short.
     pub fn new() -> Self {
-        Self::default()
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).expect("the kernel has random bytes");
+        Self::seeded(u64::from_le_bytes(seed))
+    }
+
+    /// The same, with waits that the seed repeats.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            ceiling: SHORTEST_CEILING,
+            longest: LONGEST_CEILING,
+            chance: ChaCha8Rng::seed_from_u64(seed),
+        }
     }
 
     /// A wait drawn from zero to the ceiling, which then doubles.
     pub fn next_wait(&mut self) -> Duration {
-        let mut bytes = [0; 4];
-        getrandom::fill(&mut bytes).expect("the kernel has random bytes");
-        let share = f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
+        let share = f64::from(self.chance.next_u32()) / f64::from(u32::MAX);
         let wait = self.ceiling.mul_f64(share);
-        self.ceiling = (self.ceiling * 2).min(LONGEST_CEILING);
+        self.ceiling = (self.ceiling * 2).min(self.longest);
         wait
     }
 
     /// It worked: the next failure starts short again.
     pub fn reset(&mut self) {
-        *self = Self::new();
+        self.ceiling = SHORTEST_CEILING;
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            ceiling: SHORTEST_CEILING,
-        }
+        Self::new()
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn trouble(status: &Status) -> Option<Trouble> {
 }
 
 /// For one that should not take long, and is noticed when it is gone.
-pub(crate) fn patient(endpoint: &Endpoint) -> Endpoint {
+pub fn patient(endpoint: &Endpoint) -> Endpoint {
     endpoint
         .clone()
         .connect_timeout(Duration::from_secs(5))

@@ -235,6 +235,7 @@ impl Lab {
             file: JobFile::in_folder(&self.data()),
             quiet: QuietGate::in_folder(&self.data()).unwrap(),
             clock: Arc::new(SystemClock::start()),
+            backoff: uplink::Backoff::new(),
         };
         let stop = CancellationToken::new();
         let task = tasks.spawn(attend.run(stop.clone()));

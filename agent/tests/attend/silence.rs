@@ -125,6 +125,7 @@ impl Stage {
             file,
             quiet: quiet.clone(),
             clock: Arc::new(VirtualClock::start()),
+            backoff: tokwatt_agent::uplink::Backoff::new(),
         };
         let stop = CancellationToken::new();
         tasks.spawn(attend.run(stop.clone()));
