@@ -15,10 +15,11 @@ mod tls;
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Notify, Semaphore, mpsc},
 };
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_proto::{
     delivery::MESSAGE_BYTES_MAX,
@@ -43,6 +44,7 @@ use crate::{
     enrol::{Admin, Enrolment, Identity, IdentityError, Renewal},
     exchange::{Exchange, Importer},
     ingest::Ingest,
+    peer::Peer,
     query::Query,
     retention,
     rollup::Rollup,
@@ -309,9 +311,8 @@ impl Shared {
         incoming: mpsc::Receiver<Connection>,
         services: Services,
     ) -> impl Future<Output = Result<(), tonic::transport::Error>> + use<> {
-        let incoming = ReceiverStream::new(incoming).map(Ok::<_, io::Error>);
-        let stopped = self.stopping.clone().cancelled_owned();
-        transport().serve_with_incoming_shutdown(services, incoming, stopped)
+        let incoming = ReceiverStream::new(incoming);
+        serve(services, incoming, self.stopping.clone())
     }
 
     fn reception(&self) -> Arc<Reception> {
@@ -416,6 +417,37 @@ impl Shared {
         };
         EnrolServer::new(enrolment).max_decoding_message_size(QUESTION_BYTES_MAX)
     }
+}
+
+/// Gives work to whoever comes by connections that are there already, as over plain text: for a network that a simulation makes.
+///
+/// # Errors
+/// The transport failed.
+pub async fn dispatch_to<C>(
+    connections: impl Stream<Item = C>,
+    dispatch: Arc<Dispatch>,
+    stopping: CancellationToken,
+) -> Result<(), tonic::transport::Error>
+where
+    C: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let services = Services::default()
+        .with(dispatch.control())
+        .with(dispatch.campaigns());
+    let connections = connections.map(|io| Connection::new(io, Peer::Anyone, ()));
+    serve(services, connections, stopping).await
+}
+
+async fn serve(
+    services: Services,
+    connections: impl Stream<Item = Connection>,
+    stopping: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let connections = connections.map(Ok::<_, io::Error>);
+    let stopped = stopping.cancelled_owned();
+    transport()
+        .serve_with_incoming_shutdown(services, connections, stopped)
+        .await
 }
 
 async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -195,6 +195,22 @@ impl Store {
         })
     }
 
+    /// The same for simulations: everything is done on the caller's thread, so that what happens depends on nothing but the caller.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_inline(folder: &Path) -> Result<Self, StoreError> {
+        let (database, lock, connection) = Database::open(folder)?;
+        let vitals = Arc::new(Vitals::new(&database_in(folder)));
+        Ok(Self {
+            writer: Some(Writer::inline(connection, vitals)),
+            thread: None,
+            database,
+            idle_readers: Arc::default(),
+            _lock: Some(lock),
+        })
+    }
+
     /// Opens the database in `folder` to read it, whether a collector uses it or not.
     ///
     /// # Errors
@@ -767,7 +783,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let database = self.database.clone();
         let idle = Arc::clone(&self.idle_readers);
-        let answer = tokio::task::spawn_blocking(move || {
+        let ask = move || {
             let spare = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match spare {
                 Some(connection) => connection,
@@ -778,7 +794,12 @@ impl Store {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(connection);
             Ok(answer)
-        });
+        };
+        if self.writer.as_ref().is_some_and(Writer::is_inline) {
+            tokio::task::yield_now().await;
+            return ask();
+        }
+        let answer = tokio::task::spawn_blocking(ask);
         answer
             .await
             .map_err(|error| StoreError::Stopped(error.to_string()))?

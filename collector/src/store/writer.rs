@@ -1,6 +1,9 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::{
@@ -16,6 +19,17 @@ use crate::vitals::{Commit, Vitals};
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     failure: watch::Receiver<Option<String>>,
+    /// Where there is no such thread: whoever hands in work does it.
+    own: Option<Arc<Mutex<Desk>>>,
+}
+
+/// Where work waits and is done.
+#[derive(Debug)]
+struct Desk {
+    connection: Connection,
+    waiting: mpsc::Receiver<Job>,
+    failed: watch::Sender<Option<String>>,
+    vitals: Arc<Vitals>,
 }
 
 /// Does its part of a transaction.
@@ -35,17 +49,41 @@ impl Writer {
         connection: Connection,
         vitals: Arc<Vitals>,
     ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
-        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
-        let (failed, failure) = watch::channel(None);
+        let (writer, desk) = Self::new(connection, vitals);
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || {
-                if let Err(reason) = write_until_closed(&connection, waiting, &vitals) {
-                    tracing::error!(reason, "the database cannot be trusted any more, stopping");
-                    failed.send_replace(Some(reason));
-                }
-            })?;
-        Ok((Self { jobs, failure }, thread))
+            .spawn(|| desk.write_until_closed())?;
+        Ok((writer, thread))
+    }
+
+    /// Without a thread: each task is done where it is handed in, when the others that wait have had a chance to be handed in, too.
+    pub(super) fn inline(connection: Connection, vitals: Arc<Vitals>) -> Self {
+        let (writer, desk) = Self::new(connection, vitals);
+        Self {
+            own: Some(Arc::new(Mutex::new(desk))),
+            ..writer
+        }
+    }
+
+    fn new(connection: Connection, vitals: Arc<Vitals>) -> (Self, Desk) {
+        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+        let (failed, failure) = watch::channel(None);
+        let desk = Desk {
+            connection,
+            waiting,
+            failed,
+            vitals,
+        };
+        let writer = Self {
+            jobs,
+            failure,
+            own: None,
+        };
+        (writer, desk)
+    }
+
+    pub(super) fn is_inline(&self) -> bool {
+        self.own.is_some()
     }
 
     /// Runs `task` in a transaction; its result comes back once that is committed. A task that fails leaves nothing
@@ -80,6 +118,11 @@ impl Writer {
             }
         });
         place.send(job);
+        if let Some(desk) = &self.own {
+            tokio::task::yield_now().await;
+            let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
+            desk.write_waiting();
+        }
         answer.await.map_err(|_| self.stopped())?
     }
 
@@ -102,24 +145,40 @@ impl Writer {
     }
 }
 
-/// Works until nobody can ask any more.
-///
-/// An error is fatal: after a failed fsync the page cache may hold what the disk does not, and only opening the file anew tells.
-fn write_until_closed(
-    connection: &Connection,
-    mut waiting: mpsc::Receiver<Job>,
-    vitals: &Vitals,
-) -> Result<(), String> {
-    while let Some(first) = waiting.blocking_recv() {
+impl Desk {
+    /// Works until nobody can ask any more.
+    fn write_until_closed(mut self) {
+        while let Some(first) = self.waiting.blocking_recv() {
+            if self.write_group(first).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn write_waiting(&mut self) {
+        while let Ok(first) = self.waiting.try_recv() {
+            // What is not done is dropped, and whoever waits for it hears why.
+            if self.failed.borrow().is_none() {
+                self.write_group(first).ok();
+            }
+        }
+    }
+
+    /// An error is fatal: after a failed fsync the page cache may hold what the disk does not, and only opening the file anew tells.
+    fn write_group(&mut self, first: Job) -> Result<(), String> {
         let mut group = vec![first];
         while group.len() < GROUP_MAX
-            && let Ok(next) = waiting.try_recv()
+            && let Ok(next) = self.waiting.try_recv()
         {
             group.push(next);
         }
-        commit(connection, group, vitals)?;
+        let committed = commit(&self.connection, group, &self.vitals);
+        if let Err(reason) = &committed {
+            tracing::error!(reason, "the database cannot be trusted any more, stopping");
+            self.failed.send_replace(Some(reason.clone()));
+        }
+        committed
     }
-    Ok(())
 }
 
 fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(), String> {
