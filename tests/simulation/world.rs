@@ -1,0 +1,385 @@
+//! One simulation: collector, devices and operator, what happens to them, and how it comes to an end.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fmt::Debug,
+    panic,
+    path::{Path, PathBuf},
+    sync::Once,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokwatt_domain::{
+    campaign::JobState,
+    ids::{DeviceId, RunId},
+};
+use tokwatt_harness::Random;
+
+use crate::{
+    checker,
+    collector::{self, Witness},
+    device::Device,
+    faults::{COLLECTOR_FAULTS, CollectorFault, DEVICE_FAULTS, DeviceFault, Spell, spells},
+    history::{Entry, Event, JobName, Lease, Log, Row},
+    operator,
+};
+
+/// What became of a seed.
+pub(crate) struct Outcome {
+    /// Promises that were not kept.
+    pub(crate) breaches: Vec<String>,
+    pub(crate) history: Vec<Entry>,
+    pub(crate) time: Duration,
+}
+
+struct World {
+    sim: turmoil::Sim<'static>,
+    log: Log,
+    sites: Vec<Site>,
+    collector: Target<CollectorFault>,
+    witness: Witness,
+    jobs: BTreeMap<JobName, Row>,
+    /// Whether the operator has nothing more to ask for.
+    is_satisfied: bool,
+    breaches: Vec<String>,
+}
+
+/// A device and what is wrong with it.
+struct Site {
+    device: Device,
+    target: Target<DeviceFault>,
+    /// Since when it has work to do, could do it, and does not.
+    idle_since: Option<Duration>,
+}
+
+struct Target<F> {
+    /// The latest last.
+    to_come: Vec<Spell<F>>,
+    now: Option<Spell<F>>,
+}
+
+/// All that a seed decides, done.
+pub(crate) fn run(seed: u64, sabotage: &str) -> Outcome {
+    count_panics();
+    let folder = folder();
+    let mut world = World::new(seed, folder.path(), sabotage);
+    world.pass(STORM);
+    world.calm_down();
+    world.finish();
+    let history = world.log.entries();
+    let accepted = world.witness.accepted();
+    let made: Vec<(Lease, RunId)> = history.iter().filter_map(measured).collect();
+    let counted = world.witness.counted(&made);
+    let mut breaches = std::mem::take(&mut world.breaches);
+    let n_panics = PANICS.take();
+    if n_panics > 0 {
+        breaches.push(format!("{n_panics} panics"));
+    }
+    breaches.extend(checker::judge(&history, &accepted, &counted));
+    Outcome {
+        breaches,
+        history,
+        time: world.sim.elapsed(),
+    }
+}
+
+impl World {
+    fn new(seed: u64, folder: &Path, sabotage: &str) -> Self {
+        let mut chance = Random::new(seed);
+        let log = Log::default();
+        let witness = Witness::new(&folder.join("collector"), sabotage);
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(chance.number())
+            .epoch(std::time::UNIX_EPOCH)
+            .simulation_duration(Duration::MAX)
+            .tick_duration(*chance.pick(&STEPS))
+            .max_message_latency(Duration::from_millis(10 + chance.below(200)))
+            .tcp_capacity(1024)
+            .enable_random_order()
+            .build();
+        let host = (folder.join("collector"), log.clone());
+        sim.host("collector", move || {
+            let (folder, log) = host.clone();
+            collector::live(folder, log)
+        });
+        let mut sites = Vec::new();
+        for number in 1..=2 + chance.below(3) {
+            let id = DeviceId::parse(&format!("device-{number}")).unwrap();
+            let folder = folder.join(id.as_str());
+            let device = Device::new(id.clone(), seed, folder, log.clone());
+            let host = device.clone();
+            sim.host(id.as_str(), move || host.clone().live());
+            sites.push(Site {
+                device,
+                target: Target::new(&mut chance, &DEVICE_FAULTS, DEVICE_CALM),
+                idle_since: None,
+            });
+        }
+        let devices: Vec<DeviceId> = sites.iter().map(|site| site.device.id.clone()).collect();
+        let wishes = operator::wishes(&mut chance, &devices, STORM);
+        sim.client("operator", operator::live(wishes, log.clone()));
+        Self {
+            sim,
+            log,
+            sites,
+            collector: Target::new(&mut chance, &COLLECTOR_FAULTS, COLLECTOR_CALM),
+            witness,
+            jobs: BTreeMap::new(),
+            is_satisfied: false,
+            breaches: Vec::new(),
+        }
+    }
+
+    /// Lets time pass, with everything that goes wrong in it.
+    fn pass(&mut self, until: Duration) {
+        while self.sim.elapsed() < until && self.breaches.is_empty() {
+            self.change_collector();
+            for number in 0..self.sites.len() {
+                self.change_device(number);
+            }
+            self.step();
+        }
+    }
+
+    /// What is still wrong is mended.
+    fn calm_down(&mut self) {
+        self.change_collector();
+        for number in 0..self.sites.len() {
+            self.change_device(number);
+        }
+        let targets = self.sites.iter().map(|site| site.target.is_well());
+        let is_well = self.collector.is_well() && targets.into_iter().all(|is_well| is_well);
+        assert!(
+            is_well || !self.breaches.is_empty(),
+            "every spell ends by then"
+        );
+    }
+
+    /// Nothing goes wrong any more: everything comes to its end.
+    fn finish(&mut self) {
+        let latest = self.sim.elapsed() + END_WITHIN;
+        while !self.is_over() && self.breaches.is_empty() {
+            self.step();
+            if self.sim.elapsed() > latest {
+                let open = self.jobs.values().filter(|row| !row.state.is_over());
+                let open: Vec<&Row> = open.collect();
+                self.breaches.push(format!("it does not end: {open:?}"));
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_satisfied
+            && self.jobs.values().all(|row| row.state.is_over())
+            && self.sites.iter().all(|site| site.device.is_idle())
+    }
+
+    fn step(&mut self) {
+        self.log.set_time(self.sim.elapsed());
+        match self.sim.step() {
+            Ok(is_satisfied) => self.is_satisfied = is_satisfied,
+            Err(error) => self.breaches.push(format!("a host failed: {error}")),
+        }
+        for row in self.witness.look() {
+            self.log.add(Event::Committed(row.clone()));
+            self.jobs.insert(row.job.clone(), row);
+        }
+        for number in 0..self.sites.len() {
+            self.look_for_idleness(number);
+        }
+    }
+
+    /// A device that can be reached has its job again before long.
+    fn look_for_idleness(&mut self, number: usize) {
+        let now = self.sim.elapsed();
+        let is_reachable = self.collector.is_well() && self.sites[number].target.is_well();
+        let site = &mut self.sites[number];
+        let open = self
+            .jobs
+            .values()
+            .filter(|row| row.job.device == site.device.id && !row.state.is_over());
+        let open: Vec<&Row> = open.collect();
+        let is_served = open.is_empty()
+            || open
+                .iter()
+                .any(|row| row.state == JobState::Leased && site.device.has(&row.lease()));
+        if !is_reachable || is_served || site.device.is_measuring() {
+            site.idle_since = None;
+            return;
+        }
+        let since = *site.idle_since.get_or_insert(now);
+        if now - since > AGAIN_WITHIN {
+            self.breaches.push(format!(
+                "`{}` can be reached since {since:?} and has nothing to do of {open:?}",
+                site.device.id
+            ));
+        }
+    }
+
+    fn change_collector(&mut self) {
+        let now = self.sim.elapsed();
+        if let Some(spell) = self.collector.ended(now) {
+            self.note(&format!("collector: {:?} is over", spell.fault));
+            self.link_all();
+            self.sim.bounce("collector");
+        }
+        if let Some(spell) = self.collector.begun(now) {
+            self.note(&format!("collector: {:?}", spell.fault));
+            self.link_all();
+            self.sim.crash("collector");
+        }
+    }
+
+    fn change_device(&mut self, number: usize) {
+        let now = self.sim.elapsed();
+        let device = self.sites[number].device.clone();
+        let host = device.id.as_str();
+        if let Some(spell) = self.sites[number].target.ended(now) {
+            self.note(&format!("{host}: {:?} is over", spell.fault));
+            self.link(number);
+            match spell.fault {
+                DeviceFault::Kill | DeviceFault::PowerCut | DeviceFault::Stop => {
+                    self.sim.bounce(host);
+                }
+                DeviceFault::DiskLost => {
+                    device.lose_disk();
+                    self.sim.bounce(host);
+                }
+                _ => {}
+            }
+        }
+        if let Some(spell) = self.sites[number].target.begun(now) {
+            self.note(&format!("{host}: {:?}", spell.fault));
+            self.link(number);
+            match spell.fault {
+                DeviceFault::Kill | DeviceFault::PowerCut | DeviceFault::DiskLost => {
+                    self.sim.crash(host);
+                }
+                DeviceFault::Stop => device.stop(),
+                _ => {}
+            }
+        }
+    }
+
+    fn link_all(&mut self) {
+        for number in 0..self.sites.len() {
+            self.link(number);
+        }
+    }
+
+    /// Makes a device's link what it is to be by what is wrong with its two ends.
+    fn link(&mut self, number: usize) {
+        let site = &self.sites[number];
+        let (host, fault) = (site.device.id.as_str(), site.target.fault());
+        self.sim.release(host, "collector");
+        let latency = match fault {
+            Some(DeviceFault::Slow) => SLOW,
+            _ => FAST,
+        };
+        self.sim
+            .set_link_max_message_latency(host, "collector", latency);
+        if self.collector.fault() == Some(CollectorFault::PowerCut) {
+            return self.sim.partition(host, "collector");
+        }
+        match fault {
+            Some(DeviceFault::Cut | DeviceFault::PowerCut) => {
+                self.sim.partition(host, "collector");
+            }
+            Some(DeviceFault::CutThere) => self.sim.partition_oneway(host, "collector"),
+            Some(DeviceFault::CutBack) => self.sim.partition_oneway("collector", host),
+            Some(DeviceFault::Hold) => self.sim.hold(host, "collector"),
+            _ => {}
+        }
+    }
+
+    fn note(&self, what: &impl ToString) {
+        self.log.set_time(self.sim.elapsed());
+        self.log.add(Event::Fault(what.to_string()));
+    }
+}
+
+impl<F: Copy + Debug> Target<F> {
+    fn new(chance: &mut Random, faults: &[F], calm: Duration) -> Self {
+        let mut to_come = spells(chance, faults, calm, STORM);
+        to_come.reverse();
+        Self { to_come, now: None }
+    }
+
+    fn ended(&mut self, now: Duration) -> Option<Spell<F>> {
+        self.now.take_if(|spell| spell.until <= now)
+    }
+
+    fn begun(&mut self, now: Duration) -> Option<Spell<F>> {
+        if self.now.is_none() && self.to_come.last().is_some_and(|spell| spell.from <= now) {
+            self.now = self.to_come.pop();
+            return self.now;
+        }
+        None
+    }
+
+    fn fault(&self) -> Option<F> {
+        self.now.map(|spell| spell.fault)
+    }
+
+    fn is_well(&self) -> bool {
+        self.now.is_none()
+    }
+}
+
+fn measured((_, event): &Entry) -> Option<(Lease, RunId)> {
+    match event {
+        Event::Measured(lease, run) => Some((lease.clone(), *run)),
+        _ => None,
+    }
+}
+
+/// In memory where that can be had.
+fn folder() -> TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
+thread_local! {
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A task that panics is caught by its runtime; here it is seen all the same.
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANICS.set(PANICS.get() + 1);
+            usual(info);
+        }));
+    });
+    PANICS.set(0);
+}
+
+/// How long things go wrong.
+const STORM: Duration = Duration::from_secs(120);
+
+/// Steps of time, by which the network moves, too.
+const STEPS: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+];
+
+/// Longest time between two faults.
+const DEVICE_CALM: Duration = Duration::from_secs(50);
+const COLLECTOR_CALM: Duration = Duration::from_secs(90);
+
+const FAST: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_secs(3);
+
+/// P9: a device that can be reached, and measures nothing, has its job again by then.
+const AGAIN_WITHIN: Duration = Duration::from_secs(45);
+
+/// For everything that is still to be done; it takes a fraction of it, or for ever.
+const END_WITHIN: Duration = Duration::from_secs(1800);
