@@ -67,9 +67,9 @@ fn chance_of(chance: &mut Random, most: Duration) -> Duration {
     most.mul_f64(chance.below(1001) as f64 / 1000.0)
 }
 
-/// From a quarter of a second to a minute, each order of magnitude as likely as the others.
+/// From a quarter of a second to two minutes, each order of magnitude as likely as the others.
 fn length(chance: &mut Random) -> Duration {
-    Duration::from_millis(250 << chance.below(8)) + Duration::from_millis(chance.below(30_000) / 8)
+    Duration::from_millis(250 << chance.below(10)) + Duration::from_millis(chance.below(30_000) / 8)
 }
 
 pub(crate) const DEVICE_FAULTS: [DeviceFault; 12] = [

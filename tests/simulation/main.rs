@@ -20,6 +20,7 @@ mod operator;
 mod world;
 
 use std::{
+    panic,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -49,7 +50,8 @@ fn no_job_is_accepted_twice_and_none_is_forgotten() {
             if seed >= first + n_seeds {
                 return;
             }
-            let outcome = run(seed, "");
+            let outcome = panic::catch_unwind(|| run(seed, ""));
+            let outcome = outcome.unwrap_or_else(|_| Outcome::panicked());
             tally.lock().unwrap().add(seed, outcome);
         }
     };
