@@ -29,6 +29,8 @@ enum Attack {
     SlowHandshakes,
     /// Finish it, and have no certificate.
     NoCertificate,
+    /// One byte that begins no handshake, then nothing.
+    OneByte,
     /// Speak HTTP/2 in plain text, where TLS is spoken.
     PlainText,
     /// Open streams and reset them at once, where one enrols.
@@ -45,10 +47,11 @@ struct Target {
     config: Arc<ClientConfig>,
 }
 
-const ATTACKS: [Attack; 6] = [
+const ATTACKS: [Attack; 7] = [
     Attack::HalfOpen,
     Attack::SlowHandshakes,
     Attack::NoCertificate,
+    Attack::OneByte,
     Attack::PlainText,
     Attack::RapidResets,
     Attack::HugeMessage,
@@ -138,7 +141,7 @@ impl Attack {
     /// Thousands in all of what costs nothing, hundreds of what costs this machine as much as the collector.
     fn pace(self) -> Duration {
         match self {
-            Self::HalfOpen | Self::SlowHandshakes => Duration::from_millis(1),
+            Self::HalfOpen | Self::SlowHandshakes | Self::OneByte => Duration::from_millis(1),
             Self::PlainText => Duration::from_millis(5),
             Self::NoCertificate | Self::RapidResets | Self::HugeMessage => {
                 Duration::from_millis(25)
@@ -167,6 +170,12 @@ impl Attack {
                 .read_u8()
                 .await
                 .map(drop),
+            Self::OneByte => {
+                let mut stream = TcpStream::connect(target.main).await?;
+                stream.write_all(b"x").await?;
+                // Until all is said that is said.
+                stream.read_to_end(heard).await.map(drop)
+            }
             Self::PlainText => {
                 let stream = TcpStream::connect(target.main).await?;
                 talk(stream, &[PREFACE, &[0; 4096]].concat(), heard).await

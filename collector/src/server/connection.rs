@@ -53,12 +53,13 @@ impl Connection {
         }
     }
 
-    /// And this may end it, too: its calls say why, then it closes.
+    /// And this may end it, too: its calls say why, then it closes; at once if it lost its place.
     pub(super) fn until(mut self, ending: Ending) -> Self {
         self.caller.ending = Some(ending.clone());
         self.closing = Box::pin(async move {
             ending.told().await;
-            tokio::time::sleep(LAST_WORDS).await;
+            // Either way it is time.
+            drop(tokio::time::timeout(LAST_WORDS, ending.displaced()).await);
         });
         self
     }
@@ -68,12 +69,29 @@ impl Connection {
         ending.is_some_and(|ending| ending.status().is_some())
     }
 
-    fn poll_closing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Carries bytes, until it must close: also where the other end does not read and so keeps everything else waiting.
+    fn carry<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        carry: impl FnOnce(Pin<&mut dyn Carrier>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.is_ending() && self.poll_closing(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let carried = carry(self.io.as_mut(), context);
+        if carried.is_ready() {
+            return carried;
+        }
+        ready!(self.poll_closing(context));
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    fn poll_closing(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.is_closed {
             ready!(self.closing.as_mut().poll(context));
             self.is_closed = true;
         }
-        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+        Poll::Ready(())
     }
 }
 
@@ -92,14 +110,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_ending() && self.poll_closing(context).is_ready() {
-            return self.poll_closing(context);
-        }
-        let read = self.io.as_mut().poll_read(context, buffer);
-        if read.is_ready() {
-            return read;
-        }
-        self.poll_closing(context)
+        self.carry(context, |io, context| io.poll_read(context, buffer))
     }
 }
 
@@ -109,17 +120,60 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.io.as_mut().poll_write(context, bytes)
+        self.carry(context, |io, context| io.poll_write(context, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_flush(context)
+        self.carry(context, |io, context| io.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_shutdown(context)
+        self.carry(context, |io, context| io.poll_shutdown(context))
     }
 }
 
 /// For the calls of a connection that ends to say why.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+        time::Instant,
+    };
+    use tonic::Status;
+
+    use super::*;
+
+    fn connection() -> (Connection, DuplexStream, Ending) {
+        let (here, there) = tokio::io::duplex(4);
+        let ending = Ending::default();
+        let connection = Connection::new(here, Peer::Anyone, ()).until(ending.clone());
+        (connection, there, ending)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_must_go_has_last_words_and_who_lost_a_place_has_none() {
+        for (is_displaced, want) in [(false, LAST_WORDS), (true, Duration::ZERO)] {
+            let (mut connection, _there, ending) = connection();
+            let begin = Instant::now();
+            ending.end(Status::unavailable("revoked"));
+            if is_displaced {
+                ending.displace(Status::unavailable("crowded"));
+            }
+            let error = connection.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+            assert_eq!(begin.elapsed(), want);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_does_not_read_holds_nothing_open() {
+        let (mut connection, _there, ending) = connection();
+        let writing = connection.write_all(&[0; 8]);
+        let ended = async { ending.displace(Status::unavailable("crowded")) };
+        let (written, ()) = tokio::join!(writing, ended);
+        let error = written.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+}

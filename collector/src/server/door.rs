@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,6 +48,8 @@ pub(super) struct Doorway {
     pub(super) room: Arc<Semaphore>,
     pub(super) handshakes: Arc<Seats<()>>,
     pub(super) strangers: Arc<Seats<()>>,
+    /// Sockets of strangers that are still open, with or without a seat.
+    pub(super) open_strangers: Arc<Semaphore>,
 }
 
 /// Why somebody does not come in, and how they hear of it.
@@ -75,6 +77,7 @@ impl Doorway {
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             handshakes: Seats::new(HANDSHAKES_MAX, |(), ()| true),
             strangers: Seats::new(STRANGERS_MAX, |(), ()| true),
+            open_strangers: Arc::new(Semaphore::new(2 * STRANGERS_MAX)),
         })
     }
 
@@ -118,7 +121,11 @@ impl Doorway {
                 let Refused { reason, why, on } = refused;
                 self.vitals.strangers.refused(reason, &from, &why);
                 if let Some(stream) = on {
-                    let_go(stream).await;
+                    tokio::select! {
+                        () = let_go(stream) => {}
+                        () = seat.ending().told() => {}
+                        () = self.stopping.cancelled() => {}
+                    }
                 }
             }
         }
@@ -134,7 +141,7 @@ impl Doorway {
             }
             Door::Certificate(tls, reception) => {
                 if first_byte(&stream).await? != TLS_HANDSHAKE {
-                    return Ok(self.plain_text(stream, from));
+                    return self.plain_text(stream, from);
                 }
                 let stream = handshake(stream, tls).await?;
                 let room = self.room()?;
@@ -144,10 +151,10 @@ impl Doorway {
             }
             Door::Enrolment(tls) => {
                 if first_byte(&stream).await? != TLS_HANDSHAKE {
-                    return Ok(self.plain_text(stream, from));
+                    return self.plain_text(stream, from);
                 }
                 let stream = handshake(stream, tls).await?;
-                let (connection, ending) = self.stranger(stream, from);
+                let (connection, ending) = self.stranger(stream, from)?;
                 self.end_in_time(ending);
                 Ok(connection)
             }
@@ -155,31 +162,29 @@ impl Doorway {
     }
 
     /// Whoever speaks plain text where TLS is spoken hears so on every call, for as long as it takes to say.
-    fn plain_text(&self, stream: TcpStream, from: SocketAddr) -> Connection {
+    fn plain_text(&self, stream: TcpStream, from: SocketAddr) -> Result<Connection, Refused> {
+        let (connection, ending) = self.stranger(stream, from)?;
         let reason = NotLetIn::HandshakeFailed;
         self.vitals.strangers.refused(reason, &from, &NOT_PLAIN);
-        let (connection, ending) = self.stranger(stream, from);
         ending.end(Status::failed_precondition(NOT_PLAIN));
-        connection
+        Ok(connection)
     }
 
     fn stranger(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
         from: SocketAddr,
-    ) -> (Connection, Ending) {
+    ) -> Result<(Connection, Ending), Refused> {
         let seat = self.strangers.take(());
+        // The seats that were taken away just now are about to close.
+        let open = one_more(&self.open_strangers, 2 * STRANGERS_MAX)?;
         let ending = seat.ending().clone();
-        let connection = Connection::new(stream, Peer::Stranger { from }, seat);
-        (connection.until(ending.clone()), ending)
+        let connection = Connection::new(stream, Peer::Stranger { from }, (seat, open));
+        Ok((connection.until(ending.clone()), ending))
     }
 
-    fn room(&self) -> Result<impl Send + 'static, Refused> {
-        let room = Arc::clone(&self.room).try_acquire_owned();
-        room.map_err(|_| {
-            let why = format!("{CONNECTIONS_MAX} connections are open");
-            Refused::new(NotLetIn::TooManyConnections, why)
-        })
+    fn room(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        one_more(&self.room, CONNECTIONS_MAX)
     }
 
     fn end_in_time(&self, ending: Ending) {
@@ -211,6 +216,14 @@ impl Refused {
             ..self
         }
     }
+}
+
+fn one_more(room: &Arc<Semaphore>, max: usize) -> Result<OwnedSemaphorePermit, Refused> {
+    let room = Arc::clone(room).try_acquire_owned();
+    room.map_err(|_| {
+        let why = format!("{max} connections are open");
+        Refused::new(NotLetIn::TooManyConnections, why)
+    })
 }
 
 /// What comes first, left where it is.

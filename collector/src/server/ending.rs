@@ -19,6 +19,7 @@ struct Inner {
     // Set before `told`, and cheap to look at.
     status: OnceLock<Status>,
     told: CancellationToken,
+    displaced: CancellationToken,
 }
 
 /// A body that ends when its connection must.
@@ -46,6 +47,12 @@ impl Ending {
         self.0.told.cancel();
     }
 
+    /// At once, unheard: the place is somebody else's already.
+    pub(super) fn displace(&self, status: Status) {
+        self.end(status);
+        self.0.displaced.cancel();
+    }
+
     /// Why it must, once it must.
     pub(super) fn status(&self) -> Option<&Status> {
         self.0.status.get()
@@ -54,6 +61,11 @@ impl Ending {
     /// Resolves once it must.
     pub(super) async fn told(&self) {
         self.0.told.cancelled().await;
+    }
+
+    /// Resolves once there is no time for words.
+    pub(super) async fn displaced(&self) {
+        self.0.displaced.cancelled().await;
     }
 
     /// A body that this ends.

@@ -1,7 +1,8 @@
 //! A bounded number of places, where the newest guest takes that of the oldest.
 //!
 //! Whoever comes and does nothing cannot keep others out that way: to take an honest guest's place within the blink that it needs it,
-//! they would have to come faster than all places can be filled.
+//! they would have to come faster than all places can be filled. Whoever loses a place goes at once, so that no more are there than there
+//! are places.
 
 use std::{
     collections::BTreeMap,
@@ -57,7 +58,7 @@ impl<G: Clone> Seats<G> {
             && rivals.count() + 1 >= self.max
             && let Some((_, ending)) = taken.guests.remove(&oldest)
         {
-            ending.end(Status::unavailable(format!(
+            ending.displace(Status::unavailable(format!(
                 "{} newer connections took the place of this one",
                 self.max
             )));
