@@ -17,7 +17,7 @@ pub enum Peer {
     },
     /// Whose certificate the site's authority signed.
     Certified(Certified),
-    /// Whose certificate has expired, not too long ago: they may renew it, and nothing else.
+    /// A device whose certificate has expired, not too long ago: it may renew it, and nothing else.
     Expired(Certified),
     /// Somebody without a certificate, where one enrols.
     Stranger {
@@ -101,9 +101,10 @@ impl Peer {
     /// PERMISSION_DENIED.
     pub fn may_renew(&self) -> Result<&Certified, Status> {
         match self {
-            Self::Certified(own) | Self::Expired(own) => Ok(own),
+            Self::Certified(own) => Ok(own),
+            Self::Expired(own) if own.role == Role::Device => Ok(own),
             _ => Err(Status::permission_denied(format!(
-                "{self} has no certificate that could be renewed"
+                "{self} has no certificate that may be renewed"
             ))),
         }
     }
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_expired_renews_and_does_nothing_else() {
+    fn a_device_that_has_expired_renews_and_nobody_expired_does_anything_else() {
         for role in [Role::Device, Role::Viewer, Role::Operator] {
             let Peer::Certified(own) = certified(role) else {
                 unreachable!("it was made so")
@@ -172,7 +173,8 @@ mod tests {
             let expired = Peer::Expired(own);
             let device = DeviceId::parse("orin-1").unwrap();
             assert!(expired.may_ask().is_err() && expired.may_operate().is_err());
-            assert!(expired.speaks_for(&device).is_err() && expired.may_renew().is_ok());
+            assert!(expired.speaks_for(&device).is_err());
+            assert_eq!(expired.may_renew().is_ok(), role == Role::Device);
         }
     }
 

@@ -101,6 +101,12 @@ pub enum ServeError {
     /// The identity cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Whoever is enrolled goes by one that is not here.
+    #[error(
+        "devices or people are enrolled here, and the identity that they go by is missing: restore it to `{}` from a backup; `tokwatt-collector init` makes another one, by which everybody enrols again",
+        .0.display()
+    )]
+    IdentityMissing(PathBuf),
     /// The address for health and figures cannot be had.
     #[error(transparent)]
     Web(#[from] WebError),
@@ -147,6 +153,9 @@ impl Collector {
         };
         let vitals = Arc::new(Vitals::new(&database_in(&settings.data)));
         let store = Arc::new(Store::open_counted(&settings.data, &vitals)?);
+        if enrolment.is_none() && store.has_certificates().await? {
+            return Err(ServeError::IdentityMissing(settings.identity()));
+        }
         Ok(Self {
             addr,
             enrol_addr,

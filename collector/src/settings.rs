@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -100,7 +100,7 @@ pub enum SettingsError {
     },
     /// Who listens for everybody must know who is there.
     #[error(
-        "will not listen on {listen}: there is no identity in `{}`, and without one the collector speaks plain text, which only this machine may reach; make one with `tokwatt-collector init`, or use 127.0.0.1:PORT or [::1]:PORT",
+        "will not listen on {listen}: there is no identity in `{}`, and without one the collector speaks plain text, which only this machine may reach; restore it if there was one, else make one with `tokwatt-collector init`, or use 127.0.0.1:PORT or [::1]:PORT",
         identity.display()
     )]
     NotLoopback {
@@ -162,7 +162,9 @@ impl Settings {
             return Err(SettingsError::HttpNotLoopback(addr));
         }
         let identity = self.identity();
-        if self.listen.ip().is_loopback() || identity.exists() {
+        let looked = identity.symlink_metadata();
+        let is_absent = looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if self.listen.ip().is_loopback() || !is_absent {
             return Ok(());
         }
         let listen = self.listen;

@@ -428,6 +428,15 @@ impl Store {
             .await
     }
 
+    /// Whether anybody was ever enrolled.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn has_certificates(&self) -> Result<bool, StoreError> {
+        self.read(|connection| identities::has_certificates(connection))
+            .await
+    }
+
     /// What is known of certificates, in the order of their serial numbers given; `None` for one that was never issued.
     ///
     /// # Errors

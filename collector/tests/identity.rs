@@ -10,6 +10,8 @@ use tokio::{
 };
 use tokwatt_collector::{
     enrol::{Identity, IdentityError},
+    server::{Collector, ServeError},
+    settings::Settings,
     vitals::NotLetIn,
 };
 use tokwatt_domain::{ids::RunId, time::WallTime};
@@ -538,6 +540,87 @@ fn a_key_that_was_followed_cannot_be_renewed_any_more() {
         assert!(lab.deliver(&device, "orin-1").await.is_ok());
     });
     lab.stop();
+}
+
+#[test]
+fn a_certificate_is_renewed_when_half_of_its_life_is_over() {
+    let lab = Lab::start();
+    block_on(async {
+        let device = lab.member(Role::Device, "orin-1").await;
+        lab.turn_by(Duration::from_hours(14 * 24));
+        refused(
+            lab.renew(&device).await,
+            Code::FailedPrecondition,
+            &["device `orin-1`", "half of its life", "clock"],
+        );
+        lab.turn_by(Duration::from_hours(2 * 24));
+        assert!(lab.renew(&device).await.is_ok());
+    });
+    lab.stop();
+}
+
+#[test]
+fn what_a_revoked_operator_has_made_is_revoked_too() {
+    let lab = Lab::start();
+    block_on(async {
+        let operator = lab.member(Role::Operator, "ben").await;
+        let request = v1::CreateTokenRequest {
+            role: v1::Role::Operator.into(),
+            ..v1::CreateTokenRequest::default()
+        };
+        let mut admin = AdminClient::new(lab.channel(&operator).await);
+        let made = admin.create_token(request).await.unwrap().into_inner();
+        let others = lab.token(Role::Viewer, None, false).await;
+        lab.revoke(Role::Operator, "ben", "left").await.unwrap();
+        refused(
+            lab.enrol(&made.token.parse().unwrap(), "mallory").await,
+            Code::PermissionDenied,
+            &["this token was revoked"],
+        );
+        assert!(lab.enrol(&others, "anna").await.is_ok());
+    });
+    lab.stop();
+}
+
+#[test]
+fn a_token_that_replaces_is_for_one_name() {
+    let lab = Lab::start();
+    block_on(async {
+        let request = v1::CreateTokenRequest {
+            role: v1::Role::Device.into(),
+            name: String::new(),
+            replace: true,
+        };
+        let made = lab.operator().await.create_token(request).await;
+        refused(made, Code::InvalidArgument, &["--device NAME"]);
+    });
+    lab.stop();
+}
+
+#[test]
+fn an_identity_that_is_missing_is_not_taken_for_none() {
+    let lab = Lab::start();
+    block_on(async {
+        lab.member(Role::Device, "orin-1").await;
+    });
+    let data = lab.stop_and_keep();
+    let identity = data.path().join("identity");
+    fs::rename(&identity, data.path().join("aside")).unwrap();
+    let settings = Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data: data.path().to_owned(),
+        ..Settings::default()
+    };
+    let bind = || block_on(Collector::bind(&settings)).map(drop);
+    let error = bind().unwrap_err().to_string();
+    let path = identity.display().to_string();
+    assert!(
+        error.contains("restore it") && error.contains(&path),
+        "{error}"
+    );
+    // Neither is one that leads nowhere.
+    std::os::unix::fs::symlink("nowhere", &identity).unwrap();
+    assert!(matches!(bind(), Err(ServeError::Identity(_))));
 }
 
 #[test]

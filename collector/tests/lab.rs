@@ -92,9 +92,15 @@ impl Lab {
 
     /// Ends it as it ends at SIGTERM.
     pub(crate) fn stop(self) {
+        drop(self.stop_and_keep());
+    }
+
+    /// And leaves what it stored.
+    pub(crate) fn stop_and_keep(self) -> TempDir {
         self.stop.cancel();
         self.runtime.block_on(self.ended).unwrap().unwrap();
         self.runtime.shutdown_timeout(Duration::from_secs(20));
+        self.data
     }
 
     pub(crate) fn socket(&self) -> std::path::PathBuf {

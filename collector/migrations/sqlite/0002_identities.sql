@@ -23,7 +23,9 @@ CREATE TABLE token (
 
 -- Every certificate that was issued to somebody; one that is not here is good for nothing.
 CREATE TABLE certificate (
-    serial        BLOB    NOT NULL PRIMARY KEY,
+    -- In the order of issue, whatever the clock said.
+    number        INTEGER PRIMARY KEY,
+    serial        BLOB    NOT NULL UNIQUE,
     role          TEXT    NOT NULL,
     name          TEXT    NOT NULL,
     -- Of its public key.
@@ -35,7 +37,7 @@ CREATE TABLE certificate (
     revoked_us    INTEGER,
     revoked_why   TEXT
 ) STRICT;
-CREATE INDEX certificate_of_name ON certificate (role, name, issued_us);
+CREATE INDEX certificate_of_name ON certificate (role, name, number);
 
 -- What people call devices, to choose among them.
 CREATE TABLE device_label (

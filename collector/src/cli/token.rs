@@ -31,7 +31,7 @@ pub(super) struct Create {
     /// The only name that may enrol with it: of a device its id, of a person what they are called
     #[arg(long = "device", alias = "name", value_name = "NAME")]
     name: Option<String>,
-    /// A name that has a certificate may get another one; the earlier ones are revoked when it does
+    /// With --device: that name, which has a certificate, may get another one; the earlier ones are revoked when it does
     #[arg(long)]
     replace: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]

@@ -42,6 +42,11 @@ impl v1::admin_server::Admin for Admin {
         let request = request.into_inner();
         let role = role(request.role)?;
         let name = Some(request.name).filter(|name| !name.is_empty());
+        if name.is_none() && request.replace {
+            return Err(Status::invalid_argument(
+                "a token that may replace a certificate is for one name, or it would be good against everybody: say --device NAME with --replace",
+            ));
+        }
         if let Some(name) = &name {
             self.check_name(role, name, request.replace).await?;
         }

@@ -134,7 +134,7 @@ impl Identity {
         addresses: Vec<String>,
         now: WallTime,
     ) -> Result<Self, IdentityError> {
-        if folder.exists() {
+        if is_there(folder)? {
             return Err(IdentityError::Exists(folder.to_owned()));
         }
         addresses
@@ -157,7 +157,7 @@ impl Identity {
     /// # Errors
     /// It is damaged, or others can read its key.
     pub fn open(folder: &Path) -> Result<Option<Self>, IdentityError> {
-        if !folder.exists() {
+        if !is_there(folder)? {
             return Ok(None);
         }
         let damaged = |file: &str, problem: String| IdentityError::Damaged {
@@ -284,6 +284,19 @@ impl Identity {
         sync(&new).map_err(failed("sync", &new))?;
         fs::rename(&new, folder).map_err(failed("rename a folder to", folder))?;
         sync(home).map_err(failed("sync", home))
+    }
+}
+
+/// Also if it leads nowhere: an identity that cannot be looked at is not taken for none.
+fn is_there(folder: &Path) -> Result<bool, IdentityError> {
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(IdentityError::File {
+            attempted: "look at",
+            path: folder.to_owned(),
+            source,
+        }),
+        Ok(_) => Ok(true),
     }
 }
 

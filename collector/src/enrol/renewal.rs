@@ -50,6 +50,13 @@ impl v1::renew_server::Renew for Renewal {
             .map_err(|error| status(&error))?;
         renewed.map_err(|refusal| {
             let message = match refusal {
+                NotRenewed::Early => {
+                    let message = format!(
+                        "the certificate of {} was issued not long ago, and is renewed when half of its life is over: if it seems older, the clock of that machine is ahead (`timedatectl`)",
+                        issued.certificate.subject
+                    );
+                    return Status::failed_precondition(message);
+                }
                 NotRenewed::NotGood => no_longer(own, "was revoked or replaced"),
                 NotRenewed::Followed => no_longer(
                     own,

@@ -32,6 +32,10 @@ pub fn standing(
     if now < certified.not_after {
         return Ok(Peer::Certified(certified));
     }
+    // People have tokens made; a device that was switched off has nobody to ask.
+    if certified.role != Role::Device {
+        return Err(no_longer(&certified, "has expired"));
+    }
     if now < later(certified.not_after, RENEWABLE) {
         return Ok(Peer::Expired(certified));
     }
@@ -67,6 +71,10 @@ mod tests {
     const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
     fn check(revoked_why: Option<&str>, day: i64) -> Result<Peer, String> {
+        check_of(certified(), revoked_why, day)
+    }
+
+    fn check_of(certified: Certified, revoked_why: Option<&str>, day: i64) -> Result<Peer, String> {
         let row = CertificateRow {
             serial: vec![1],
             issued_us: 0,
@@ -75,7 +83,7 @@ mod tests {
             revoked_why: revoked_why.map(str::to_owned),
             is_followed: false,
         };
-        standing(certified(), Some(&row), WallTime(day * DAY_US))
+        standing(certified, Some(&row), WallTime(day * DAY_US))
     }
 
     fn certified() -> Certified {
@@ -97,6 +105,22 @@ mod tests {
             error.contains("90 days") && error.contains("--replace"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn of_people_an_expired_one_is_good_for_nothing() {
+        for role in [Role::Viewer, Role::Operator] {
+            let own = || Certified {
+                role,
+                ..certified()
+            };
+            assert_eq!(check_of(own(), None, 29), Ok(Peer::Certified(own())));
+            let error = check_of(own(), None, 30).unwrap_err();
+            assert!(
+                error.contains("has expired") && error.contains("--name orin-1 --replace"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub enum NotRedeemed {
     Unknown,
     /// It was used.
     #[error(
-        "this token has enrolled {0} and is good only once; an operator makes another one with `tokwatt-collector token create`"
+        "this token has enrolled {0} and is good only once; an operator makes another one with `tokwatt-collector token create`, and for the same name, if the answer to it was lost, with `--device NAME --replace`"
     )]
     Used(String),
     /// Its time is over.
@@ -123,6 +123,8 @@ pub enum NotRenewed {
     NotGood,
     /// A later one is in use.
     Followed,
+    /// Half of its life is not over.
+    Early,
 }
 
 /// What is known of a certificate that was issued.
@@ -234,6 +236,10 @@ pub(super) fn renew(
     if earlier.is_followed {
         return Ok(Err(NotRenewed::Followed));
     }
+    let life_us = earlier.not_after_us.saturating_sub(earlier.issued_us);
+    if certificate.issued_us < earlier.issued_us.saturating_add(life_us / 2) {
+        return Ok(Err(NotRenewed::Early));
+    }
     put_certificate(connection, certificate).map(Ok)
 }
 
@@ -256,7 +262,7 @@ fn put_certificate(
     Ok(())
 }
 
-/// Revokes every certificate of a name that is not revoked yet, and every token that is made out for it; returns how many
+/// Revokes every certificate of a name that is not revoked yet, and every token that is made out for it or that it made; returns how many
 /// certificates that were.
 pub(super) fn revoke(
     connection: &Connection,
@@ -266,9 +272,9 @@ pub(super) fn revoke(
 ) -> Result<usize, StoreError> {
     let who = (subject.role.name(), &subject.name);
     connection.execute(
-        "UPDATE token SET revoked_us = ?3
-         WHERE role = ?1 AND name = ?2 AND used_us IS NULL AND revoked_us IS NULL",
-        params![who.0, who.1, now_us],
+        "UPDATE token SET revoked_us = ?4
+         WHERE (role = ?1 AND name = ?2 OR created_by = ?3) AND used_us IS NULL AND revoked_us IS NULL",
+        params![who.0, who.1, subject.to_string(), now_us],
     )?;
     let revoked = connection.execute(
         "UPDATE certificate SET revoked_us = ?3, revoked_why = ?4
@@ -355,6 +361,13 @@ pub(super) fn certificate(
     row.optional()
 }
 
+/// Whether anybody was ever enrolled.
+pub(super) fn has_certificates(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM certificate)", [], |row| {
+        row.get(0)
+    })
+}
+
 /// The latest certificate of a name.
 pub(super) fn latest_certificate(
     connection: &Connection,
@@ -362,7 +375,7 @@ pub(super) fn latest_certificate(
     name: &str,
 ) -> rusqlite::Result<Option<CertificateRow>> {
     let mut statement = connection.prepare_cached(&format!(
-        "{SELECT_CERTIFICATE} WHERE role = ?1 AND name = ?2 ORDER BY issued_us DESC, serial LIMIT 1"
+        "{SELECT_CERTIFICATE} WHERE role = ?1 AND name = ?2 ORDER BY number DESC LIMIT 1"
     ))?;
     let row = statement.query_row(params![role.name(), name], certificate_row);
     row.optional()
@@ -429,5 +442,5 @@ const SELECT_TOKEN: &str = "SELECT id, secret_sha256, role, name, may_replace, c
 const SELECT_CERTIFICATE: &str = "SELECT serial, issued_us, not_after_us, first_used_us IS NOT NULL, revoked_why,
          EXISTS (SELECT 1 FROM certificate later
                  WHERE later.role = certificate.role AND later.name = certificate.name
-                     AND later.issued_us > certificate.issued_us AND later.first_used_us IS NOT NULL)
+                     AND later.number > certificate.number AND later.first_used_us IS NOT NULL AND later.revoked_us IS NULL)
      FROM certificate";
