@@ -4,6 +4,7 @@ mod document;
 mod import;
 mod service;
 
+pub(crate) use self::service::nameless;
 pub use self::{
     document::{Import, SetAside},
     import::{ImportError, Imported, Importer},

@@ -5,10 +5,10 @@
 
 pub use authority::{Authority, NotVouchedFor};
 pub use certificate::{CertificateFacts, UnreadableCertificate, WrongSignature};
-pub use credentials::{Credentials, CredentialsError, certificate_pem};
+pub use credentials::{Credentials, CredentialsError, FolderLock, certificate_pem};
 pub use key::{KeyError, PrivateKey};
 pub use names::{InvalidName, Role, Site, Subject};
-pub use token::{InvalidToken, Token};
+pub use token::{InvalidToken, Token, TypedToken};
 pub use trouble::Trouble;
 
 mod authority;

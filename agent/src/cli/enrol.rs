@@ -8,7 +8,7 @@ use tokwatt_domain::{
     ids::{DeviceId, InvalidId},
     time::WallTime,
 };
-use tokwatt_proto::identity::{Credentials, CredentialsError, Token};
+use tokwatt_proto::identity::{Credentials, CredentialsError, FolderLock, Token, TypedToken};
 
 use super::{Exit, General, date, runtime};
 use crate::{
@@ -32,7 +32,7 @@ pub(super) struct EnrolArgs {
         env = "TOKWATT_TOKEN",
         hide_env_values = true
     )]
-    token: String,
+    token: TypedToken,
     /// Name of the device, 1 to 63 of [a-z0-9-]; the one that `probe` shows, if left out
     #[arg(long, value_name = "NAME", value_parser = read_name)]
     name: Option<DeviceId>,
@@ -53,8 +53,7 @@ fn read_name(text: &str) -> Result<DeviceId, InvalidId> {
 }
 
 pub(super) fn enrol(general: General, args: &EnrolArgs) -> anyhow::Result<Exit> {
-    // Not by clap, which would repeat what may be most of a secret.
-    let token: Token = args.token.parse().context("--token")?;
+    let token = args.token.read().context("--token")?;
     let settings = general.settings(Given::default())?;
     let data = &settings.data.value;
     let root = HostRoot::at(&settings.host_root.value);
@@ -67,6 +66,15 @@ pub(super) fn enrol(general: General, args: &EnrolArgs) -> anyhow::Result<Exit> 
     };
     let name = args.name.as_ref().unwrap_or(&before.name);
     before.check_spool(&spool, name, &token)?;
+    // Before the token is spent.
+    let identity = identity_folder(data);
+    let Some(lock) = FolderLock::try_take(&identity)? else {
+        bail!(
+            "an agent renews the identity in `{}` just now: try again",
+            identity.display()
+        );
+    };
+    lock.try_room(&identity)?;
     let asked = enrol::enrol(&args.collector, &token, name, now);
     let credentials = runtime()?.block_on(asked)?;
     if before.needs_a_new_life(&spool, name, &token)? {
@@ -74,7 +82,7 @@ pub(super) fn enrol(general: General, args: &EnrolArgs) -> anyhow::Result<Exit> 
     }
     device::rename(&root, data, name)
         .with_context(|| format!("cannot keep the name `{name}` in `{}`", data.display()))?;
-    credentials.store(&identity_folder(data))?;
+    credentials.store_anew(&identity)?;
     say(&credentials, &settings)?;
     Ok(Exit::Done)
 }

@@ -3,23 +3,13 @@
 //! The new credentials take the place of the old ones when they are safely on the disk, and not before: until then the collector takes
 //! the old ones, also for another try, since it goes by what it has seen on a connection.
 
-use std::{
-    fs::{DirBuilder, File},
-    os::unix::fs::DirBuilderExt,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokwatt_domain::{ids::DeviceId, time::WallTime};
 use tokwatt_proto::{
-    identity::{CertificateFacts, Credentials, CredentialsError, PrivateKey},
+    identity::{CertificateFacts, Credentials, FolderLock, PrivateKey},
     v1,
 };
 
@@ -77,7 +67,7 @@ impl Renewal {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait.min(LOOK_AGAIN)) => {}
+                () = tokio::time::sleep(wait.clamp(TRY_AGAIN, LOOK_AGAIN)) => {}
             }
         }
     }
@@ -94,7 +84,7 @@ impl Renewal {
         if !wait.is_zero() {
             return Ok(wait);
         }
-        let Some(_lock) = self.lock()? else {
+        let Some(_lock) = FolderLock::try_take(&self.folder)? else {
             return Ok(TRY_AGAIN);
         };
         // Another agent with this folder may have renewed it meanwhile.
@@ -131,27 +121,6 @@ impl Renewal {
         let due = due(credentials.facts());
         Duration::from_micros(u64::try_from(due.0.saturating_sub(now.0)).unwrap_or_default())
     }
-
-    /// `None` if another agent is at it.
-    fn lock(&self) -> Result<Option<File>, CredentialsError> {
-        let path = self.folder.join("renewal.lock");
-        let failed = |source| CredentialsError::File {
-            attempted: "lock",
-            path: path.clone(),
-            source,
-        };
-        let file = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .and_then(|()| File::create(&path))
-            .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(failed(error.into())),
-        }
-    }
 }
 
 /// When two thirds of a certificate's life are over.
@@ -163,7 +132,7 @@ pub fn due(facts: &CertificateFacts) -> WallTime {
 /// The wall clock may be set meanwhile, and somebody may enrol again.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
-/// Ten days are left when the first try fails.
+/// Ten days are left when the first try fails. By a clock that is weeks ahead, a certificate is due as soon as it is there.
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
 /// How long the collector may take to answer.

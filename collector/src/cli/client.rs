@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     future::Future,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokwatt_domain::time::WallTime;
 use tokwatt_proto::{
-    identity::{Credentials, PrivateKey, Trouble, tls},
+    identity::{Credentials, CredentialsError, FolderLock, PrivateKey, Trouble, tls},
     v1::{self, query_client::QueryClient, renew_client::RenewClient},
 };
 use tonic::{
@@ -117,11 +118,14 @@ impl Address {
         if socket.exists() {
             return Ok(Place::Socket(socket));
         }
-        // Whoever is not enrolled has a collector of their own here, if any.
-        let enrolled = self.identity.folder().ok().map(|at| Credentials::load(&at));
-        match enrolled {
-            Some(Ok(credentials)) => Place::parse(credentials.collector()),
-            _ => Ok(Place::Plain(DEFAULT.to_owned())),
+        let Ok(folder) = self.identity.folder() else {
+            return Ok(Place::Plain(DEFAULT.to_owned()));
+        };
+        match Credentials::load(&folder) {
+            Ok(credentials) => Place::parse(credentials.collector()),
+            // Whoever is not enrolled has a collector of their own here, if any.
+            Err(CredentialsError::Absent(_)) => Ok(Place::Plain(DEFAULT.to_owned())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -146,6 +150,18 @@ impl Address {
                 let credentials = Credentials::load(&folder)
                     .with_context(|| format!("{url} is for those who are enrolled: `tokwatt-collector enrol` with a token that an operator makes"))?;
                 let channel = secure(place, url, &credentials).await?;
+                if !is_due(&credentials) {
+                    return Ok(channel);
+                }
+                let Some(_lock) = FolderLock::try_take(&folder)? else {
+                    // Another command renews it; the present one is good until its end.
+                    return Ok(channel);
+                };
+                let present = Credentials::load(&folder)?;
+                if present.facts().serial != credentials.facts().serial {
+                    // Another command has renewed it meanwhile.
+                    return secure(place, url, &present).await;
+                }
                 match renewed(&channel, &credentials).await {
                     Ok(None) => Ok(channel),
                     Ok(Some(credentials)) => {
@@ -187,11 +203,17 @@ impl Place {
         if let Some(path) = url.strip_prefix("unix:") {
             return Ok(Self::Socket(PathBuf::from(path)));
         }
-        endpoint(url)?;
+        let endpoint = endpoint(url)?;
         if url.starts_with("https://") {
             return Ok(Self::Secure(url.to_owned()));
         }
         if url.starts_with("http://") {
+            let host = endpoint.uri().host().unwrap_or_default();
+            if !is_loopback(host) {
+                bail!(
+                    "`{url}` is not on this machine, and plain text never leaves it: enrol (`tokwatt-collector enrol --help`), then use https://{host}:7413"
+                );
+            }
             return Ok(Self::Plain(url.to_owned()));
         }
         bail!("{}", no_address(url))
@@ -233,19 +255,20 @@ async fn secure(place: &Place, url: &str, credentials: &Credentials) -> anyhow::
     })
 }
 
-/// The next certificate, with a new key, if the one in use is in its last third; the collector says whether an expired one may still
-/// have it.
+/// Whether it is in its last third.
+fn is_due(credentials: &Credentials) -> bool {
+    let facts = credentials.facts();
+    let life_us = facts.not_after.0.saturating_sub(facts.not_before.0);
+    let due = WallTime(facts.not_before.0.saturating_add(life_us / 3 * 2));
+    SystemClock.wall().max(credentials.last_time_seen()) >= due
+}
+
+/// The next certificate, with a new key; none if it cannot be had now and the one in use is good.
 async fn renewed(
     channel: &Channel,
     credentials: &Credentials,
 ) -> Result<Option<Credentials>, Status> {
-    let facts = credentials.facts();
-    let life_us = facts.not_after.0.saturating_sub(facts.not_before.0);
-    let due = WallTime(facts.not_before.0.saturating_add(life_us / 3 * 2));
     let now = SystemClock.wall().max(credentials.last_time_seen());
-    if now < due {
-        return Ok(None);
-    }
     let new = async {
         let key = PrivateKey::generate().map_err(|error| Status::internal(error.to_string()))?;
         let certificate_request = key
@@ -262,7 +285,7 @@ async fn renewed(
     };
     match new.await {
         Ok(credentials) => Ok(Some(credentials)),
-        Err(status) if now < facts.not_after => {
+        Err(status) if now < credentials.facts().not_after => {
             tracing::warn!(
                 why = status.message(),
                 "the certificate is not renewed, and ends soon"
@@ -304,6 +327,11 @@ fn unreachable(place: &Place, error: &(dyn Error + 'static)) -> anyhow::Error {
 fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.last().unwrap_or(error)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn no_address(url: &str) -> String {

@@ -1,10 +1,12 @@
 //! `enrol`: a certificate for a viewer or an operator on another machine.
 
-use anyhow::{anyhow, bail};
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use tokwatt_domain::time::WallTime;
 use tokwatt_proto::{
-    identity::{Credentials, PrivateKey, Token, tls},
+    identity::{Credentials, CredentialsError, FolderLock, PrivateKey, Token, TypedToken, tls},
     v1::{self, enrol_client::EnrolClient},
 };
 use tonic::transport::Uri;
@@ -30,10 +32,13 @@ pub(super) struct Enrol {
         env = "TOKWATT_TOKEN",
         hide_env_values = true
     )]
-    token: String,
+    token: TypedToken,
     /// Name to be enrolled under, if the token is not for one only
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Replace the identity that is there already
+    #[arg(long)]
+    again: bool,
     #[command(flatten)]
     identity: IdentityFolder,
 }
@@ -45,9 +50,17 @@ pub(super) fn enrol(arguments: &Enrol, output: &mut Output<'_>) -> anyhow::Resul
             arguments.url
         );
     }
-    // Not by clap, which would repeat what may be most of a secret.
-    let token: Token = arguments.token.parse()?;
+    let token = arguments.token.read().context("--token")?;
     let folder = arguments.identity.folder()?;
+    // Before the token is spent.
+    let Some(lock) = FolderLock::try_take(&folder)? else {
+        bail!(
+            "somebody renews the identity in `{}` just now: try again",
+            folder.display()
+        );
+    };
+    refuse_to_replace(&folder, arguments.again)?;
+    lock.try_room(&folder)?;
     let key = PrivateKey::generate()?;
     let request = v1::EnrolRequest {
         token: token.id.clone(),
@@ -62,7 +75,7 @@ pub(super) fn enrol(arguments: &Enrol, output: &mut Output<'_>) -> anyhow::Resul
     let issued = runtime.block_on(ask(&arguments.url, &token, request))?;
     let collector = beside(&arguments.url, issued.port)?;
     let credentials = Credentials::new(key, issued.chain, &collector, WallTime(issued.now_us))?;
-    credentials.store(&folder)?;
+    credentials.store_anew(&folder)?;
     let facts = credentials.facts();
     Ok(output.print(&format!(
         "{} of site {} can now ask {collector}\nthe certificate in {} ends on {} UTC and renews itself when it is used before",
@@ -71,6 +84,24 @@ pub(super) fn enrol(arguments: &Enrol, output: &mut Output<'_>) -> anyhow::Resul
         folder.display(),
         report::utc(facts.not_after.0)
     ))?)
+}
+
+fn refuse_to_replace(folder: &Path, again: bool) -> anyhow::Result<()> {
+    match Credentials::load(folder) {
+        _ if again => Ok(()),
+        Err(CredentialsError::Absent(_)) => Ok(()),
+        Ok(credentials) => {
+            let facts = credentials.facts();
+            bail!(
+                "`{}` has an identity already, {} of site {}, until {} UTC: replace it with --again, or keep another one beside it with --identity DIR",
+                folder.display(),
+                facts.subject,
+                facts.site,
+                report::utc(facts.not_after.0)
+            )
+        }
+        Err(error) => Err(error).context("there is an identity that cannot be used: replace it with --again, or keep another one beside it with --identity DIR"),
+    }
 }
 
 async fn ask(url: &str, token: &Token, request: v1::EnrolRequest) -> anyhow::Result<v1::Issued> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::SystemClock,
     enrol::Identity,
-    exchange::{self, Imported, Importer},
+    exchange::{self, Imported, Importer, nameless},
     settings::Settings,
     store::{Store, StoreError, database_in},
     vitals::Vitals,
@@ -46,7 +46,11 @@ pub(super) fn import(arguments: &Import, output: &mut Output<'_>) -> anyhow::Res
     let named = || format!("cannot import `{}`", path.display());
     let file = File::open(path).with_context(named)?;
     let (answer, receipt) = match at_rest(&arguments.address)? {
-        Some(importer) => read(into_the_store(&importer, file).with_context(named)?)?,
+        Some((importer, data)) => {
+            // It is read twice, and must not be written by others meanwhile.
+            let own = copy_of(file, data).with_context(named)?;
+            read(into_the_store(&importer, own).with_context(named)?)?
+        }
         None => by_the_collector(&arguments.address, file).with_context(named)?,
     };
     let kept = arguments.receipt.clone().unwrap_or_else(|| beside(path));
@@ -64,7 +68,7 @@ pub(super) fn import(arguments: &Import, output: &mut Output<'_>) -> anyhow::Res
 }
 
 /// What takes it where no collector is running and none is named.
-fn at_rest(address: &Address) -> anyhow::Result<Option<Importer>> {
+fn at_rest(address: &Address) -> anyhow::Result<Option<(Importer, &Path)>> {
     let Some(data) = address.data_folder() else {
         return Ok(None);
     };
@@ -87,13 +91,20 @@ fn at_rest(address: &Address) -> anyhow::Result<Option<Importer>> {
             data.display()
         );
     };
-    Ok(Some(Importer {
+    let importer = Importer {
         store,
         identity: Arc::new(identity),
         clock: Arc::new(SystemClock),
         finished: Arc::<Notify>::default(),
         vitals,
-    }))
+    };
+    Ok(Some((importer, data)))
+}
+
+fn copy_of(mut file: File, data: &Path) -> io::Result<File> {
+    let mut own = nameless(data)?;
+    io::copy(&mut file, &mut own)?;
+    Ok(own)
 }
 
 fn into_the_store(importer: &Importer, file: File) -> anyhow::Result<Imported> {
@@ -148,7 +159,7 @@ fn beside(file: &Path) -> PathBuf {
 }
 
 /// Whole or not at all.
-fn keep(path: &Path, receipt: &[u8]) -> std::io::Result<()> {
+fn keep(path: &Path, receipt: &[u8]) -> io::Result<()> {
     let new = path.with_added_extension("new");
     let mut file = File::create(&new)?;
     file.write_all(receipt)?;

@@ -85,7 +85,8 @@ impl Exchange {
     }
 }
 
-fn nameless(folder: &std::path::Path) -> io::Result<File> {
+/// A file that is gone with its last reader.
+pub(crate) fn nameless(folder: &std::path::Path) -> io::Result<File> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let path = folder.join(format!("import-{:016x}.part", u64::from_ne_bytes(random)));

@@ -7,13 +7,14 @@
 //!   identity.json         0600  site, role, name, collector, and which of the following counts
 //!   SERIAL.pem            0600  the private key, then the chain: own certificate first, authority last
 //!   last-time-seen        0600  decimal µs since 1970
+//!   renewal.lock          0600  locked by whoever is about to replace the identity
 //! ```
 //!
 //! Every file is written under another name, synced and renamed; `identity.json` comes last and is what counts, so that after any
 //! interruption there is the earlier identity or the new one, with its own key, never half of each.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -39,6 +40,12 @@ pub struct Credentials {
     facts: CertificateFacts,
     collector: String,
     last_time_seen: WallTime,
+}
+
+/// A folder for an identity while its owner gets one: nobody else stores one there meanwhile. Let go when dropped.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
 }
 
 /// There is no identity to be had.
@@ -139,24 +146,37 @@ impl Credentials {
         }
     }
 
-    /// Keeps them in a folder, instead of those that are there. On return they have reached the disk.
+    /// Keeps the next ones in a folder, instead of those that are there. On return they have reached the disk.
     ///
     /// # Errors
     /// The folder cannot be written; what was there before counts on.
     pub fn store(&self, folder: &Path) -> Result<(), CredentialsError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|source| failed("make the folder", folder, source))?;
-        refuse_exposed(folder, true)?;
+        make_folder(folder)?;
+        note_time(folder, self.last_time_seen)?;
+        self.keep(folder)
+    }
+
+    /// Keeps those of an enrolment: what the collector of earlier ones said about the time counts no more.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub fn store_anew(&self, folder: &Path) -> Result<(), CredentialsError> {
+        make_folder(folder)?;
+        put_time(folder, self.last_time_seen)?;
+        self.keep(folder)
+    }
+
+    fn keep(&self, folder: &Path) -> Result<(), CredentialsError> {
+        let earlier = Kept::read(folder).ok();
         let kept = self.to_kept();
         replace(folder, &kept.credentials, self.to_pem().as_bytes())?;
-        note_time(folder, self.last_time_seen)?;
         let mut json = serde_json::to_vec_pretty(&kept).expect("it has no maps");
         json.push(b'\n');
         replace(folder, IDENTITY, &json)?;
-        remove_others(folder, &kept.credentials)
+        match earlier {
+            Some(earlier) if earlier.credentials != kept.credentials => earlier.remove(folder),
+            _ => Ok(()),
+        }
     }
 
     /// Notes that it is at least that late: somebody who must know said so. Also on disk, so that it holds after a loss of power.
@@ -264,7 +284,49 @@ impl Credentials {
     }
 }
 
+impl FolderLock {
+    /// Makes the folder if need be; `None` if somebody else is at it.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or others can look into it.
+    pub fn try_take(folder: &Path) -> Result<Option<Self>, CredentialsError> {
+        make_folder(folder)?;
+        let path = folder.join(LOCK);
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options
+            .open(&path)
+            .map_err(|source| failed("open", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
+        }
+    }
+
+    /// Writes what a new identity takes, and takes it away again: for before a token is spent on one.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn try_room(&self, folder: &Path) -> Result<(), CredentialsError> {
+        replace(folder, TRIAL, &[0; IDENTITY_BYTES])?;
+        let path = folder.join(TRIAL);
+        fs::remove_file(&path).map_err(|source| failed("remove", &path, source))
+    }
+}
+
 impl Kept {
+    /// The file that only these went by.
+    fn remove(&self, folder: &Path) -> Result<(), CredentialsError> {
+        let path = folder.join(&self.credentials);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn read(folder: &Path) -> Result<Self, CredentialsError> {
         let path = folder.join(IDENTITY);
         match fs::metadata(&path) {
@@ -342,27 +404,23 @@ fn refuse_exposed(path: &Path, is_folder: bool) -> Result<(), CredentialsError> 
     })
 }
 
-fn remove_others(folder: &Path, kept: &str) -> Result<(), CredentialsError> {
-    let remove = || {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let is_pem = entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "pem");
-            if is_pem && entry.file_name() != kept {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    };
-    remove().map_err(|source| failed("clean up", folder, source))
+fn make_folder(folder: &Path) -> Result<(), CredentialsError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| failed("make the folder", folder, source))?;
+    refuse_exposed(folder, true)
 }
 
 fn note_time(folder: &Path, time: WallTime) -> Result<(), CredentialsError> {
     if time <= time_noted(folder) {
         return Ok(());
     }
+    put_time(folder, time)
+}
+
+fn put_time(folder: &Path, time: WallTime) -> Result<(), CredentialsError> {
     replace(folder, LAST_TIME_SEEN, format!("{}\n", time.0).as_bytes())
 }
 
@@ -397,6 +455,11 @@ fn hex(bytes: &[u8]) -> String {
 
 const IDENTITY: &str = "identity.json";
 const LAST_TIME_SEEN: &str = "last-time-seen";
+const LOCK: &str = "renewal.lock";
+const TRIAL: &str = "trial";
+
+/// More than key, chain and dates take.
+const IDENTITY_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -457,6 +520,42 @@ mod tests {
             set_mode(path, shut);
             Credentials::load(&folder).unwrap();
         }
+    }
+
+    #[test]
+    fn an_enrolment_forgets_what_time_it_was_and_a_renewal_does_not() {
+        let authority = MadeUpAuthority::new();
+        let (_data, folder) = enrolled(&authority);
+        let mut before = Credentials::load(&folder).unwrap();
+        before.saw(&folder, WallTime(NOW.0 + 1000 * DAY)).unwrap();
+        let next = authority.device("orin-1", 60);
+        next.store(&folder).unwrap();
+        let renewed = Credentials::load(&folder).unwrap();
+        assert_eq!(renewed.last_time_seen(), before.last_time_seen());
+        next.store_anew(&folder).unwrap();
+        let anew = Credentials::load(&folder).unwrap();
+        assert_eq!(anew.last_time_seen(), next.last_time_seen());
+    }
+
+    #[test]
+    fn what_else_is_in_the_folder_stays_there() {
+        let authority = MadeUpAuthority::new();
+        let (_data, folder) = enrolled(&authority);
+        let (other, before) = (folder.join("my-own.pem"), key_file(&folder));
+        fs::write(&other, "of somebody").unwrap();
+        authority.device("orin-1", 60).store(&folder).unwrap();
+        assert!(other.exists() && !before.exists());
+    }
+
+    #[test]
+    fn one_at_a_time_replaces_an_identity() {
+        let (_data, folder) = enrolled(&MadeUpAuthority::new());
+        let lock = FolderLock::try_take(&folder).unwrap().unwrap();
+        assert!(FolderLock::try_take(&folder).unwrap().is_none());
+        lock.try_room(&folder).unwrap();
+        drop(lock);
+        assert!(FolderLock::try_take(&folder).unwrap().is_some());
+        assert!(!folder.join(TRIAL).exists());
     }
 
     #[test]

@@ -48,6 +48,35 @@ impl Token {
     }
 }
 
+/// A token as it was typed, to be read by [`read`](Self::read): what reads command lines would repeat what it does not understand, and
+/// that may be most of a secret.
+#[derive(Clone)]
+pub struct TypedToken(String);
+
+impl TypedToken {
+    /// What it says.
+    ///
+    /// # Errors
+    /// It is no token.
+    pub fn read(&self) -> Result<Token, InvalidToken> {
+        self.0.parse()
+    }
+}
+
+impl FromStr for TypedToken {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for TypedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedToken").finish_non_exhaustive()
+    }
+}
+
 impl FromStr for Token {
     type Err = InvalidToken;
 
