@@ -137,7 +137,7 @@ impl Attend {
 impl Desk {
     fn new(attend: Attend) -> Self {
         Self {
-            link: Link::new(attend.backoff.clone()),
+            link: Link::new(attend.backoff.clone().up_to(TRY_WITHIN)),
             attend,
             hand: None,
             next: None,
@@ -563,6 +563,9 @@ fn milliseconds(time: Duration) -> u32 {
 
 /// The collector hears of us so often, or it takes us for gone after three of these.
 const BEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// A device that can be reached again has its job within 45 s: what a try that hangs may take, this, and some.
+const TRY_WITHIN: Duration = Duration::from_secs(20);
 
 /// However short a lease is.
 const BEAT_LEAST: Duration = Duration::from_millis(100);

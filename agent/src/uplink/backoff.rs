@@ -1,4 +1,4 @@
-//! How long to wait before the next try: twice as long each time, with full jitter, 60 s at most.
+//! How long to wait before the next try: twice as long each time, with full jitter, 60 s at most if nothing else is said.
 
 use std::time::Duration;
 
@@ -28,6 +28,12 @@ impl Backoff {
             longest: LONGEST_CEILING,
             chance: ChaCha8Rng::seed_from_u64(seed),
         }
+    }
+
+    /// With waits of at most this.
+    #[must_use]
+    pub fn up_to(self, longest: Duration) -> Self {
+        Self { longest, ..self }
     }
 
     /// A wait drawn from zero to the ceiling, which then doubles.
@@ -65,5 +71,18 @@ mod tests {
         assert!(longest <= Some(LONGEST_CEILING) && longest > Some(Duration::from_secs(5)));
         backoff.reset();
         assert!(backoff.next_wait() <= SHORTEST_CEILING);
+    }
+
+    #[test]
+    fn waits_stay_below_what_was_said_and_a_seed_repeats_them() {
+        let longest = Duration::from_secs(20);
+        let waits = |seed| {
+            let mut backoff = Backoff::seeded(seed).up_to(longest);
+            std::array::from_fn::<_, 200, _>(|_| backoff.next_wait())
+        };
+        let most = waits(1).into_iter().max();
+        assert!(most <= Some(longest) && most > Some(longest / 2));
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
     }
 }
