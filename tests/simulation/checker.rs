@@ -11,7 +11,7 @@ use tokwatt_domain::{
     ids::{DeviceId, Name, RunId},
 };
 
-use crate::history::{Asked, Entry, Event, JobName, Lease, Row};
+use crate::history::{Asked, Entry, Event, JobName, Lease, Row, Stored};
 
 /// Everything that is known, sorted by whom it is about.
 #[derive(Default)]
@@ -25,12 +25,9 @@ struct Facts<'a> {
     ended: BTreeMap<&'a Lease, Vec<(JobEnd, &'a [RunId])>>,
 }
 
-/// What was promised and did not hold. `accepted` is what jobs came to by the store, `counted` are the runs that it takes for good.
-pub(crate) fn judge(
-    history: &[Entry],
-    accepted: &[(JobName, RunId)],
-    counted: &[RunId],
-) -> Vec<String> {
+/// What was promised and did not hold.
+pub(crate) fn judge(history: &[Entry], stored: &Stored) -> Vec<String> {
+    let Stored { accepted, counted } = stored;
     let facts = Facts::of(history);
     let mut breaches = one_job_at_a_time(history);
     breaches.extend(facts.forgotten());
@@ -184,4 +181,108 @@ fn life(rows: &[&Row]) -> Vec<String> {
         }
     }
     breaches
+}
+
+mod tests {
+    use tokwatt_harness::seed;
+
+    use super::*;
+    use crate::world::run;
+
+    /// A history that is as it should be, but for one thing.
+    #[track_caller]
+    fn check(change: impl Fn(&mut Vec<Entry>, &mut Stored), want: &str) {
+        let outcome = (seed()..)
+            .map(|seed| run(seed, ""))
+            .find(has_several_attempts);
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.breaches, Vec::<String>::new());
+        let (mut history, mut stored) = (outcome.history, outcome.stored);
+        change(&mut history, &mut stored);
+        let breaches = judge(&history, &stored);
+        let is_found = breaches.iter().any(|breach| breach.contains(want));
+        assert!(is_found, "{breaches:#?}");
+    }
+
+    fn has_several_attempts(outcome: &crate::world::Outcome) -> bool {
+        let is_done = |row: &Row| row.state == JobState::Done && row.attempt > 1;
+        committed(&outcome.history).any(is_done)
+    }
+
+    fn committed(history: &[Entry]) -> impl Iterator<Item = &Row> {
+        history.iter().filter_map(|(_, event)| match event {
+            Event::Committed(row) => Some(row),
+            _ => None,
+        })
+    }
+
+    fn last(history: &[Entry], is_it: impl Fn(&Row) -> bool) -> Row {
+        committed(history)
+            .filter(|row| is_it(row))
+            .last()
+            .unwrap()
+            .clone()
+    }
+
+    fn at_the_end(history: &mut Vec<Entry>, event: Event) {
+        let time = history.last().unwrap().0;
+        history.push((time, event));
+    }
+
+    #[test]
+    fn an_end_that_an_earlier_attempt_told_is_found_out() {
+        let change = |history: &mut Vec<Entry>, stored: &mut Stored| {
+            let done = last(history, |row| {
+                row.state == JobState::Done && row.attempt > 1
+            });
+            let stale = RunId([9; 16]);
+            let earlier = Lease {
+                attempt: 1,
+                ..done.lease()
+            };
+            at_the_end(history, Event::Ended(earlier, JobEnd::Done, vec![stale]));
+            stored.accepted.retain(|(job, _)| *job != done.job);
+            stored.accepted.push((done.job, stale));
+            stored.counted = stored.accepted.iter().map(|(_, run)| *run).collect();
+        };
+        check(change, "the device said");
+    }
+
+    #[test]
+    fn a_job_that_is_accepted_twice_or_given_twice_is_found_out() {
+        for is_over in [true, false] {
+            let change = |history: &mut Vec<Entry>, _: &mut Stored| {
+                let row = last(history, |row| {
+                    row.state.is_over() == is_over && row.state != JobState::Lost && row.attempt > 0
+                });
+                at_the_end(history, Event::Committed(row));
+            };
+            check(change, "became");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_forgotten_is_found_out() {
+        let change = |history: &mut Vec<Entry>, _: &mut Stored| {
+            let done = last(history, |row| row.state == JobState::Done);
+            history.retain(|(_, event)| *event != Event::Committed(done.clone()));
+        };
+        check(change, "was forgotten");
+    }
+
+    #[test]
+    fn two_jobs_at_once_are_found_out() {
+        let change = |history: &mut Vec<Entry>, _: &mut Stored| {
+            let is_left_off = |(_, event): &Entry| matches!(event, Event::LeftOff(_));
+            let place = history.iter().position(is_left_off).unwrap();
+            history.remove(place);
+        };
+        check(change, "beside");
+    }
+
+    #[test]
+    fn a_run_that_counts_for_nobody_is_found_out() {
+        let change = |_: &mut Vec<Entry>, stored: &mut Stored| stored.counted.push(RunId([9; 16]));
+        check(change, "count, accepted are");
+    }
 }

@@ -3,10 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use rusqlite::{Connection, params};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_collector::{
@@ -18,35 +19,75 @@ use tokwatt_domain::{
     campaign::JobState,
     ids::{DeviceId, Name, RunId},
 };
+use turmoil::net::{TcpListener, TcpStream};
 
 use crate::{
     device::PORT,
     history::{JobName, Lease, Log, Row},
 };
 
-/// A life of the collector; what it had in memory is gone with it.
-pub(crate) async fn live(folder: PathBuf, log: Log) -> turmoil::Result {
-    let stopping = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let dispatch = Dispatch::new(
-        Arc::new(Store::open_inline(&folder)?),
-        Arc::new(log),
-        Arc::default(),
-        tasks.clone(),
-        stopping.clone(),
-    );
-    tasks.spawn(Arc::clone(&dispatch).keep());
-    let listener = turmoil::net::TcpListener::bind(("0.0.0.0", PORT)).await?;
-    let (connections, incoming) = tokio::sync::mpsc::channel(1);
-    tasks.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if connections.send(stream).await.is_err() {
-                return;
+/// The machine of the collector, during and between its lives.
+#[derive(Clone)]
+pub(crate) struct Collector {
+    folder: PathBuf,
+    log: Log,
+    stopping: Arc<Mutex<CancellationToken>>,
+}
+
+impl Collector {
+    pub(crate) fn new(folder: PathBuf, log: Log) -> Self {
+        Self {
+            folder,
+            log,
+            stopping: Arc::default(),
+        }
+    }
+
+    /// A life; what was in memory is gone with it.
+    pub(crate) async fn live(self) -> turmoil::Result {
+        let stopping = CancellationToken::new();
+        *self.stopping.lock().unwrap() = stopping.clone();
+        let tasks = TaskTracker::new();
+        let dispatch = Dispatch::new(
+            Arc::new(Store::open_inline(&self.folder)?),
+            Arc::new(self.log),
+            Arc::default(),
+            tasks.clone(),
+            stopping.clone(),
+        );
+        tasks.spawn(Arc::clone(&dispatch).keep());
+        let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
+        let (connections, incoming) = mpsc::channel(1);
+        tasks.spawn(accept(listener, connections, stopping.clone()));
+        dispatch_to(ReceiverStream::new(incoming), dispatch, stopping).await?;
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    }
+
+    /// Asks it to end in good order.
+    pub(crate) fn stop(&self) {
+        self.stopping.lock().unwrap().cancel();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    connections: mpsc::Sender<TcpStream>,
+    stopping: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => return,
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { return };
+                if connections.send(stream).await.is_err() {
+                    return;
+                }
             }
         }
-    });
-    dispatch_to(ReceiverStream::new(incoming), dispatch, stopping).await?;
-    Ok(())
+    }
 }
 
 /// Looks into the database, beside the collector.

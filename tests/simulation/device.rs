@@ -192,12 +192,12 @@ struct Plan {
 impl Plan {
     fn of(seed: u64, lease: &Lease) -> Self {
         let mut chance = draw(seed, &lease.to_string());
-        let n_segments = 1 + chance.index(3);
+        let n_segments = 1 + chance.index(4);
         let mut seconds = |from: u64, below: u64| {
             Duration::from_millis(1000 * from + chance.below(1000 * (below - from)))
         };
         let loading = seconds(0, 4);
-        let segments = (0..n_segments).map(|_| seconds(1, 15)).collect();
+        let segments = (0..n_segments).map(|_| seconds(1, 20)).collect();
         let end = match chance.below(20) {
             0..=2 => (chance.index(n_segments), JobEnd::Failed),
             3 => (0, JobEnd::Refused),

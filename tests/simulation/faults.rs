@@ -30,8 +30,12 @@ pub(crate) enum DeviceFault {
 /// What is wrong with the collector.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CollectorFault {
+    /// As of a device.
     Kill,
+    /// As of a device.
     PowerCut,
+    /// As of a device.
+    Stop,
 }
 
 /// A fault and when it is there.
@@ -87,5 +91,8 @@ pub(crate) const DEVICE_FAULTS: [DeviceFault; 12] = [
     DeviceFault::Stop,
 ];
 
-pub(crate) const COLLECTOR_FAULTS: [CollectorFault; 2] =
-    [CollectorFault::Kill, CollectorFault::PowerCut];
+pub(crate) const COLLECTOR_FAULTS: [CollectorFault; 3] = [
+    CollectorFault::Kill,
+    CollectorFault::PowerCut,
+    CollectorFault::Stop,
+];

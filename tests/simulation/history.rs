@@ -81,6 +81,15 @@ impl Row {
     }
 }
 
+/// What the store has in the end.
+#[derive(Clone, Default)]
+pub(crate) struct Stored {
+    /// What jobs came to.
+    pub(crate) accepted: Vec<(JobName, RunId)>,
+    /// Runs that are taken for good.
+    pub(crate) counted: Vec<RunId>,
+}
+
 /// An event and when it was, since the start.
 pub(crate) type Entry = (Duration, Event);
 

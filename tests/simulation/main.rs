@@ -20,6 +20,7 @@ mod operator;
 mod world;
 
 use std::{
+    collections::BTreeMap,
     panic,
     sync::{
         Mutex,
@@ -72,19 +73,11 @@ fn no_job_is_accepted_twice_and_none_is_forgotten() {
         );
     }
     let seconds = clock.now().since(Stamp(0)).as_secs_f64();
+    let hours = tally.time.as_secs_f64() / 3600.0;
     tell(&format!(
-        "{n_seeds} seeds from {first}, {:.0} hours in {seconds:.0} s: {} faults, {} jobs ({} done, {} failed, {} cancelled, {} expired, \
-         {} refused), {} leases, {} of them lost; 0 accepted twice, 0 forgotten",
-        tally.time.as_secs_f64() / 3600.0,
-        tally.n_faults,
-        tally.n_over.iter().sum::<usize>(),
-        tally.n(JobState::Done),
-        tally.n(JobState::Failed),
-        tally.n(JobState::Cancelled),
-        tally.n(JobState::Expired),
-        tally.n(JobState::Refused),
-        tally.n_leases,
-        tally.n_lost,
+        "{n_seeds} seeds, {hours:.0} hours in {seconds:.0} s: {} faults, {} leases lost, {} attempts begun or gone on with {} times; \
+         0 jobs accepted twice, 0 forgotten of {:?}; TOKWATT_SEED={first}",
+        tally.n_faults, tally.n_lost, tally.n_attempts, tally.n_starts, tally.n_over,
     ));
     assert!(n_seeds < 100 || tally.has_seen_everything());
 }
@@ -132,10 +125,10 @@ fn find_out(sabotage: &str) {
 struct Tally {
     time: Duration,
     n_faults: usize,
-    n_leases: usize,
+    n_over: BTreeMap<JobState, usize>,
+    n_attempts: u32,
+    n_starts: usize,
     n_lost: usize,
-    /// By state, in the order of all states.
-    n_over: [usize; JobState::ALL.len()],
     n_broken: usize,
     first_broken: Option<(u64, Outcome)>,
 }
@@ -146,10 +139,11 @@ impl Tally {
         for (_, event) in &outcome.history {
             match event {
                 Event::Committed(row) if row.state.is_over() => {
-                    self.n_over[row.state as usize] += 1
+                    *self.n_over.entry(row.state).or_default() += 1;
+                    self.n_attempts += row.attempt;
                 }
                 Event::Committed(row) if row.state == JobState::Lost => self.n_lost += 1,
-                Event::Began(_) => self.n_leases += 1,
+                Event::Began(_) => self.n_starts += 1,
                 Event::Fault(_) => self.n_faults += 1,
                 _ => {}
             }
@@ -160,14 +154,10 @@ impl Tally {
         }
     }
 
-    fn n(&self, state: JobState) -> usize {
-        self.n_over[state as usize]
-    }
-
     /// A simulation in which something never happens says nothing about it.
     fn has_seen_everything(&self) -> bool {
-        let ends = JobState::ALL.into_iter().filter(|state| state.is_over());
-        self.n_lost > 0 && ends.into_iter().all(|state| self.n(state) > 0)
+        let mut ends = JobState::ALL.into_iter().filter(|state| state.is_over());
+        self.n_lost > 0 && ends.all(|state| self.n_over.contains_key(&state))
     }
 }
 

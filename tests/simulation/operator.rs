@@ -34,7 +34,7 @@ enum Act {
 /// A few campaigns within a time, each for some of the devices.
 pub(crate) fn wishes(chance: &mut Random, devices: &[DeviceId], within: Duration) -> Vec<Wish> {
     let mut wishes = Vec::new();
-    for number in 0..2 + chance.below(4) {
+    for number in 0..3 + chance.below(4) {
         let mut some = devices.to_vec();
         some.retain(|_| chance.below(3) > 0);
         if some.is_empty() {

@@ -19,10 +19,10 @@ use tokwatt_harness::Random;
 
 use crate::{
     checker,
-    collector::{self, Witness},
+    collector::{Collector, Witness},
     device::Device,
     faults::{COLLECTOR_FAULTS, CollectorFault, DEVICE_FAULTS, DeviceFault, Spell, spells},
-    history::{Entry, Event, JobName, Lease, Log, Row},
+    history::{Entry, Event, JobName, Lease, Log, Row, Stored},
     operator,
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Outcome {
     /// Promises that were not kept.
     pub(crate) breaches: Vec<String>,
     pub(crate) history: Vec<Entry>,
+    pub(crate) stored: Stored,
     pub(crate) time: Duration,
 }
 
@@ -40,6 +41,7 @@ impl Outcome {
         Self {
             breaches: vec!["the simulation panicked".to_owned()],
             history: Vec::new(),
+            stored: Stored::default(),
             time: Duration::ZERO,
         }
     }
@@ -49,7 +51,8 @@ struct World {
     sim: turmoil::Sim<'static>,
     log: Log,
     sites: Vec<Site>,
-    collector: Target<CollectorFault>,
+    collector: Collector,
+    its_target: Target<CollectorFault>,
     witness: Witness,
     jobs: BTreeMap<JobName, Row>,
     /// Whether the operator has nothing more to ask for.
@@ -80,18 +83,21 @@ pub(crate) fn run(seed: u64, sabotage: &str) -> Outcome {
     world.calm_down();
     world.finish();
     let history = world.log.entries();
-    let accepted = world.witness.accepted();
     let made: Vec<(Lease, RunId)> = history.iter().filter_map(measured).collect();
-    let counted = world.witness.counted(&made);
+    let stored = Stored {
+        accepted: world.witness.accepted(),
+        counted: world.witness.counted(&made),
+    };
     let mut breaches = std::mem::take(&mut world.breaches);
     let n_panics = PANICS.take();
     if n_panics > 0 {
         breaches.push(format!("{n_panics} panics"));
     }
-    breaches.extend(checker::judge(&history, &accepted, &counted));
+    breaches.extend(checker::judge(&history, &stored));
     Outcome {
         breaches,
         history,
+        stored,
         time: world.sim.elapsed(),
     }
 }
@@ -110,11 +116,9 @@ impl World {
             .tcp_capacity(1024)
             .enable_random_order()
             .build();
-        let host = (folder.join("collector"), log.clone());
-        sim.host("collector", move || {
-            let (folder, log) = host.clone();
-            collector::live(folder, log)
-        });
+        let collector = Collector::new(folder.join("collector"), log.clone());
+        let host = collector.clone();
+        sim.host("collector", move || host.clone().live());
         let mut sites = Vec::new();
         for number in 1..=2 + chance.below(3) {
             let id = DeviceId::parse(&format!("device-{number}")).unwrap();
@@ -135,7 +139,8 @@ impl World {
             sim,
             log,
             sites,
-            collector: Target::new(&mut chance, &COLLECTOR_FAULTS, COLLECTOR_CALM),
+            collector,
+            its_target: Target::new(&mut chance, &COLLECTOR_FAULTS, COLLECTOR_CALM),
             witness,
             jobs: BTreeMap::new(),
             is_satisfied: false,
@@ -156,7 +161,7 @@ impl World {
 
     /// What is still wrong is mended.
     fn calm_down(&mut self) {
-        self.collector.to_come.clear();
+        self.its_target.to_come.clear();
         self.change_collector();
         for number in 0..self.sites.len() {
             self.sites[number].target.to_come.clear();
@@ -201,7 +206,7 @@ impl World {
     /// A device that can be reached has its job again before long.
     fn look_for_idleness(&mut self, number: usize) {
         let now = self.sim.elapsed();
-        let is_reachable = self.collector.is_well() && self.sites[number].target.is_well();
+        let is_reachable = self.its_target.is_well() && self.sites[number].target.is_well();
         let site = &mut self.sites[number];
         let open = self
             .jobs
@@ -227,15 +232,18 @@ impl World {
 
     fn change_collector(&mut self) {
         let now = self.sim.elapsed();
-        if let Some(spell) = self.collector.ended(now) {
+        if let Some(spell) = self.its_target.ended(now) {
             self.note(&format!("collector: {:?} is over", spell.fault));
             self.link_all();
             self.sim.bounce("collector");
         }
-        if let Some(spell) = self.collector.begun(now) {
+        if let Some(spell) = self.its_target.begun(now) {
             self.note(&format!("collector: {:?}", spell.fault));
             self.link_all();
-            self.sim.crash("collector");
+            match spell.fault {
+                CollectorFault::Stop => self.collector.stop(),
+                CollectorFault::Kill | CollectorFault::PowerCut => self.sim.crash("collector"),
+            }
         }
     }
 
@@ -287,7 +295,7 @@ impl World {
         };
         self.sim
             .set_link_max_message_latency(host, "collector", latency);
-        if self.collector.fault() == Some(CollectorFault::PowerCut) {
+        if self.its_target.fault() == Some(CollectorFault::PowerCut) {
             return self.sim.partition(host, "collector");
         }
         match fault {
@@ -379,8 +387,8 @@ const STEPS: [Duration; 3] = [
 ];
 
 /// Longest time between two faults.
-const DEVICE_CALM: Duration = Duration::from_secs(50);
-const COLLECTOR_CALM: Duration = Duration::from_secs(90);
+const DEVICE_CALM: Duration = Duration::from_secs(30);
+const COLLECTOR_CALM: Duration = Duration::from_secs(60);
 
 const FAST: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_secs(3);

@@ -111,6 +111,24 @@ async fn what_is_admitted_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn without_a_thread_of_its_own_it_answers_the_same() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open_inline(folder.path()).unwrap();
+    greet(&store, 1).await;
+    let gap = vec![record(3, finished(run(1)))];
+    let (good, bad) = tokio::join!(
+        store.admit(delivery(1, whole_run(run(1)))),
+        store.admit(delivery(2, gap)),
+    );
+    assert_eq!(good.unwrap().stored, 4);
+    assert!(matches!(bad, Err(StoreError::Gap { .. })));
+    assert_eq!(store.records_of(run(1)).await.unwrap().len(), 4);
+    drop(store);
+    let store = open(folder.path()).await;
+    assert_eq!(store.records_of(run(1)).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
 async fn a_delivery_that_comes_twice_is_stored_once() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
