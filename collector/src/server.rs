@@ -320,8 +320,9 @@ impl Shared {
         incoming: mpsc::Receiver<Connection>,
         services: Services,
     ) -> impl Future<Output = Result<(), tonic::transport::Error>> + use<> {
-        let incoming = ReceiverStream::new(incoming);
-        serve(services, incoming, self.stopping.clone())
+        let incoming = ReceiverStream::new(incoming).map(Ok::<_, io::Error>);
+        let stopped = self.stopping.clone().cancelled_owned();
+        transport().serve_with_incoming_shutdown(services, incoming, stopped)
     }
 
     fn reception(&self) -> Arc<Reception> {
@@ -428,14 +429,14 @@ impl Shared {
     }
 }
 
-/// Gives work to whoever comes by connections that are there already, as over plain text: for a network that a simulation makes.
+/// Gives work to whoever comes by connections that are there already, as over plain text, until no more come: for a network that a
+/// simulation makes.
 ///
 /// # Errors
 /// The transport failed.
 pub async fn dispatch_to<C>(
     connections: impl Stream<Item = C>,
     dispatch: Arc<Dispatch>,
-    stopping: CancellationToken,
 ) -> Result<(), tonic::transport::Error>
 where
     C: AsyncRead + AsyncWrite + Send + 'static,
@@ -443,20 +444,8 @@ where
     let services = Services::default()
         .with(dispatch.control())
         .with(dispatch.campaigns());
-    let connections = connections.map(|io| Connection::new(io, Peer::Anyone, ()));
-    serve(services, connections, stopping).await
-}
-
-async fn serve(
-    services: Services,
-    connections: impl Stream<Item = Connection>,
-    stopping: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let connections = connections.map(Ok::<_, io::Error>);
-    let stopped = stopping.cancelled_owned();
-    transport()
-        .serve_with_incoming_shutdown(services, connections, stopped)
-        .await
+    let incoming = connections.map(|io| Ok::<_, io::Error>(Connection::new(io, Peer::Anyone, ())));
+    transport().serve_with_incoming(services, incoming).await
 }
 
 async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -58,11 +58,10 @@ impl Collector {
         tasks.spawn(Arc::clone(&dispatch).keep());
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         let (connections, incoming) = mpsc::channel(1);
-        tasks.spawn(accept(listener, connections, stopping.clone()));
-        dispatch_to(ReceiverStream::new(incoming), dispatch, stopping).await?;
-        tasks.close();
-        tasks.wait().await;
-        Ok(())
+        tasks.spawn(accept(listener, connections, stopping));
+        dispatch_to(ReceiverStream::new(incoming), dispatch).await?;
+        // It is stopping: its calls end, then its process does.
+        std::future::pending().await
     }
 
     /// Asks it to end in good order.
