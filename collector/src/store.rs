@@ -433,8 +433,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn has_certificates(&self) -> Result<bool, StoreError> {
-        self.read(|connection| identities::has_certificates(connection))
-            .await
+        self.read(identities::has_certificates).await
     }
 
     /// What is known of certificates, in the order of their serial numbers given; `None` for one that was never issued.

@@ -345,3 +345,36 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A list of everything.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_never_leaves_this_machine() {
+        for near in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+            assert!(matches!(Place::parse(near), Ok(Place::Plain(_))), "{near}");
+        }
+        for far in ["http://192.0.2.1:7413", "http://server.lab:7413"] {
+            let error = Place::parse(far).err().unwrap().to_string();
+            assert!(error.contains(far) && error.contains("https://"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_used_is_not_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = folder.path().join("identity");
+        let address = Address {
+            url: None,
+            data: folder.path().to_owned(),
+            identity: IdentityFolder {
+                folder: Some(identity.clone()),
+            },
+        };
+        assert!(matches!(address.place(), Ok(Place::Plain(_))));
+        std::fs::create_dir(&identity).unwrap();
+        std::fs::write(identity.join("identity.json"), "{").unwrap();
+        assert!(address.place().is_err());
+    }
+}
