@@ -200,6 +200,12 @@ pub enum BackendError {
         /// What is wrong with what, and what to do.
         message: String,
     },
+    /// Nobody answers, or not yet. It may come by itself.
+    #[error("{message}")]
+    Absent {
+        /// Who does not, and what to do.
+        message: String,
+    },
 }
 
 impl BackendError {
@@ -216,6 +222,9 @@ impl BackendError {
                 message: change(message),
             },
             Self::Setup { message } => Self::Setup {
+                message: change(message),
+            },
+            Self::Absent { message } => Self::Absent {
                 message: change(message),
             },
         }

@@ -184,7 +184,7 @@ pub enum Progress {
 /// A bench could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
-    /// The engine cannot be started as it is set up.
+    /// The engine cannot be started as it is set up, or is a server that does not answer.
     #[error(transparent)]
     Setup(BackendError),
     /// Nowhere to keep results.
@@ -226,6 +226,8 @@ struct Work<'a> {
     next: u64,
     /// That run, if an agent that is gone began it.
     open: Option<OpenRun>,
+    /// Why a group could not be set up.
+    unfit: Option<BackendError>,
 }
 
 /// One run of a group: which repetition of which cell under which load.
@@ -289,7 +291,11 @@ impl Runner {
         let mut outcome = Outcome::default();
         let goes_on = self.is_unfinished(Unfinished::has_measured).await;
         let result = self.run_groups(plan, groups, &mut tally, &mut outcome);
-        outcome.error = result.await.err();
+        let (unfit, error) = match result.await {
+            Ok(unfit) => (unfit, None),
+            Err(error) => (None, Some(error)),
+        };
+        outcome.error = error;
         let sampler = self.sampler.as_ref();
         outcome.instruments = sampler.map_or_else(Vec::new, |sampler| sampler.health());
         outcome.is_cancelled = self.stop.is_cancelled();
@@ -307,6 +313,7 @@ impl Runner {
             let ended = self.with_spool(Spool::end_bench).await;
             outcome.error = outcome.error.or(ended.err().map(RunnerError::Spool));
         }
+        outcome.error = outcome.error.or(unfit.map(RunnerError::Setup));
         outcome
     }
 
@@ -316,13 +323,14 @@ impl Runner {
         unfinished.is_ok_and(|bench| bench.is_some_and(|bench| is_so(&bench)))
     }
 
+    /// Why no group could be set up, if none could. One of several that cannot be is no reason to give up the others.
     async fn run_groups(
         &self,
         plan: &Plan,
         groups: &[Group],
         tally: &mut Tally<'_>,
         outcome: &mut Outcome,
-    ) -> Result<(), RunnerError> {
+    ) -> Result<Option<BackendError>, RunnerError> {
         let mut work = self.take_up(plan, groups, outcome).await?;
         tally.done = outcome
             .reports
@@ -346,14 +354,20 @@ impl Runner {
             }
             self.run_group(&mut work, group, &turns, tally, outcome)
                 .await?;
-            group.backend.unload().await.map_err(RunnerError::Setup)?;
+            if let Err(error) = group.backend.unload().await {
+                let model = group.name();
+                tracing::warn!(%error, model, "a model cannot be unloaded");
+                let warning = format!("{model}: cannot be unloaded after its runs: {error}");
+                outcome.warn(Some(warning));
+            }
         }
         // A person stopped it before it went on with that run.
         if work.open.take().is_some() && !self.leave.is_cancelled() {
             self.finish(work.next, RunEnd::Cancelled, tally, outcome)
                 .await?;
         }
-        Ok(())
+        let has_run = outcome.reports.iter().any(|report| !report.ended_early());
+        Ok(work.unfit.filter(|_| !has_run))
     }
 
     async fn run_group(
@@ -370,9 +384,21 @@ impl Runner {
         };
         let loaded = match prepared {
             Ok(loaded) => loaded,
-            Err(error @ BackendError::Setup { .. }) => return Err(RunnerError::Setup(error)),
             Err(error) => {
+                let is_unfit = matches!(
+                    error,
+                    BackendError::Setup { .. } | BackendError::Absent { .. }
+                );
+                let has_begun = work.open.is_some() || turns.len() < self.runs_per_group(work.plan);
+                // What could be loaded before can be once more: the bench goes on another time.
+                if is_unfit && has_begun {
+                    return Err(RunnerError::Setup(error));
+                }
                 let reason = error.to_string();
+                work.unfit = Some(error).filter(|_| is_unfit);
+                if is_unfit && work.n_groups == 1 {
+                    return Ok(());
+                }
                 return self
                     .keep_failed_group(work, group, turns, &reason, tally, outcome)
                     .await;
@@ -603,7 +629,7 @@ impl Runner {
         Ok(())
     }
 
-    /// The engine died while it was being loaded, or its power mode is not to be had: one run of each cell that says so. A run that was
+    /// The engine cannot be started or died while it was being loaded, or its power mode is not to be had: one run of each cell that says so. A run that was
     /// interrupted ends with what it has.
     async fn keep_failed_group(
         &self,

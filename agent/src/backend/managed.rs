@@ -348,7 +348,7 @@ fn breaks_off(error: &BackendError) -> bool {
             class,
             FailureClass::Refused | FailureClass::Crashed | FailureClass::Protocol
         ),
-        BackendError::Setup { .. } => true,
+        BackendError::Setup { .. } | BackendError::Absent { .. } => true,
     }
 }
 

@@ -199,6 +199,15 @@ impl Shared {
                 {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
+                Err(
+                    error @ (HttpError::Refused { .. }
+                    | HttpError::Unreachable { .. }
+                    | HttpError::Closed { .. }
+                    | HttpError::Late { .. }),
+                ) => {
+                    let message = error.words();
+                    return Err(BackendError::Absent { message });
+                }
                 Err(error) => return Err(setup(error.words())),
             }
         }

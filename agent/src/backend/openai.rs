@@ -199,7 +199,7 @@ impl Shared {
                 self.lose();
                 *class
             }
-            BackendError::Setup { .. } => {
+            BackendError::Setup { .. } | BackendError::Absent { .. } => {
                 self.lose();
                 FailureClass::Refused
             }

@@ -190,7 +190,9 @@ fn classed(error: BackendError) -> (Outcome, bool) {
     match error {
         BackendError::Request { class, message } => (failed(class, message), false),
         BackendError::Engine { class, message } => (failed(class, message), true),
-        BackendError::Setup { message } => (failed(FailureClass::Refused, message), true),
+        BackendError::Setup { message } | BackendError::Absent { message } => {
+            (failed(FailureClass::Refused, message), true)
+        }
     }
 }
 

@@ -78,6 +78,7 @@ impl Runner {
             album: std::sync::Arc::new(Album::new(PICTURES_BYTES_MAX)),
             next: unfinished.as_ref().map_or(0, |unfinished| unfinished.next),
             open: unfinished.and_then(|unfinished| unfinished.open),
+            unfit: None,
         })
     }
 

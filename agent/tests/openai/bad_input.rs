@@ -45,7 +45,7 @@ fn nowhere() -> String {
 async fn an_absent_server_is_named_with_the_question_whether_it_runs() {
     let url = nowhere();
     let (class, message) = failed(with(settings(&url)).load().await.unwrap_err());
-    assert_eq!(class, Failed::Setup);
+    assert_eq!(class, Failed::Nobody);
     assert!(
         message.contains(&url) && message.contains("running"),
         "{message}"

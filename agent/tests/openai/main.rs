@@ -141,6 +141,8 @@ enum Failed {
     Server(FailureClass),
     /// A person has to change something.
     Setup,
+    /// Nobody answers.
+    Nobody,
 }
 
 async fn failure(backend: &OpenAiBackend) -> (Failed, String) {
@@ -155,6 +157,7 @@ fn failed(error: BackendError) -> (Failed, String) {
         BackendError::Request { class, message } => (Failed::Question(class), message),
         BackendError::Engine { class, message } => (Failed::Server(class), message),
         BackendError::Setup { message } => (Failed::Setup, message),
+        BackendError::Absent { message } => (Failed::Nobody, message),
     }
 }
 

@@ -641,18 +641,36 @@ async fn a_full_spool_ends_the_bench_before_a_run_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_second_model_that_is_set_up_wrong_leaves_what_the_first_one_did() {
+async fn a_model_that_is_set_up_wrong_has_runs_that_say_so_and_the_others_are_asked() {
     let bench = Bench::new();
-    let good = bench.group(|_| Ok(()), |_| Reply::Answer);
+    let good = || bench.group(|_| Ok(()), |_| Reply::Answer);
     let wrong = |_| {
         Err(BackendError::Setup {
             message: "no such file".to_owned(),
         })
     };
     let bad = bench.group(wrong, |_| Reply::Answer);
-    let outcome = bench.run(2, &[good, bad]).await;
-    assert_eq!(outcome.reports.len(), 1);
+    let outcome = bench.run(2, &[good(), bad, good()]).await;
+    assert!(outcome.error.is_none() && !outcome.is_unfinished);
+    let ends: Vec<RunEnd> = outcome.traces.iter().map(|trace| trace.end).collect();
+    assert_eq!(ends, [RunEnd::Complete, RunEnd::Aborted, RunEnd::Complete]);
+    let reasons = &outcome.reports[1].reasons;
+    assert_eq!(reasons["run"], "no such file");
+}
+
+#[tokio::test]
+async fn where_no_model_can_be_set_up_the_bench_says_why() {
+    let bench = Bench::new();
+    let wrong = |_| {
+        Err(BackendError::Setup {
+            message: "no such file".to_owned(),
+        })
+    };
+    let bad = || bench.group(wrong, |_| Reply::Answer);
+    let outcome = bench.run(2, &[bad(), bad()]).await;
     assert!(matches!(outcome.error, Some(RunnerError::Setup(_))));
+    assert!(outcome.reports.iter().all(|report| report.ended_early()));
+    assert!(!outcome.is_unfinished);
 }
 
 /// 5 W, whenever it is read.

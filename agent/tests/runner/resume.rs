@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokwatt_agent::{
     backend::BackendError,
     clock::SystemClock,
-    runner::{RunnerError, abandon, last_stamp},
+    runner::{Group, RunnerError, abandon, last_stamp},
     spool::Spool,
 };
 use tokwatt_domain::{ids::Seq, metrics::measure, run::RunEnd, time::WallTime};
@@ -22,6 +22,17 @@ use crate::{
 impl Bench {
     /// Asks until somebody asks this, and is gone then, as an agent that was killed.
     async fn killed_at(&self, n_items: usize, last: &'static str, time: usize) {
+        self.killed_behind(None, n_items, last, time).await;
+    }
+
+    /// In the runs that come after those of another group.
+    async fn killed_behind(
+        &self,
+        before: Option<Group>,
+        n_items: usize,
+        last: &'static str,
+        time: usize,
+    ) {
         let killed = Arc::new(Notify::new());
         let (killer, n_asked) = (killed.clone(), AtomicUsize::new(0));
         let group = self.group(
@@ -35,7 +46,8 @@ impl Bench {
                 Reply::Answer
             },
         );
-        let (plan, groups) = (plan(n_items), [group]);
+        let plan = plan(n_items);
+        let groups: Vec<Group> = before.into_iter().chain([group]).collect();
         let mut in_silence = |_| {};
         tokio::select! {
             biased;
@@ -259,6 +271,26 @@ async fn a_bench_that_cannot_be_set_up_again_can_still_go_on_later() {
     assert!(outcome.is_unfinished);
     let outcome = bench.ask(600, |_| Reply::Answer).await;
     check_every_request_once(&outcome, &records(&bench.runner.spool), 600);
+}
+
+#[tokio::test]
+async fn a_model_that_could_not_be_set_up_is_not_tried_again_when_the_bench_goes_on() {
+    let bench = Bench::new();
+    let wrong = |_| {
+        Err(BackendError::Setup {
+            message: "no such file".to_owned(),
+        })
+    };
+    let never = |_| panic!("it is loaded again");
+    let bad = bench.group(wrong, |_| Reply::Answer);
+    bench.killed_behind(Some(bad), 600, "q550", 1).await;
+    let bench = bench.again();
+    let bad = bench.group(never, |_| Reply::Answer);
+    let good = bench.group(|_| Ok(()), |_| Reply::Answer);
+    let outcome = bench.run(600, &[bad, good]).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    assert_eq!(outcome.reports.len(), 2);
+    assert_eq!(requests(outcome.traces.last().unwrap()).count(), 600);
 }
 
 #[tokio::test]

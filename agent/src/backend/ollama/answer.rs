@@ -270,7 +270,7 @@ mod tests {
         let (is_engine, class) = match &error {
             BackendError::Request { class, .. } => (false, *class),
             BackendError::Engine { class, .. } => (true, *class),
-            BackendError::Setup { .. } => panic!("{error}"),
+            BackendError::Setup { .. } | BackendError::Absent { .. } => panic!("{error}"),
         };
         assert_eq!((is_engine, class), want, "{error}");
         assert!(error.to_string().contains(words), "{error}");

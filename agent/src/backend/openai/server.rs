@@ -102,13 +102,15 @@ pub(super) async fn find(
             Ok(ready) => return Ok(ready),
             Err(Unready::Never(error)) => return Err(error),
             Err(Unready::Absent(error)) if waited >= settings.patience.listening => {
-                return Err(setup(error.words()));
+                let message = error.words();
+                return Err(BackendError::Absent { message });
             }
             Err(Unready::Loading(words)) if waited >= settings.patience.ready => {
-                return Err(setup(format!(
+                let message = format!(
                     "{url} is not ready after {:.0} s; it says: {words}",
                     waited.as_secs_f64()
-                )));
+                );
+                return Err(BackendError::Absent { message });
             }
             Err(Unready::Absent(_) | Unready::Loading(_)) => {
                 tokio::time::sleep(LOOK_AGAIN).await;
