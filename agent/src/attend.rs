@@ -26,7 +26,7 @@ use tokwatt_proto::{control, v1};
 
 use crate::{
     clock::Clock,
-    runner::QuietGate,
+    runner::{Passage, QuietGate},
     uplink::{Backoff, chain},
 };
 
@@ -83,6 +83,8 @@ struct Hand {
     /// Nobody, once it has ended.
     running: Option<Running>,
     progress: JobProgress,
+    /// Whether its end is on disk.
+    is_noted: bool,
     /// Why it was cancelled, if nobody asked for that: it ends so.
     failure: Option<String>,
     /// Nobody wants it any more: its end is not told.
@@ -98,6 +100,8 @@ struct Desk {
     next: Option<InHand>,
     to_say: ToSay,
     speech: Option<Speech>,
+    /// Waits until a job that was just assigned can be kept.
+    passage: Option<BoxFuture<'static, Passage>>,
     beat_every: Duration,
     beat_at: Instant,
     /// A window may last until then.
@@ -143,6 +147,7 @@ impl Desk {
             next: None,
             to_say: ToSay::default(),
             speech: None,
+            passage: None,
             beat_every: BEAT_EVERY,
             beat_at: Instant::now() + BEAT_EVERY,
             silent_until: None,
@@ -165,7 +170,8 @@ impl Desk {
     async fn turn(&mut self, stop: &CancellationToken) {
         self.speak();
         let in_hand = self.in_hand();
-        // Not even a timer rings inside a window.
+        // No beat rings inside a window. Of this device's own accord nothing does but the connection's keep-alive, every 30 s, without which
+        // one that is dead would be noticed by nobody.
         let next_beat = self.silent_until.max(Some(self.beat_at));
         let next_beat = next_beat.unwrap_or(self.beat_at);
         let open = || open(&self.attend, in_hand);
@@ -175,6 +181,11 @@ impl Desk {
             heard = self.link.next(open) => self.hear(heard),
             event = next_event(&mut self.hand) => self.follow(event),
             () = said(&mut self.speech) => self.has_said(),
+            passage = granted(&mut self.passage) => {
+                self.passage = None;
+                self.keep();
+                drop(passage);
+            }
             () = sleep_until(next_beat) => self.beat(),
         }
     }
@@ -192,10 +203,18 @@ impl Desk {
         self.hand = Some(Hand {
             job,
             running,
+            is_noted: true,
             progress: JobProgress::default(),
             failure: None,
             is_given_up: false,
         });
+    }
+
+    /// A job that was just assigned: on disk as soon as nothing is measured, so that one that waits outlives a restart.
+    fn accept(&mut self, job: InHand) {
+        self.begin(job);
+        let quiet = self.attend.quiet.clone();
+        self.passage = Some(Box::pin(async move { quiet.pass().await }));
     }
 
     fn hear(&mut self, heard: Heard) {
@@ -261,7 +280,7 @@ impl Desk {
                 self.next = Some(InHand::new(job, spec));
                 self.give_up();
             }
-            None => self.begin(InHand::new(job, spec)),
+            None => self.accept(InHand::new(job, spec)),
         }
         Ok(())
     }
@@ -289,26 +308,32 @@ impl Desk {
     fn give_up(&mut self) {
         let Some(hand) = &mut self.hand else { return };
         hand.is_given_up = true;
-        match hand.running {
-            Some(_) => self.tell(Word::Cancel),
-            None => self.forget(),
+        match (&hand.running, &hand.job.end) {
+            (Some(_), None) => self.tell(Word::Cancel),
+            _ => self.forget(),
         }
     }
 
     fn forget(&mut self) {
-        self.hand = None;
+        let hand = self.hand.take();
         self.silent_until = None;
+        self.passage = None;
         if let Err(error) = self.attend.file.remove() {
             tracing::error!(%error, "a job that is settled stays in the data folder and will be told again");
         }
+        if let Some(running) = hand.and_then(|hand| hand.running) {
+            running.let_go();
+        }
         if let Some(next) = self.next.take() {
-            self.begin(next);
+            self.accept(next);
         }
     }
 
     fn follow(&mut self, event: Option<JobEvent>) {
         let Some(hand) = &mut self.hand else { return };
+        // The window, if there was one, is over.
         self.silent_until = None;
+        self.to_say.window = None;
         match event {
             Some(JobEvent::Ready(reached)) => {
                 let job = &mut hand.job;
@@ -326,6 +351,10 @@ impl Desk {
                     self.tell(Word::Go);
                 }
             }
+            Some(JobEvent::NotStarted) => {
+                hand.job.starts = hand.job.starts.saturating_sub(1);
+                self.keep();
+            }
             Some(JobEvent::Begun) => {
                 hand.job.has_begun = true;
                 self.keep();
@@ -334,11 +363,13 @@ impl Desk {
                 hand.progress = progress;
                 self.to_say.progress = true;
             }
-            Some(JobEvent::Window(longest)) => match self.link.reports() {
-                Some(_) => self.to_say.window = Some(longest),
-                None => self.tell(Word::Go),
+            // Whoever is being connected to is told next, or is away.
+            Some(JobEvent::Window(longest)) => match self.link.is_there_or_coming() {
+                true => self.to_say.window = Some(longest),
+                false => self.tell(Word::Go),
             },
             Some(JobEvent::Ended(end)) => self.end(end),
+            None if hand.job.end.is_some() => hand.running = None,
             None => {
                 hand.running = None;
                 let why = "whoever did it is gone";
@@ -363,18 +394,31 @@ impl Desk {
         }
         tracing::info!(job = %hand.job.job, how = ?end.how, reason = end.reason, n_runs = end.runs.len(), "job ended");
         hand.job.end = Some(end);
-        let running = hand.running.take();
-        let (is_given_up, job) = (hand.is_given_up, hand.job.clone());
-        if let Err(error) = self.attend.file.write(&job) {
-            tracing::error!(%error, "the end of a job cannot be noted: killed now, the agent would begin it anew");
-        }
-        if let Some(running) = running {
-            // Fails where nobody waits for it any more.
-            running.words.try_send(Word::Go).ok();
-        }
-        match is_given_up {
+        hand.is_noted = false;
+        match hand.is_given_up {
             true => self.forget(),
-            false => self.to_say.end = true,
+            false => {
+                self.note_end();
+                self.to_say.end = true;
+            }
+        }
+    }
+
+    /// Only when its end is on disk is nothing of it needed any more to go on; until then that is tried again.
+    fn note_end(&mut self) {
+        let Some(hand) = self.hand.as_mut().filter(|hand| !hand.is_noted) else {
+            return;
+        };
+        match self.attend.file.write(&hand.job) {
+            Ok(()) => {
+                hand.is_noted = true;
+                if let Some(running) = hand.running.take() {
+                    running.let_go();
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the end of a job cannot be noted in the data folder, which is tried again");
+            }
         }
     }
 
@@ -402,6 +446,7 @@ impl Desk {
     fn beat(&mut self) {
         self.beat_at = Instant::now() + self.beat_every;
         self.silent_until = None;
+        self.note_end();
         self.to_say.beat = true;
         self.to_say.end = true;
     }
@@ -493,6 +538,7 @@ impl Desk {
 
     /// Interrupts what is under way, and waits for that; what ended meanwhile is noted.
     async fn leave(mut self) {
+        self.note_end();
         self.tell(Word::Interrupt);
         let rest = async {
             while let Some(running) = self.hand.as_mut().and_then(|hand| hand.running.as_mut()) {
@@ -524,6 +570,14 @@ fn open(
     };
     let channel = (attend.connect)();
     Box::pin(Open::new(channel, attend.quiet.clone(), attendance))
+}
+
+/// When nothing is measured; never if nothing waits for that.
+async fn granted(passage: &mut Option<BoxFuture<'static, Passage>>) -> Passage {
+    match passage {
+        Some(passage) => passage.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What the job in hand tells next; never anything without one that is being done.

@@ -18,12 +18,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Split},
+    process::{Child, ChildStdin, ChildStdout, Command},
     sync::mpsc,
-    time::sleep,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::task::TaskTracker;
 use tokwatt_domain::{
@@ -89,15 +89,40 @@ enum Stop {
 /// What became of one bench.
 enum Came {
     Over(JobEnd, String),
-    /// It can be gone on with; why it did not get further.
-    Unfinished(String),
-    Busy(String),
+    /// It can be gone on with; why it did not get further, and after which pause.
+    Unfinished(String, Duration),
+    /// Somebody else comes first, or there is no room: that was no start.
+    NotStarted(String),
+}
+
+/// A bench that is under way.
+struct Bench {
+    child: Child,
+    /// What it hears and says, until it says no more.
+    talk: Option<Talk>,
+    ended: Option<(BenchEnd, String)>,
+    /// What it was told to end by.
+    told: Option<Word>,
+    /// What is done next if it does not end, and when.
+    insist: Option<(Insistence, Instant)>,
+}
+
+type Talk = (ChildStdin, Split<BufReader<ChildStdout>>);
+
+/// With more and more force.
+#[derive(Clone, Copy, Debug)]
+enum Insistence {
+    Again(Signal),
+    Kill,
 }
 
 /// What the spool has of benches.
 enum Found {
     Nothing,
-    Ours(Reached),
+    Ours {
+        reached: Reached,
+        has_measured: bool,
+    },
     /// Of a job that is in nobody's hand.
     Stray,
     /// A person's.
@@ -221,13 +246,15 @@ impl Way {
             (Came::Over(end, reason), _) => (end, reason),
             (_, Some(Word::Cancel)) => (JobEnd::Cancelled, String::new()),
             (_, Some(_)) => return Err(Stop::Left),
-            (Came::Busy(reason), None) => {
+            (Came::NotStarted(reason), None) => {
+                self.say(JobEvent::NotStarted).await;
                 self.wait_aloud(&reason).await;
                 return Ok(LOOK_AGAIN);
             }
-            (Came::Unfinished(reason), None) => {
+            (Came::Unfinished(reason, pause), None) => {
                 tracing::warn!(reason, "the bench of a job was interrupted and goes on");
-                return Ok(PAUSE);
+                self.wait_aloud(&reason).await;
+                return Ok(pause);
             }
         };
         let runs = self.runs().await.map_err(|error| failed(chain(&error)))?;
@@ -252,8 +279,11 @@ impl Way {
             let lock = lock.map_err(|error| failed(chain(&error)))?;
             let passage = self.pass().await?;
             match self.look().await.map_err(|error| failed(chain(&error)))? {
-                Found::Ours(reached) => {
-                    self.has_begun = true;
+                Found::Ours {
+                    reached,
+                    has_measured,
+                } => {
+                    self.has_begun |= has_measured;
                     return Ok((lock, passage, reached));
                 }
                 Found::Nothing | Found::Stray if self.has_begun => {
@@ -284,10 +314,13 @@ impl Way {
                 return Ok(Found::Nothing);
             };
             match job_of(&bench) {
-                Some(its) if its == job => Ok(Found::Ours(Reached {
-                    runs: bench.next,
-                    requests: asked_so_far(spool)? as u64,
-                })),
+                Some(its) if its == job => Ok(Found::Ours {
+                    reached: Reached {
+                        runs: bench.next,
+                        requests: asked_so_far(spool)? as u64,
+                    },
+                    has_measured: bench.has_measured(),
+                }),
                 Some(_) => Ok(Found::Stray),
                 None if bench.has_measured() => Ok(Found::Somebodys),
                 None => Ok(Found::Nothing),
@@ -308,40 +341,50 @@ impl Way {
             .spawn()
     }
 
-    /// Passes on what the bench tells and is told, until it has ended; with what it was told to end by.
-    async fn accompany(&mut self, mut child: Child) -> (Came, Option<Word>) {
-        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            unreachable!("both are piped");
-        };
-        let mut lines = BufReader::new(output).lines();
-        let (mut ended, mut told) = (None, None);
-        loop {
+    /// Passes on what the bench tells and is told, until it is gone; with what it was told to end by.
+    async fn accompany(&mut self, child: Child) -> (Came, Option<Word>) {
+        let mut bench = Bench::new(child);
+        let mut has_parent = true;
+        let status = loop {
             tokio::select! {
-                line = lines.next_line() => {
-                    let Ok(Some(line)) = line else { break };
-                    match serde_json::from_str(&line) {
-                        Ok(BenchEvent::Ended { how, reason }) => ended = Some((how, reason)),
-                        Ok(event) => self.pass_on(event).await,
-                        Err(error) => tracing::warn!(%error, line, "a bench said something that cannot be understood"),
-                    }
+                line = next_line(&mut bench.talk) => self.hear(&mut bench, line).await,
+                word = self.words.recv(), if has_parent => {
+                    has_parent = word.is_some();
+                    bench.be_told(word.unwrap_or(Word::Interrupt)).await;
                 }
-                word = self.words.recv(), if told.is_none() => match word {
-                    Some(Word::Go) => {
-                        // It does not wait for ever, and may be gone.
-                        input.write_all(b"\n").await.ok();
-                    }
-                    Some(Word::Cancel) => {
-                        signal(&child, Signal::INT);
-                        told = Some(Word::Cancel);
-                    }
-                    Some(Word::Interrupt) | None => {
-                        signal(&child, Signal::TERM);
-                        told = Some(Word::Interrupt);
-                    }
-                },
+                () = patience(bench.insist) => bench.insist(),
+                status = bench.child.wait() => break status,
+            }
+        };
+        // Its last words may still be on their way; what it started may keep the line open.
+        let rest = async {
+            while bench.talk.is_some() {
+                let line = next_line(&mut bench.talk).await;
+                self.hear(&mut bench, line).await;
+            }
+        };
+        timeout(LAST_WORDS_WITHIN, rest).await.ok();
+        (came(bench.ended, status), bench.told)
+    }
+
+    async fn hear(&mut self, bench: &mut Bench, line: io::Result<Option<Vec<u8>>>) {
+        let line = match line {
+            Ok(Some(line)) => line,
+            // What reads and says nothing more is not spoken to either.
+            Ok(None) => return bench.talk = None,
+            Err(error) => {
+                tracing::warn!(%error, "cannot hear what a bench says");
+                return bench.talk = None;
+            }
+        };
+        match serde_json::from_slice(&line) {
+            Ok(BenchEvent::Ended { how, reason }) => bench.ended = Some((how, reason)),
+            Ok(event) => self.pass_on(event).await,
+            Err(error) => {
+                let line = String::from_utf8_lossy(&line);
+                tracing::warn!(%error, %line, "a bench said something that cannot be understood");
             }
         }
-        (came(ended, child.wait().await), told)
     }
 
     async fn pass_on(&mut self, event: BenchEvent) {
@@ -437,27 +480,106 @@ impl Way {
     }
 }
 
+impl Bench {
+    fn new(mut child: Child) -> Self {
+        let talk = child.stdin.take().zip(child.stdout.take());
+        Self {
+            talk: talk.map(|(input, output)| (input, BufReader::new(output).split(b'\n'))),
+            child,
+            ended: None,
+            told: None,
+            insist: None,
+        }
+    }
+
+    async fn be_told(&mut self, word: Word) {
+        match (word, self.told) {
+            (Word::Go, _) => {
+                if let Some((input, _)) = &mut self.talk {
+                    // It does not wait for ever, and may be gone.
+                    input.write_all(b"\n").await.ok();
+                }
+            }
+            (Word::Cancel, None) => self.end_by(Word::Cancel, Signal::INT, CANCEL_GRACE),
+            (Word::Interrupt, None) => self.end_by(word, Signal::TERM, INTERRUPT_GRACE),
+            // It ends by the same signal, only sooner.
+            (Word::Interrupt, Some(Word::Cancel)) => {
+                let soon = Instant::now() + INTERRUPT_GRACE;
+                if let Some((_, at)) = &mut self.insist {
+                    *at = soon.min(*at);
+                }
+            }
+            (Word::Cancel | Word::Interrupt, Some(_)) => {}
+        }
+    }
+
+    fn end_by(&mut self, word: Word, by: Signal, grace: Duration) {
+        signal(&self.child, by);
+        self.told = Some(word);
+        self.insist = Some((Insistence::Again(by), Instant::now() + grace));
+    }
+
+    /// It was told to end and has not.
+    fn insist(&mut self) {
+        let Some((insistence, _)) = self.insist.take() else {
+            return;
+        };
+        tracing::warn!(?insistence, "a bench does not end and is made to");
+        match insistence {
+            Insistence::Again(again) => {
+                signal(&self.child, again);
+                self.insist = Some((Insistence::Kill, Instant::now() + KILL_GRACE));
+            }
+            // It is the leader of a group of its own.
+            Insistence::Kill => {
+                if let Some(group) = pid(&self.child) {
+                    kill_process_group(group, Signal::KILL).ok();
+                }
+            }
+        }
+    }
+}
+
+/// Until it is time to insist; for ever if it was not told to end.
+async fn patience(insist: Option<(Insistence, Instant)>) {
+    match insist {
+        Some((_, at)) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What it says next; never anything once it says no more. May be dropped and called again: nothing is lost.
+async fn next_line(talk: &mut Option<Talk>) -> io::Result<Option<Vec<u8>>> {
+    match talk {
+        Some((_, lines)) => lines.next_segment().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn came(ended: Option<(BenchEnd, String)>, status: io::Result<ExitStatus>) -> Came {
     let Some((how, reason)) = ended else {
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        return Came::Unfinished(format!("the bench's process ended with {how}"));
+        return Came::Unfinished(format!("the bench's process ended with {how}"), PAUSE);
     };
     match how {
         BenchEnd::Done => Came::Over(JobEnd::Done, reason),
         BenchEnd::Refused => Came::Over(JobEnd::Refused, reason),
         BenchEnd::Failed => Came::Over(JobEnd::Failed, reason),
         BenchEnd::Cancelled => Came::Over(JobEnd::Cancelled, reason),
-        BenchEnd::Busy => Came::Busy(reason),
-        BenchEnd::Unfinished => Came::Unfinished(reason),
+        BenchEnd::Busy | BenchEnd::Full => Came::NotStarted(reason),
+        BenchEnd::Unfinished => Came::Unfinished(reason, LOOK_AGAIN),
     }
 }
 
 /// One that is gone needs none.
 fn signal(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-    if let Some(pid) = pid {
+    if let Some(pid) = pid(child) {
         kill_process(pid, signal).ok();
     }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?))
 }
 
 fn refused(reason: String) -> Stop {
@@ -471,7 +593,19 @@ fn failed(reason: String) -> Stop {
 /// Before a bench that was interrupted goes on: whatever killed it has time to pass.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often is looked whether a person's bench still waits to be gone on with.
+/// How long a bench may take to keep what it measured, when it is cancelled: a server that it started is asked to end first.
+const CANCEL_GRACE: Duration = Duration::from_secs(60);
+
+/// The same when the agent ends, which does not wait as long.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(18);
+
+/// At the second signal it ends at once, if it can.
+const KILL_GRACE: Duration = Duration::from_secs(3);
+
+/// What it said before it was gone is in the pipe.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often is looked whether what is waited for has come: a person's bench that is gone on with, room, a server that is back.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -484,10 +618,37 @@ mod tests {
     fn a_bench_that_says_nothing_of_its_end_is_gone_on_with() {
         use std::os::unix::process::ExitStatusExt;
         let killed = came(None, Ok(ExitStatus::from_raw(9)));
-        assert!(matches!(killed, Came::Unfinished(reason) if reason.contains("signal: 9")));
+        assert!(matches!(killed, Came::Unfinished(reason, PAUSE) if reason.contains("signal: 9")));
         let said = Some((BenchEnd::Busy, "another".to_owned()));
         let busy = came(said, Ok(ExitStatus::from_raw(2 << 8)));
-        assert!(matches!(busy, Came::Busy(reason) if reason == "another"));
+        assert!(matches!(busy, Came::NotStarted(reason) if reason == "another"));
+        let away = Some((BenchEnd::Unfinished, "not back".to_owned()));
+        let away = came(away, Ok(ExitStatus::from_raw(1 << 8)));
+        assert!(matches!(away, Came::Unfinished(_, LOOK_AGAIN)));
+    }
+
+    #[tokio::test]
+    async fn a_bench_that_does_not_end_when_it_is_cancelled_is_killed() {
+        use std::os::unix::process::ExitStatusExt;
+        let child = Command::new("sh")
+            .args(["-c", "trap '' INT TERM; echo; while :; do sleep 1; done"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        let mut bench = Bench::new(child.unwrap());
+        next_line(&mut bench.talk).await.unwrap();
+        bench.be_told(Word::Cancel).await;
+        let (_, late) = bench.insist.unwrap();
+        bench.be_told(Word::Interrupt).await;
+        let (_, sooner) = bench.insist.unwrap();
+        assert!(sooner < late);
+        assert_eq!(bench.told, Some(Word::Cancel));
+        bench.insist();
+        assert_eq!(bench.child.try_wait().unwrap(), None);
+        bench.insist();
+        assert_eq!(bench.child.wait().await.unwrap().signal(), Some(9));
     }
 
     #[test]

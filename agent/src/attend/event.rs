@@ -12,7 +12,7 @@ use tokwatt_domain::campaign::JobProgress;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BenchEvent {
-    /// The spool knows of it: from here on it can be resumed.
+    /// Something is measured and kept: from here on it can be resumed.
     Begun,
     /// It has come to this.
     Progress(JobProgress),
@@ -36,7 +36,7 @@ pub enum BenchEvent {
 pub enum BenchEnd {
     /// Everything was asked.
     Done,
-    /// It cannot be done here: a name, a setting, a model that does not load.
+    /// It cannot be done here: a name or a setting that will not come right by itself.
     Refused,
     /// It did not go well.
     Failed,
@@ -46,6 +46,8 @@ pub enum BenchEnd {
     Busy,
     /// It can be resumed.
     Unfinished,
+    /// It can be begun or resumed once there is room for results.
+    Full,
 }
 
 impl BenchEvent {

@@ -1,7 +1,7 @@
 //! The job in hand, kept in the data folder as `job.json`, so that it survives kill -9 and a reboot.
 //!
 //! It is written anew at the few turns of a job, none of them within a measured window: to a temporary file, which is synced and takes
-//! the old one's place, so that there is always a whole one. It is there from before the job's first bench until the collector has settled
+//! the old one's place, so that there is always a whole one. It is there from when the job is assigned until the collector has settled
 //! the job.
 
 use std::{

@@ -114,6 +114,11 @@ impl Link {
         }
     }
 
+    /// Whether it will soon be known that somebody hears, or that nobody does.
+    pub(super) fn is_there_or_coming(&self) -> bool {
+        !matches!(self.state, State::Waiting(_))
+    }
+
     fn fail(&mut self, error: &LinkError) {
         let reason = chain(error);
         // Said once: a collector that is away for a night is one line, not a thousand.

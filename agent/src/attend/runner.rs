@@ -31,6 +31,8 @@ pub enum JobEvent {
     Ready(Reached),
     /// From here on it can be gone on with.
     Begun,
+    /// The start before was none: something came first, or there is no room for results.
+    NotStarted,
     /// Where it stands.
     Progress(JobProgress),
     /// It measures when told to go, and tells nothing for at most so long.
@@ -48,6 +50,14 @@ pub enum Word {
     Cancel,
     /// Leave off, to be gone on with later.
     Interrupt,
+}
+
+impl Running {
+    /// Its end is noted.
+    pub(super) fn let_go(self) {
+        // Fails where nobody waits for it any more.
+        self.words.try_send(Word::Go).ok();
+    }
 }
 
 /// The two ends of a job that is being done, for who does it.

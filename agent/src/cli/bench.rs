@@ -29,11 +29,10 @@ use super::{
     stop,
 };
 use crate::{
-    attend::event::BenchEvent,
     clock::{Clock, SystemClock, VirtualClock},
     device::{HostRoot, probe},
     enrol::Renewal,
-    runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerSettings},
+    runner::{Group, Outcome, Progress, QuietGate, Runner, RunnerError, RunnerSettings},
     settings::{Given, Settings},
     simulate::Simulated,
     spool::{BenchLock, Spool},
@@ -275,8 +274,8 @@ fn measure(
     let spool = Spool::open(&folder, now, settings.spool_bytes_max.value)?;
     let _lock = BenchLock::take(&folder)?;
     let after = unfinished::take_up(&spool, args, &settings, &plan)?;
-    if let Some(events) = events {
-        events.tell(&BenchEvent::Begun);
+    if let Some(events) = events.filter(|_| after.is_some()) {
+        events.begun();
     }
     let here = Here {
         args,
@@ -315,7 +314,12 @@ fn measure(
             "the bench is not finished; the same command with --resume goes on with it"
         ));
     }
-    if let Some(error) = outcome.error.take_if(|_| outcome.reports.is_empty()) {
+    let has_run = outcome.is_unfinished || !outcome.reports.iter().all(RunReport::ended_early);
+    let is_all = |error: &mut RunnerError| match error {
+        RunnerError::Setup(_) if !has_run => true,
+        _ => outcome.reports.is_empty(),
+    };
+    if let Some(error) = outcome.error.take_if(is_all) {
         return Err(error.into());
     }
     if let Some(error) = kept.error.take() {

@@ -537,7 +537,7 @@ async fn follow(running: &mut Running) -> Ended {
                 running.words.send(Word::Go).await.unwrap();
             }
             JobEvent::Ended(ended) => return ended,
-            JobEvent::Begun | JobEvent::Progress(_) => {}
+            JobEvent::Begun | JobEvent::NotStarted | JobEvent::Progress(_) => {}
         }
     }
 }
@@ -570,6 +570,25 @@ async fn an_end_that_was_not_noted_is_found_again_and_nothing_is_asked_twice() {
     let mut running = runner.start(&in_hand);
     let gone = follow(&mut running).await;
     assert_eq!((gone.how, gone.runs.len()), (JobEnd::Cancelled, 0));
+}
+
+#[tokio::test]
+async fn what_a_bench_says_that_is_no_event_is_passed_over() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::open().await;
+    let tasks = TaskTracker::new();
+    let program = lab.folder.path().join("bench");
+    let script = "#!/bin/sh\nprintf '\\377\\nwords\\n{\"ended\":{\"how\":\"failed\",\"reason\":\"x\"}}\\n'\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let runner = BenchRunner {
+        program,
+        ..lab.runner(&tasks)
+    };
+    let spec = json!({"campaign": "c", "work": short()});
+    let in_hand = InHand::new(job(1), serde_json::from_value(spec).unwrap());
+    let ended = follow(&mut runner.start(&in_hand)).await;
+    assert_eq!((ended.how, &*ended.reason), (JobEnd::Failed, "x"));
 }
 
 /// The service itself.

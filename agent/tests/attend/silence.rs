@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tempfile::TempDir;
@@ -173,7 +174,11 @@ impl Stage {
 }
 
 fn in_hand() -> InHand {
-    let spec = json!({"campaign": "c", "work": {"suite": "batch"}});
+    in_hand_of("c")
+}
+
+fn in_hand_of(campaign: &str) -> InHand {
+    let spec = json!({"campaign": campaign, "work": {"suite": "batch"}});
     InHand::new(job(1), serde_json::from_value(spec).unwrap())
 }
 
@@ -316,5 +321,73 @@ async fn an_order_of_a_newer_collector_changes_nothing() {
         panic!("no progress");
     };
     assert_eq!(told, progress);
+    stage.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn rounds_in_which_somebody_else_came_first_are_no_starts() {
+    let mut stage = Stage::open(None, true);
+    let (_connection, mut played) = stage.begin().await;
+    for _ in 0..20 {
+        assert_eq!(played.ready(0).await, Word::Go);
+        played.tell(JobEvent::NotStarted).await;
+    }
+    assert_eq!(played.ready(0).await, Word::Go);
+    assert_eq!(stage.kept().unwrap().starts, 1);
+    stage.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_has_not_begun_outlives_a_restart() {
+    let mut stage = Stage::open(None, true);
+    let (_connection, mut played) = stage.begin().await;
+    let said = timeout(Duration::from_secs(1), played.word()).await;
+    assert!(said.is_err(), "{said:?}");
+    assert_eq!(stage.kept(), Some(in_hand_of("of-a-test")));
+    stage.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_end_needs_is_let_go_of_when_the_end_is_noted_and_no_sooner() {
+    let mut stage = Stage::open(None, true);
+    let (mut connection, mut played) = stage.begin().await;
+    assert_eq!(played.ready(0).await, Word::Go);
+    let in_the_way = stage.folder.path().join("job.json.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let end = Ended {
+        how: JobEnd::Done,
+        reason: String::new(),
+        runs: vec![RunId([8; 16])],
+    };
+    played.tell(JobEvent::Ended(end.clone())).await;
+    let (_, told, ..) = connection.end(&mut Vec::new()).await;
+    assert_eq!(told, v1::JobEnd::Done);
+    let word = timeout(Duration::from_secs(60), played.word()).await;
+    assert!(word.is_err(), "{word:?}");
+    assert_eq!(stage.kept().unwrap().end, None);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(played.word().await, Word::Go);
+    assert_eq!(stage.kept().unwrap().end, Some(end));
+    stage.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_comes_while_the_connection_is_made_is_announced_over_it() {
+    let mut stage = Stage::open(Some(&in_hand()), true);
+    // So that the connection waits.
+    let window = stage.quiet.close(LONGEST).now_or_never().unwrap();
+    let mut played = stage.jobs.recv().await.unwrap();
+    assert_eq!(played.ready(0).await, Word::Go);
+    let moment = Duration::from_secs(1);
+    assert!(timeout(moment, played.word()).await.is_err());
+    played.tell(JobEvent::Window(LONGEST)).await;
+    assert!(timeout(moment, played.word()).await.is_err());
+    drop(window);
+    let mut connection = stage.greet().await;
+    let Said::Progress { quiet_ms, .. } = connection.hear().await else {
+        panic!("no progress");
+    };
+    assert_eq!(quiet_ms, 120_000);
+    assert_eq!(played.word().await, Word::Go);
     stage.close();
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Once, PoisonError},
     thread,
     time::Duration,
 };
@@ -15,8 +15,11 @@ use tokwatt_domain::{campaign::JobProgress, metrics::RunReport};
 use super::unfinished::Refused;
 use crate::{
     attend::event::{BenchEnd, BenchEvent},
+    backend::BackendError,
     runner::{Notice, Outcome, Progress, RunnerError},
+    settings::SettingsError,
     spool::SpoolError,
+    workload::{plan::PlanError, suite::SuiteError},
 };
 
 /// The line to the parent.
@@ -24,6 +27,7 @@ pub(super) struct Events {
     progress: Mutex<JobProgress>,
     leave: tokio::sync::Mutex<mpsc::Receiver<()>>,
     gone: CancellationToken,
+    begun: Once,
 }
 
 impl Events {
@@ -47,6 +51,7 @@ impl Events {
             progress: Mutex::new(progress),
             leave: tokio::sync::Mutex::new(leave),
             gone,
+            begun: Once::new(),
         }))
     }
 
@@ -76,6 +81,11 @@ impl Events {
         }
     }
 
+    /// Something is measured and kept, of this bench or of the one that it goes on with.
+    pub(super) fn begun(&self) {
+        self.begun.call_once(|| self.tell(&BenchEvent::Begun));
+    }
+
     /// Where it stands, if that is another place than before.
     pub(super) fn show(&self, step: Progress) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,6 +101,7 @@ impl Events {
                 progress.stage = label;
             }
             Progress::Requests { done, total, left } => {
+                self.begun();
                 (progress.done, progress.total) = (done, total);
                 progress.left_s = left.map(|left| left.seconds);
             }
@@ -138,8 +149,8 @@ pub(super) fn verdict(outcome: &Outcome) -> (BenchEnd, String) {
         let reason = crate::uplink::chain(error);
         return match error {
             // What could be loaded before may be loaded again.
-            RunnerError::Setup(_) if !outcome.is_unfinished => (BenchEnd::Refused, reason),
-            _ => (BenchEnd::Failed, reason),
+            RunnerError::Setup(_) if outcome.is_unfinished => (BenchEnd::Unfinished, reason),
+            error => (of_runner(error), reason),
         };
     }
     let is_aborted = |report: &RunReport| report.ended_early();
@@ -165,10 +176,7 @@ fn first_reason(outcome: &Outcome) -> String {
 pub(super) fn class(error: &anyhow::Error) -> BenchEnd {
     let of = |cause: &(dyn std::error::Error + 'static)| {
         if let Some(error) = cause.downcast_ref::<SpoolError>() {
-            return Some(match error {
-                SpoolError::Busy { .. } => BenchEnd::Busy,
-                _ => BenchEnd::Failed,
-            });
+            return Some(of_spool(error));
         }
         if let Some(refused) = cause.downcast_ref::<Refused>() {
             return Some(match refused {
@@ -176,13 +184,36 @@ pub(super) fn class(error: &anyhow::Error) -> BenchEnd {
                 Refused::AskedOtherwise(_) => BenchEnd::Failed,
             });
         }
-        let runner = cause.downcast_ref::<RunnerError>()?;
-        Some(match runner {
-            RunnerError::Setup(_) => BenchEnd::Refused,
-            _ => BenchEnd::Failed,
-        })
+        if let Some(error) = cause.downcast_ref::<RunnerError>() {
+            return Some(of_runner(error));
+        }
+        let is_asked_wrong = cause.is::<SettingsError>()
+            || cause.is::<SuiteError>()
+            || cause.is::<PlanError>()
+            || matches!(
+                cause.downcast_ref::<BackendError>(),
+                Some(BackendError::Setup { .. })
+            );
+        is_asked_wrong.then_some(BenchEnd::Refused)
     };
-    error.chain().find_map(of).unwrap_or(BenchEnd::Refused)
+    error.chain().find_map(of).unwrap_or(BenchEnd::Failed)
+}
+
+fn of_runner(error: &RunnerError) -> BenchEnd {
+    match error {
+        RunnerError::Setup(BackendError::Setup { .. }) => BenchEnd::Refused,
+        RunnerError::Shortened { .. } => BenchEnd::Full,
+        RunnerError::Spool(error) => of_spool(error),
+        _ => BenchEnd::Failed,
+    }
+}
+
+fn of_spool(error: &SpoolError) -> BenchEnd {
+    match error {
+        SpoolError::Busy { .. } => BenchEnd::Busy,
+        error if error.is_full() => BenchEnd::Full,
+        _ => BenchEnd::Failed,
+    }
 }
 
 /// The agent that started this has to say a word to a collector first, over a network that may be slow.
@@ -191,7 +222,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::BackendError;
+    use crate::workload::suite::Suite;
 
     #[test]
     fn what_cannot_be_here_is_told_from_what_may_go_well_the_next_time() {
@@ -200,15 +231,48 @@ mod tests {
         check(SpoolError::Busy { folder }.into(), BenchEnd::Busy);
         let (path, bytes_max) = ("/data/spool.db".into(), 7);
         let full = SpoolError::Full { path, bytes_max };
-        check(RunnerError::Spool(full).into(), BenchEnd::Failed);
+        check(RunnerError::Spool(full).into(), BenchEnd::Full);
         let message = "no such model".to_owned();
-        let setup = RunnerError::Setup(BackendError::Setup { message });
-        check(setup.into(), BenchEnd::Refused);
+        let setup = BackendError::Setup { message };
+        check(RunnerError::Setup(setup).into(), BenchEnd::Refused);
+        let message = "nobody answers".to_owned();
+        let absent = BackendError::Absent { message };
+        check(RunnerError::Setup(absent).into(), BenchEnd::Failed);
+        let own = Suite::find("no-such-suite", None).err().unwrap();
+        check(
+            anyhow::Error::from(own).context("--suite"),
+            BenchEnd::Refused,
+        );
         let interrupted = Refused::Interrupted("2 runs".to_owned());
         check(interrupted.into(), BenchEnd::Busy);
         let otherwise = Refused::AskedOtherwise(Vec::new());
         check(otherwise.into(), BenchEnd::Failed);
-        check(anyhow::anyhow!("--suite").context("x"), BenchEnd::Refused);
+        check(anyhow::anyhow!("a clock").context("x"), BenchEnd::Failed);
+    }
+
+    #[test]
+    fn what_can_go_on_another_time_is_not_over() {
+        let setup = |message: &str| {
+            let message = message.to_owned();
+            RunnerError::Setup(BackendError::Setup { message })
+        };
+        let check = |error, is_unfinished, want| {
+            let outcome = Outcome {
+                error: Some(error),
+                is_unfinished,
+                ..Outcome::default()
+            };
+            assert_eq!(verdict(&outcome).0, want);
+        };
+        check(setup("not back yet"), true, BenchEnd::Unfinished);
+        check(setup("no such file"), false, BenchEnd::Refused);
+        let path = "/data/spool.db".into();
+        let full = SpoolError::DiskFull { path };
+        let shortened = RunnerError::Shortened {
+            given_up: "all".to_owned(),
+            because: Box::new(full),
+        };
+        check(shortened, true, BenchEnd::Full);
     }
 
     #[test]
