@@ -120,13 +120,12 @@ impl Dispatch {
         }
         for device in upkeep.late {
             let which = JobsOf::Device(device, None);
-            let expire = self
-                .store
-                .change_jobs(which, move |jobs| queue::expire(jobs, now));
-            expire.await?;
+            self.change(which, move |jobs| queue::expire(jobs, now))
+                .await?;
             self.roster.changed();
         }
         let now = Instant::now();
+        self.roster.end_pauses(now);
         for (device, job) in self.roster.overdue(now) {
             self.end_lease(device, job, now).await?;
         }
@@ -143,7 +142,7 @@ impl Dispatch {
         let which = JobsOf::Device(device.clone(), None);
         let roster = Arc::clone(&self.roster);
         let of = device.clone();
-        let end = self.store.change_jobs(which, move |jobs| {
+        let end = self.change(which, move |jobs| {
             // It may have been renewed while this waited for the disk.
             let is_overdue = roster.is_overdue(&of, job, now);
             if is_overdue {
@@ -155,7 +154,6 @@ impl Dispatch {
         if is_ended {
             tracing::warn!(%device, job = %job.job, attempt = job.attempt, "device is silent, its lease is over");
             self.roster.dismiss(&device, job);
-            self.finished.notify_one();
         }
         Ok(is_ended)
     }
@@ -190,7 +188,7 @@ impl Dispatch {
     pub async fn cancel(&self, name: &str) -> Result<CampaignView, CampaignError> {
         let row = self.row(name).await?;
         let which = JobsOf::Campaign(row.asked.name.clone());
-        let devices = self.store.change_jobs(which, |jobs| {
+        let devices = self.change(which, |jobs| {
             queue::cancel(jobs);
             let devices = jobs.iter().map(|job| job.device.clone());
             devices.collect::<Vec<_>>()
@@ -199,7 +197,6 @@ impl Dispatch {
             self.roster.look(&device);
         }
         tracing::info!(campaign = name, "campaign cancelled");
-        self.finished.notify_one();
         self.roster.changed();
         self.show(name).await
     }
@@ -288,6 +285,24 @@ impl Dispatch {
         }
     }
 
+    /// Decides about jobs. Which runs count may have changed with any of them.
+    async fn change<T: Send + 'static>(
+        &self,
+        which: JobsOf,
+        decide: impl FnOnce(&mut [Job]) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let change = self.store.change_jobs(which, |jobs| {
+            let before = jobs.to_vec();
+            let outcome = decide(jobs);
+            (outcome, *before != *jobs)
+        });
+        let (outcome, is_changed) = change.await?;
+        if is_changed {
+            self.finished.notify_one();
+        }
+        Ok(outcome)
+    }
+
     async fn row(&self, name: &str) -> Result<CampaignRow, CampaignError> {
         let found = match Name::parse(name) {
             Ok(name) => self.store.campaign(name).await?,
@@ -306,19 +321,28 @@ impl Dispatch {
 
     fn view(&self, job: Job) -> JobView {
         let (is_attending, progress) = self.roster.seen(&job.device, job.lease());
+        let progress = progress.filter(|_| job.is_in_hand());
         let why = match job.state {
             JobState::Leased if job.is_cancelled => Some("to be cancelled by the device"),
             JobState::Waiting if !is_attending => Some("the device does not attend"),
             JobState::Waiting => Some("its turn at the device has not come"),
             _ => None,
         };
+        let pause = self.roster.pause_of(&job.device, job.id);
+        let reason = match (job.reason, pause) {
+            (Some(reason), Some(pause)) if job.state == JobState::Waiting => {
+                // By its whole length: what does not change is told once.
+                Some(format!("{reason}; tried again {} s later", pause.as_secs()))
+            }
+            (reason, _) => reason.or_else(|| why.map(str::to_owned)),
+        };
         JobView {
             job: job.id,
             state: job.state,
             attempt: job.attempt,
             is_attending,
-            progress: progress.filter(|_| job.is_in_hand()),
-            reason: job.reason.or_else(|| why.map(str::to_owned)),
+            progress,
+            reason,
             device: job.device,
             runs: job.runs,
         }
@@ -360,7 +384,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, PoisonError};
+    use std::{
+        collections::BTreeSet,
+        sync::{Mutex, PoisonError},
+    };
 
     use tempfile::TempDir;
     use tokwatt_domain::{
@@ -414,9 +441,9 @@ mod tests {
 
     async fn give(dispatch: &Dispatch) -> JobRef {
         let which = JobsOf::Device(device(), None);
-        let given = dispatch
-            .store
-            .change_jobs(which, |jobs| queue::give(jobs, WallTime(0)).map(Job::lease));
+        let given = dispatch.store.change_jobs(which, |jobs| {
+            queue::give(jobs, WallTime(0), &BTreeSet::new()).map(Job::lease)
+        });
         given.await.unwrap().unwrap()
     }
 

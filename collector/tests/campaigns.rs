@@ -244,13 +244,14 @@ fn a_device_does_one_job_at_a_time_in_the_order_of_creation() {
         );
         agent.end(first, JobEnd::Failed, &[]).await;
         agent.settled(first, false).await;
-        let (again, spec) = agent.job().await;
-        assert_eq!((again.job, again.attempt), (first.job, 2));
-        assert_eq!(spec.campaign.as_str(), "z-first", "it is tried again first");
-        agent.end(again, JobEnd::Done, &[]).await;
-        agent.settled(again, true).await;
         let (_, spec) = agent.job().await;
         assert_eq!(spec.campaign.as_str(), "a-second");
+        let paused = show(addr, "z-first").await;
+        assert_eq!(states(&paused), [("orin-1", JobState::Waiting, 1)]);
+        assert_eq!(
+            paused.jobs[0].reason.as_deref(),
+            Some("attempt 1 failed: as the test says; tried again 60 s later")
+        );
     });
     collector.stop();
 }

@@ -174,6 +174,8 @@ fn life(rows: &[&Row]) -> Vec<String> {
             (Waiting, Leased) => is_given,
             (Waiting, Waiting) | (Waiting, Lost) => false,
             (Leased | Lost, Leased | Lost | Waiting) => is_same,
+            // What has begun is not too late to begin.
+            (Leased | Lost, JobState::Expired) => false,
             (before, after) => is_same && !before.is_over() && after.is_over(),
         };
         if !is_lawful || after.n_failed < before.n_failed {

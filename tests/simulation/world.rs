@@ -11,6 +11,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokwatt_agent::attend::hand::JobEnd;
 use tokwatt_domain::{
     campaign::JobState,
     ids::{DeviceId, RunId},
@@ -55,6 +56,8 @@ struct World {
     its_target: Target<CollectorFault>,
     witness: Witness,
     jobs: BTreeMap<JobName, Row>,
+    /// Until when what has failed may wait to be tried again.
+    pauses: BTreeMap<JobName, Duration>,
     /// Whether the operator has nothing more to ask for.
     is_satisfied: bool,
     breaches: Vec<String>,
@@ -143,6 +146,7 @@ impl World {
             its_target: Target::new(&mut chance, &COLLECTOR_FAULTS, COLLECTOR_CALM),
             witness,
             jobs: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             is_satisfied: false,
             breaches: Vec::new(),
         }
@@ -196,10 +200,23 @@ impl World {
         }
         for row in self.witness.look() {
             self.log.add(Event::Committed(row.clone()));
+            self.note_pause(&row);
             self.jobs.insert(row.job.clone(), row);
         }
         for number in 0..self.sites.len() {
             self.look_for_idleness(number);
+        }
+    }
+
+    /// What a device says has failed is not tried again at once; what was lost is.
+    fn note_pause(&mut self, row: &Row) {
+        let lease = row.lease();
+        let is_failure = |(_, event): &Entry| matches!(event, Event::Ended(of, JobEnd::Failed, _) if *of == lease);
+        if row.state == JobState::Waiting && self.log.entries().iter().any(is_failure) {
+            let until = self.sim.elapsed() + PAUSE * row.n_failed;
+            self.pauses.insert(row.job.clone(), until);
+        } else {
+            self.pauses.remove(&row.job);
         }
     }
 
@@ -213,7 +230,8 @@ impl World {
             .values()
             .filter(|row| row.job.device == site.device.id && !row.state.is_over());
         let open: Vec<&Row> = open.collect();
-        let is_served = open.is_empty()
+        let is_paused = |row: &&Row| self.pauses.get(&row.job).is_some_and(|until| now < *until);
+        let is_served = open.iter().all(is_paused)
             || open
                 .iter()
                 .any(|row| row.state == JobState::Leased && site.device.has(&row.lease()));
@@ -395,6 +413,9 @@ const SLOW: Duration = Duration::from_secs(3);
 
 /// P9: a device that can be reached, and measures nothing, has its job again by then.
 const AGAIN_WITHIN: Duration = Duration::from_secs(45);
+
+/// Of a job that its device says has failed, for each time that it did.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// For everything that is still to be done; it takes a fraction of it, or for ever.
 const END_WITHIN: Duration = Duration::from_secs(1800);

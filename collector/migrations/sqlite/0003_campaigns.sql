@@ -30,6 +30,8 @@ CREATE TABLE job (
     attempt      INTEGER NOT NULL,
     -- Attempts that failed or were lost for good.
     n_failed     INTEGER NOT NULL,
+    -- 1: the device has said a word of the latest lease; 0: its assignment may have been lost on its way.
+    has_begun    INTEGER NOT NULL,
     -- 1: to be ended as soon as the device that has it says so, or is silent.
     is_cancelled INTEGER NOT NULL,
     -- Why it did not go well.

@@ -56,6 +56,14 @@ pub(super) struct Answer<T> {
     pub(super) document: T,
 }
 
+/// One of both sides does not take the other for what it is: nothing that passes by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot talk to {place}: {trouble}")]
+pub(super) struct Refusal {
+    place: String,
+    trouble: Trouble,
+}
+
 /// An address, understood.
 enum Place {
     Plain(String),
@@ -250,7 +258,7 @@ async fn secure(place: &Place, url: &str, credentials: &Credentials) -> anyhow::
     let config = tls::client(credentials, SystemClock.wall())?;
     let channel = tls::channel(&endpoint(url)?, config).await;
     channel.map_err(|error| match Trouble::among(&error) {
-        Some(trouble) => anyhow!("cannot talk to {place}: {trouble}"),
+        Some(trouble) => refusal(place, trouble),
         None => unreachable(place, &error),
     })
 }
@@ -299,7 +307,7 @@ async fn renewed(
 fn explain(place: &Place, status: &Status) -> anyhow::Error {
     if let Some(cause) = status.source() {
         return match Trouble::among(status) {
-            Some(trouble) => anyhow!("cannot talk to {place}: {trouble}"),
+            Some(trouble) => refusal(place, trouble),
             None if status.code() == Code::Unavailable => unreachable(place, cause),
             None => anyhow!("the connection to {place} broke: {}", root(cause)),
         };
@@ -315,6 +323,11 @@ fn explain(place: &Place, status: &Status) -> anyhow::Error {
             status.message()
         ),
     }
+}
+
+fn refusal(place: &Place, trouble: Trouble) -> anyhow::Error {
+    let place = place.to_string();
+    Refusal { place, trouble }.into()
 }
 
 fn unreachable(place: &Place, error: &(dyn Error + 'static)) -> anyhow::Error {

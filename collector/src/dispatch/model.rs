@@ -1,7 +1,10 @@
 //! What the decisions about jobs promise, for whatever order of words, losses and restarts: against a device that is as forgetful and as
 //! late as a real one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use tokwatt_domain::{
@@ -28,6 +31,7 @@ fn job(number: u8, attempts: u32, deadline: Option<i64>) -> Job {
         state: JobState::Waiting,
         attempt: 0,
         n_failed: 0,
+        has_begun: false,
         is_cancelled: false,
         reason: None,
         runs: Vec::new(),
@@ -58,7 +62,11 @@ fn failed() -> End {
 enum Step {
     /// It attends with nothing, or with this attempt of this job.
     Attend(Option<JobRef>),
+    /// It tells where this attempt stands.
+    Begin(JobRef),
     Give(i64),
+    /// While the first job is paused.
+    GiveOther,
     End(JobRef, fn(JobRef) -> End),
     Silence(JobRef),
     Cancel(u8),
@@ -68,11 +76,16 @@ enum Step {
 fn take(jobs: &mut [Job], step: Step) -> Option<Settled> {
     match step {
         Step::Attend(in_hand) => queue::attend(jobs, in_hand),
+        Step::Begin(lease) => queue::begin(jobs, lease),
         Step::Give(now) => {
-            queue::give(jobs, WallTime(now));
+            queue::give(jobs, WallTime(now), &BTreeSet::new());
             None
         }
-        Step::End(lease, end) => Some(queue::end(jobs, lease, end(lease))),
+        Step::GiveOther => {
+            queue::give(jobs, WallTime(0), &[JobId([1; 16])].into());
+            None
+        }
+        Step::End(lease, end) => Some(queue::end(jobs, lease, end(lease)).0),
         Step::Silence(lease) => {
             queue::silence(jobs, lease);
             None
@@ -134,7 +147,7 @@ fn only_the_current_attempt_counts() {
 #[test]
 fn failures_are_bounded_and_reconnecting_is_none() {
     use JobState::{Failed, Leased, Lost, Refused, Waiting};
-    use Step::{Attend, End, Give, Silence};
+    use Step::{Attend, Begin, End, Give, Silence};
     let fail: fn(JobRef) -> super::queue::End = |_| failed();
     let refuse: fn(JobRef) -> super::queue::End =
         |_| super::queue::End::Refused("no such model".to_owned());
@@ -161,15 +174,62 @@ fn failures_are_bounded_and_reconnecting_is_none() {
         [(Leased, 1), (Waiting, 0)],
     );
     assert_eq!((jobs[0].n_failed, jobs[0].reason.as_deref()), (0, None));
-    let jobs = check(&[give, silence, Attend(None)], [(Waiting, 1), (Waiting, 0)]);
+    let begin = Begin(lease(1, 1));
+    let jobs = check(
+        &[give, begin, silence, Attend(None)],
+        [(Waiting, 1), (Waiting, 0)],
+    );
     assert_eq!(
         jobs[0].reason.as_deref(),
         Some("attempt 1 failed: the device came back without it")
     );
+    let again = [give, begin, Attend(None), give, Begin(lease(1, 2))];
     check(
-        &[give, Attend(None), give, Attend(None), give],
+        &[&again[..], &[Attend(None), give]].concat(),
         [(Failed, 2), (Leased, 1)],
     );
+}
+
+#[test]
+fn an_attempt_that_its_device_never_heard_of_is_no_failure() {
+    use JobState::{Leased, Waiting};
+    use Step::{Attend, Begin, Give, Silence};
+    let (give, silence) = (Give(0), Silence(lease(1, 1)));
+    let jobs = check(&[give, silence, Attend(None)], [(Waiting, 1), (Waiting, 0)]);
+    assert_eq!(
+        jobs[0].reason.as_deref(),
+        Some("attempt 1 never reached the device")
+    );
+    let never = [give, Attend(None), give, Attend(None), give];
+    let jobs = check(&never, [(Leased, 3), (Waiting, 0)]);
+    assert_eq!(jobs[0].n_failed, 0);
+    // What was said of an earlier attempt was not said of this one, and what it had in hand it knew of.
+    let earlier = [give, Attend(None), Begin(lease(1, 1)), give, Attend(None)];
+    let jobs = check(&earlier, [(Waiting, 2), (Waiting, 0)]);
+    assert_eq!(jobs[0].n_failed, 0);
+    let in_hand = [give, Attend(Some(lease(1, 1))), Attend(None)];
+    let jobs = check(&in_hand, [(Waiting, 1), (Waiting, 0)]);
+    assert_eq!(jobs[0].n_failed, 1);
+}
+
+#[test]
+fn what_failed_is_paused_for_longer_each_time_and_others_go_before_it() {
+    use JobState::{Done, Leased, Waiting};
+    use Step::{End, Give, GiveOther};
+    let mut jobs = vec![job(1, 3, None)];
+    for (attempt, want) in [(1, Some(1)), (2, Some(2)), (3, None)] {
+        queue::give(&mut jobs, WallTime(0), &BTreeSet::new());
+        for want in [want, None] {
+            let (_, pause) = queue::end(&mut jobs, lease(1, attempt), failed());
+            assert_eq!(pause, want.map(|times| queue::PAUSE * times), "{attempt}");
+        }
+    }
+    let first = [Give(0), End(lease(1, 1), |_| failed()), GiveOther];
+    check(&first, [(Waiting, 1), (Leased, 1)]);
+    let then = [End(lease(2, 1), done), GiveOther];
+    let both = [&first[..], &then].concat();
+    check(&both, [(Waiting, 1), (Done, 1)]);
+    check(&[&both[..], &[Give(0)]].concat(), [(Leased, 2), (Done, 1)]);
 }
 
 #[test]
@@ -204,27 +264,36 @@ fn what_is_cancelled_ends_with_its_device_or_with_its_lease() {
 
 #[test]
 fn what_has_not_begun_in_time_is_not_begun() {
-    use JobState::{Expired, Leased};
-    use Step::{Attend, Expire, Give, Silence};
+    use JobState::{Cancelled, Expired, Leased, Lost, Waiting};
+    use Step::{Attend, Begin, Cancel, End, Expire, Give, Silence};
     check(&[Give(99), Expire(100)], [(Leased, 1), (Expired, 0)]);
     check(&[Give(100)], [(Expired, 0), (Expired, 0)]);
     let lost = [Give(0), Silence(lease(1, 1)), Expire(100)];
-    check(&lost, [(Expired, 1), (Expired, 0)]);
-    let [give, silence, expire] = lost;
-    check(
-        &[give, silence, expire, Attend(Some(lease(1, 1)))],
-        [(Expired, 1), (Expired, 0)],
-    );
+    check(&lost, [(Lost, 1), (Expired, 0)]);
+    let then = |steps: &[Step]| [&lost[..], steps].concat();
+    let back = Attend(Some(lease(1, 1)));
+    check(&then(&[back]), [(Leased, 1), (Expired, 0)]);
+    let end = End(lease(1, 1), done);
+    check(&then(&[back, end]), [(JobState::Done, 1), (Expired, 0)]);
+    check(&then(&[Cancel(1)]), [(Cancelled, 1), (Expired, 0)]);
+    // Without it, it would have to begin again.
+    check(&then(&[Attend(None)]), [(Waiting, 1), (Expired, 0)]);
+    for begun in [false, true] {
+        let mut steps = vec![Give(0)];
+        steps.extend(begun.then_some(Begin(lease(1, 1))));
+        steps.extend([Silence(lease(1, 1)), Attend(None), Give(100)]);
+        check(&steps, [(Expired, 1), (Expired, 0)]);
+    }
 }
 
 #[test]
 fn the_same_question_gets_the_same_answer() {
     let mut jobs = vec![job(1, 2, None)];
-    queue::give(&mut jobs, WallTime(0));
+    queue::give(&mut jobs, WallTime(0), &BTreeSet::new());
     let own = lease(1, 1);
     assert_eq!(queue::attend(&mut jobs, Some(own)), None, "it goes on");
     for _ in 0..2 {
-        let settled = queue::end(&mut jobs, own, done(own));
+        let (settled, _) = queue::end(&mut jobs, own, done(own));
         assert_eq!(
             settled,
             Settled {
@@ -251,7 +320,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let step = prop_oneof![
         2 => prop::option::of(lease()).prop_map(Step::Attend),
+        3 => lease().prop_map(Step::Begin),
         4 => (0_i64..30).prop_map(Step::Give),
+        1 => Just(Step::GiveOther),
         3 => (lease(), end).prop_map(|(lease, end)| Step::End(lease, end)),
         2 => lease().prop_map(Step::Silence),
         1 => (1_u8..4).prop_map(Step::Cancel),
@@ -278,6 +349,14 @@ proptest! {
                 prop_assert!(!before.state.is_over() || before == after, "what is over has changed");
                 prop_assert!(after.attempt >= before.attempt, "an attempt came back");
                 prop_assert!(!is_new_lease || before.state == JobState::Waiting, "given while somebody has it");
+                prop_assert!(
+                    after.state != JobState::Expired || !before.is_in_hand(),
+                    "too late to begin what has begun"
+                );
+                prop_assert!(
+                    after.n_failed == before.n_failed || matches!(step, Step::End(..)) || before.has_begun || before.is_cancelled,
+                    "a failure of which nobody knows"
+                );
                 prop_assert!(after.n_failed <= after.attempt.min(after.asked.attempts));
                 prop_assert!(after.state != JobState::Done || !after.runs.is_empty());
                 prop_assert!(after.state.is_over() || after.n_failed < after.asked.attempts, "it can never be given");
@@ -299,8 +378,8 @@ proptest! {
             take(&mut jobs, step);
         }
         queue::attend(&mut jobs, None);
-        while let Some(lease) = queue::give(&mut jobs, WallTime(0)).map(Job::lease) {
-            let settled = queue::end(&mut jobs, lease, done(lease));
+        while let Some(lease) = queue::give(&mut jobs, WallTime(0), &BTreeSet::new()).map(Job::lease) {
+            let (settled, _) = queue::end(&mut jobs, lease, done(lease));
             prop_assert!(settled.counts);
         }
         prop_assert!(jobs.iter().all(|job| job.state.is_over()));

@@ -7,15 +7,17 @@
 //! ```text
 //!            give                end (failed), attend (without it), while tries are left
 //! waiting ─────────▶ leased ────────────────────────────────────────────────▶ waiting
-//!                    │    ▲
-//!            silence │    │ attend (with it in hand)
-//!                    ▼    │
-//!                     lost ──▶ waiting (attend without it), cancelled, expired
+//!    │               │    ▲
+//!    │ expire        │    │ attend (with it in hand)
+//!    ▼       silence ▼    │
+//! expired             lost ──▶ waiting (attend without it), cancelled
 //! ```
+
+use std::{collections::BTreeSet, time::Duration};
 
 use tokwatt_domain::{
     campaign::{JobRef, JobState},
-    ids::RunId,
+    ids::{JobId, RunId},
     time::WallTime,
 };
 
@@ -47,16 +49,30 @@ pub(super) fn attend(jobs: &mut [Job], in_hand: Option<JobRef>) -> Option<Settle
     for job in jobs.iter_mut().filter(|job| job.is_in_hand()) {
         if in_hand == Some(job.lease()) {
             job.state = JobState::Leased;
+            job.has_begun = true;
             job.reason = None;
-        } else {
+        } else if job.has_begun || job.is_cancelled {
             fail(job, "the device came back without it".to_owned());
+        } else {
+            // An assignment that was lost on its way says nothing about the job.
+            job.state = JobState::Waiting;
+            job.reason = Some(format!("attempt {} never reached the device", job.attempt));
         }
     }
     in_hand.and_then(|lease| settled(jobs, lease))
 }
 
+/// The device has said something of a lease, which it has, then, if it is one. Returns what is to be said of it.
+pub(super) fn begin(jobs: &mut [Job], lease: JobRef) -> Option<Settled> {
+    let own = |job: &&mut Job| job.is_in_hand() && job.lease() == lease;
+    if let Some(job) = jobs.iter_mut().find(own) {
+        job.has_begun = true;
+    }
+    settled(jobs, lease)
+}
+
 /// What is to be said of a lease, unless it is one that somebody has.
-pub(super) fn settled(jobs: &[Job], lease: JobRef) -> Option<Settled> {
+fn settled(jobs: &[Job], lease: JobRef) -> Option<Settled> {
     let own = jobs.iter().find(|job| job.lease() == lease);
     if own.is_some_and(Job::is_in_hand) {
         return None;
@@ -67,23 +83,31 @@ pub(super) fn settled(jobs: &[Job], lease: JobRef) -> Option<Settled> {
     })
 }
 
-/// The job that the device has: if it has none, the first that waits and is not too late is leased to it.
-pub(super) fn give(jobs: &mut [Job], now: WallTime) -> Option<&Job> {
+/// The job that the device has: if it has none, the first that waits, neither paused nor too late, is leased to it.
+pub(super) fn give<'a>(
+    jobs: &'a mut [Job],
+    now: WallTime,
+    paused: &BTreeSet<JobId>,
+) -> Option<&'a Job> {
     expire(jobs, now);
     let in_hand = jobs.iter().position(Job::is_in_hand);
     let next = in_hand.or_else(|| {
-        let waiting = jobs.iter().position(|job| job.state == JobState::Waiting)?;
+        let is_ready = |job: &Job| job.state == JobState::Waiting && !paused.contains(&job.id);
+        let waiting = jobs.iter().position(is_ready)?;
         let job = &mut jobs[waiting];
         job.attempt += 1;
         job.state = JobState::Leased;
+        job.has_begun = false;
         job.reason = None;
         Some(waiting)
     });
     next.map(|next| &jobs[next])
 }
 
-/// An attempt has ended. Counts once: said again, it gets the same answer and changes nothing.
-pub(super) fn end(jobs: &mut [Job], lease: JobRef, end: End) -> Settled {
+/// An attempt has ended. Counts once: said again, it gets the same answer and changes nothing. Returns besides for how long the job is not
+/// to be tried again, if it is: what made it fail is likely to be there still.
+pub(super) fn end(jobs: &mut [Job], lease: JobRef, end: End) -> (Settled, Option<Duration>) {
+    let mut pause = None;
     let own = |job: &&mut Job| job.is_in_hand() && job.lease() == lease;
     if let Some(job) = jobs.iter_mut().find(own) {
         match end {
@@ -92,14 +116,18 @@ pub(super) fn end(jobs: &mut [Job], lease: JobRef, end: End) -> Settled {
                 job.runs = runs;
             }
             End::Refused(reason) => over(job, JobState::Refused, Some(reason)),
-            End::Failed(reason) => fail(job, reason),
+            End::Failed(reason) => {
+                fail(job, reason);
+                pause = (job.state == JobState::Waiting).then(|| PAUSE * job.n_failed);
+            }
             End::Cancelled(reason) => over(job, JobState::Cancelled, Some(reason)),
         }
     }
-    settled(jobs, lease).unwrap_or(Settled {
+    let settled = settled(jobs, lease).unwrap_or(Settled {
         job: lease,
         counts: false,
-    })
+    });
+    (settled, pause)
 }
 
 /// A lease was not renewed in time. Whether that is a failure is known when the device is back.
@@ -126,11 +154,11 @@ pub(super) fn cancel(jobs: &mut [Job]) {
     }
 }
 
-/// It is too late to begin what nobody has.
+/// It is too late to begin what nobody has. What is lost has begun: its device may be working on it out of reach.
 pub(super) fn expire(jobs: &mut [Job], now: WallTime) {
     for job in jobs {
         let is_late = job.asked.deadline.is_some_and(|deadline| deadline <= now);
-        if is_late && matches!(job.state, JobState::Waiting | JobState::Lost) {
+        if is_late && job.state == JobState::Waiting {
             let reason = job.reason.take();
             over(job, JobState::Expired, reason);
         }
@@ -154,3 +182,6 @@ fn over(job: &mut Job, state: JobState, reason: Option<String>) {
     job.state = state;
     job.reason = reason;
 }
+
+/// Time for a person or a machine to mend something, for each attempt that failed.
+pub(super) const PAUSE: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@
 //! given anew. Leases run on tokio's clock, which is monotonic, and which tests and simulations drive.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokwatt_domain::{
     campaign::{JobProgress, JobRef},
-    ids::DeviceId,
+    ids::{DeviceId, JobId},
 };
 
 /// Everybody who attends, and every lease.
@@ -48,6 +48,13 @@ struct Device {
     number: u64,
     present: Option<Present>,
     lease: Option<Lease>,
+    /// What failed a short time ago.
+    pauses: BTreeMap<JobId, Pause>,
+}
+
+struct Pause {
+    length: Duration,
+    until: Instant,
 }
 
 struct Present {
@@ -58,6 +65,8 @@ struct Present {
 struct Lease {
     job: JobRef,
     until: Instant,
+    /// Whether the store knows that the device has said a word of it.
+    has_begun: bool,
     progress: Option<JobProgress>,
 }
 
@@ -148,6 +157,38 @@ impl Roster {
         )
     }
 
+    /// A job is not to be tried again for so long after `now`, which is not looked up here, for the same reason.
+    pub(super) fn pause(&self, device: &DeviceId, job: JobId, now: Instant, length: Duration) {
+        let until = now + length;
+        let mut devices = self.devices();
+        let own = devices.entry(device.clone()).or_default();
+        own.pauses.insert(job, Pause { length, until });
+    }
+
+    /// For how long a job is not tried again, from its latest failure on.
+    pub(super) fn pause_of(&self, device: &DeviceId, job: JobId) -> Option<Duration> {
+        let devices = self.devices();
+        Some(devices.get(device)?.pauses.get(&job)?.length)
+    }
+
+    /// Ends the pauses that last until `now`, and has the connections of their devices look at their jobs.
+    pub(super) fn end_pauses(&self, now: Instant) {
+        let mut is_changed = false;
+        for own in self.devices().values_mut() {
+            let n_pauses = own.pauses.len();
+            own.pauses.retain(|_, pause| pause.until > now);
+            if own.pauses.len() < n_pauses {
+                is_changed = true;
+                if let Some(present) = &own.present {
+                    present.look.notify_one();
+                }
+            }
+        }
+        if is_changed {
+            self.changed();
+        }
+    }
+
     /// Tells of every change that a watcher might want to see.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
@@ -197,6 +238,30 @@ impl Seat {
         is_noted
     }
 
+    /// The store knows that the device has said a word of this lease.
+    pub(super) fn begin(&self, job: JobRef) {
+        self.with(|own| {
+            if let Some(lease) = own.lease.as_mut().filter(|lease| lease.job == job) {
+                lease.has_begun = true;
+            }
+        });
+    }
+
+    /// Whether it does.
+    pub(super) fn has_begun(&self, job: JobRef) -> bool {
+        let has_begun = self.with(|own| {
+            let lease = own.lease.as_ref();
+            lease.is_some_and(|lease| lease.job == job && lease.has_begun)
+        });
+        has_begun == Some(true)
+    }
+
+    /// Which jobs are not to be tried again yet.
+    pub(super) fn paused(&self) -> BTreeSet<JobId> {
+        self.with(|own| own.pauses.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
     /// The device has this job, or none: a new lease, unless it has that one already.
     pub(super) fn hold(&self, job: Option<JobRef>) {
         self.with(|own| {
@@ -227,6 +292,7 @@ impl Lease {
         Self {
             job,
             until: Instant::now() + LEASE,
+            has_begun: false,
             progress: None,
         }
     }
@@ -327,5 +393,24 @@ mod tests {
         assert!(seat.progress(job(2), JobProgress::default()));
         assert!(roster.seen(&device(), job(2)).1.is_some());
         assert!(roster.seen(&device(), job(3)).1.is_none());
+        seat.begin(job(1));
+        assert!(!seat.has_begun(job(1)) && !seat.has_begun(job(2)));
+        seat.begin(job(2));
+        assert!(!seat.has_begun(job(1)) && seat.has_begun(job(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_by_itself_and_its_device_is_told() {
+        let roster = Arc::new(Roster::default());
+        let (seat, _dismissed) = roster.sit(&device());
+        let (job, length) = (JobId([1; 16]), Duration::from_secs(60));
+        roster.pause(&device(), job, Instant::now(), length);
+        for (passed_s, want) in [(59, Some(length)), (1, None)] {
+            tokio::time::advance(Duration::from_secs(passed_s)).await;
+            roster.end_pauses(Instant::now());
+            assert_eq!(roster.pause_of(&device(), job), want);
+            assert_eq!(seat.paused().contains(&job), want.is_some());
+        }
+        seat.looked().await;
     }
 }

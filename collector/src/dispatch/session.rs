@@ -6,9 +6,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot,
+use tokio::{
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tokwatt_domain::{
@@ -43,7 +46,7 @@ pub(super) struct Session {
 enum Word {
     /// A job has ended.
     Ended(JobRef, End),
-    /// Something was said of a job that is not known to be in hand.
+    /// Something was said of a job that is not known to be in hand, or not known to have begun.
     About(JobRef),
 }
 
@@ -124,8 +127,8 @@ impl Session {
                     control::read(PROGRESS, progress.progress, "progress.progress")
                         .map_err(unreadable)?;
                 self.seat.renew(quiet(progress.quiet_ms));
-                let is_noted = self.seat.progress(job, news);
-                Ok((!is_noted).then_some(Word::About(job)))
+                let is_known = self.seat.progress(job, news) && self.seat.has_begun(job);
+                Ok((!is_known).then_some(Word::About(job)))
             }
             Some(report::Kind::Ended(ended)) => {
                 self.seat.renew(Duration::ZERO);
@@ -169,7 +172,8 @@ impl Session {
     /// Tells the device which job it has, if it does not know yet, and whether that is cancelled.
     async fn tell(&self, told: Told) -> Result<Told, Status> {
         let now = self.dispatch.clock.wall();
-        let given = self.decide(None, move |jobs| queue::give(jobs, now).cloned());
+        let paused = self.seat.paused();
+        let given = self.decide(None, move |jobs| queue::give(jobs, now, &paused).cloned());
         let Some(job) = given.await? else {
             self.seat.hold(None);
             return Ok(Told::default());
@@ -196,15 +200,25 @@ impl Session {
     async fn answer(&self, word: Word) -> Result<(), Status> {
         match word {
             Word::About(job) => {
-                let settled = self.decide(Some(job.job), move |jobs| queue::settled(jobs, job));
-                self.tell_settled(settled.await?).await
+                let begun = self.decide(Some(job.job), move |jobs| queue::begin(jobs, job));
+                let settled = begun.await?;
+                if settled.is_none() {
+                    self.seat.begin(job);
+                }
+                self.tell_settled(settled).await
             }
             Word::Ended(job, end) => {
-                let settled = self.decide(Some(job.job), move |jobs| queue::end(jobs, job, end));
-                let settled = settled.await?;
+                let (roster, device) = (Arc::clone(&self.dispatch.roster), self.device.clone());
+                let now = Instant::now();
+                let ended = self.decide(Some(job.job), move |jobs| {
+                    let (settled, pause) = queue::end(jobs, job, end);
+                    if let Some(pause) = pause {
+                        roster.pause(&device, job.job, now, pause);
+                    }
+                    settled
+                });
+                let settled = ended.await?;
                 tracing::info!(job = %job.job, attempt = job.attempt, counts = settled.counts, "job ended");
-                // Which runs count has changed.
-                self.dispatch.finished.notify_one();
                 self.tell_settled(Some(settled)).await
             }
         }
@@ -227,7 +241,7 @@ impl Session {
     ) -> Result<T, Status> {
         let seat = Arc::downgrade(&self.seat);
         let which = JobsOf::Device(self.device.clone(), and);
-        let decided = self.dispatch.store.change_jobs(which, move |jobs| {
+        let decided = self.dispatch.change(which, move |jobs| {
             let is_taken = seat.upgrade().is_some_and(|seat| seat.is_taken());
             is_taken.then(|| decide(jobs))
         });

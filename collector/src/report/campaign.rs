@@ -76,8 +76,11 @@ pub fn job(view: &CampaignView, job: &JobView) -> String {
 }
 
 fn attempt(view: &CampaignView, job: &JobView) -> String {
-    // Every attempt but the first follows a failure, so there are never more than may fail.
-    format!("{}/{}", job.attempt, view.campaign.attempts)
+    // Those that never reached their device are no failures, so there may be more than may fail.
+    match job.attempt <= view.campaign.attempts {
+        true => format!("{}/{}", job.attempt, view.campaign.attempts),
+        false => job.attempt.to_string(),
+    }
 }
 
 fn n_runs(job: &JobView) -> String {

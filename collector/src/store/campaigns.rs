@@ -31,6 +31,8 @@ pub struct Job {
     pub attempt: u32,
     /// Attempts that failed or were lost for good.
     pub n_failed: u32,
+    /// Whether the device has said a word of the latest lease; an assignment may be lost on its way.
+    pub has_begun: bool,
     /// To be ended as soon as the device that has it says so, or is silent.
     pub is_cancelled: bool,
     /// Why it did not go well.
@@ -139,8 +141,8 @@ pub(super) fn put_campaign(
     }
     for (job, device) in jobs {
         connection.execute(
-            "INSERT INTO job (id, campaign, device, state, attempt, n_failed, is_cancelled)
-             VALUES (?1, ?2, ?3, 'waiting', 0, 0, 0)",
+            "INSERT INTO job (id, campaign, device, state, attempt, n_failed, has_begun, is_cancelled)
+             VALUES (?1, ?2, ?3, 'waiting', 0, 0, 0, 0)",
             params![job.0, campaign.name.as_str(), device.as_str()],
         )?;
     }
@@ -248,7 +250,7 @@ pub(super) fn upkeep(connection: &Connection, now: WallTime) -> rusqlite::Result
     })?;
     let mut late = connection.prepare_cached(
         "SELECT DISTINCT device FROM job JOIN campaign ON campaign.name = job.campaign
-         WHERE state IN ('waiting', 'lost') AND deadline_us <= ?1 ORDER BY device",
+         WHERE state = 'waiting' AND deadline_us <= ?1 ORDER BY device",
     )?;
     let late = late.query_map(params![now.0], |row| device(row, 0))?;
     Ok(Upkeep {
@@ -259,12 +261,14 @@ pub(super) fn upkeep(connection: &Connection, now: WallTime) -> rusqlite::Result
 
 fn put_job(connection: &Connection, job: &Job) -> Result<(), StoreError> {
     connection.execute(
-        "UPDATE job SET state = ?2, attempt = ?3, n_failed = ?4, is_cancelled = ?5, reason = ?6 WHERE id = ?1",
+        "UPDATE job SET state = ?2, attempt = ?3, n_failed = ?4, has_begun = ?5, is_cancelled = ?6, reason = ?7
+         WHERE id = ?1",
         params![
             job.id.0,
             job.state.as_str(),
             job.attempt,
             job.n_failed,
+            job.has_begun,
             job.is_cancelled,
             job.reason
         ],
@@ -290,16 +294,16 @@ fn select_jobs(
     parameters: impl rusqlite::Params,
 ) -> rusqlite::Result<Vec<Job>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT id, device, state, attempt, n_failed, is_cancelled, reason, campaign, asked
+        "SELECT id, device, state, attempt, n_failed, has_begun, is_cancelled, reason, campaign, asked
          FROM job JOIN campaign ON campaign.name = job.campaign {which}"
     ))?;
     // A campaign of a thousand devices is read once.
     let mut known: BTreeMap<String, Arc<Campaign>> = BTreeMap::new();
     let jobs = statement.query_map(parameters, |row| {
-        let campaign: String = row.get(7)?;
+        let campaign: String = row.get(8)?;
         let asked = match known.get(&campaign) {
             Some(asked) => Arc::clone(asked),
-            None => Arc::new(asked(row, 8)?),
+            None => Arc::new(asked(row, 9)?),
         };
         known.insert(campaign, Arc::clone(&asked));
         let state: String = row.get(2)?;
@@ -311,8 +315,9 @@ fn select_jobs(
                 .ok_or_else(|| unreadable(2, format!("no state of a job: `{state}`")))?,
             attempt: row.get(3)?,
             n_failed: row.get(4)?,
-            is_cancelled: row.get(5)?,
-            reason: row.get(6)?,
+            has_begun: row.get(5)?,
+            is_cancelled: row.get(6)?,
+            reason: row.get(7)?,
             runs: Vec::new(),
         })
     })?;

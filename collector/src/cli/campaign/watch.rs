@@ -1,7 +1,7 @@
 //! `campaign watch`: where each device stands, until all is over.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, IsTerminal},
     time::Duration,
 };
@@ -13,14 +13,14 @@ use tokwatt_domain::{
     campaign::{CampaignView, JobState, JobView},
     ids::DeviceId,
 };
-use tokwatt_proto::v1;
+use tokwatt_proto::{identity::Trouble, v1};
 use tonic::{Code, Status, transport::Channel};
 
 use super::client;
 use crate::{
     cli::{
         FoundWrong,
-        client::{Address, Answer},
+        client::{Address, Answer, Refusal},
         output::Output,
         runs::Format,
     },
@@ -62,6 +62,14 @@ struct Step {
     reason: Option<String>,
 }
 
+/// What has come of it so far.
+#[derive(Default)]
+struct Followed {
+    latest: Option<CampaignView>,
+    /// Why nothing comes; each reason is told once while nothing does.
+    reasons: BTreeSet<String>,
+}
+
 /// How a stream has ended.
 enum Ending {
     /// With the campaign.
@@ -75,22 +83,27 @@ enum Ending {
 /// Shows a campaign until it is over: done if every job is, else it has found something wrong.
 pub(super) fn watch(arguments: &Watch, output: &mut Output<'_>) -> anyhow::Result<()> {
     let mut screen = Screen::new(arguments.format);
-    let mut latest: Option<CampaignView> = None;
+    let mut followed = Followed::default();
     loop {
         let follow = async |channel| {
-            follow(&arguments.name, channel, &mut screen, &mut latest, output).await
+            follow(&arguments.name, channel, &mut screen, &mut followed, output).await
         };
-        match arguments.address.call(follow) {
+        let reason = match arguments.address.call(follow) {
             Ok(Ending::Over) => break,
             Ok(Ending::Fatal(error)) => return Err(error),
-            Ok(Ending::Away) => tracing::warn!("the collector went away, waiting for it"),
-            Err(error) if latest.is_none() => return Err(error),
-            Err(error) => tracing::warn!("{error:#}, waiting for it"),
+            Ok(Ending::Away) => "the collector went away".to_owned(),
+            Err(error) if followed.latest.is_none() || error.is::<Refusal>() => return Err(error),
+            Err(error) => format!("{error:#}"),
+        };
+        if followed.is_news(&reason) {
+            tracing::warn!("{reason}; waiting for it");
         }
         std::thread::sleep(RETRY);
     }
     screen.clear();
-    let view = latest.context("the collector ended the stream before it said anything")?;
+    let view = followed
+        .latest
+        .context("the collector ended the stream before it said anything")?;
     if !matches!(screen, Screen::Json) {
         output.print(&report::campaign(&view))?;
     }
@@ -104,7 +117,7 @@ async fn follow(
     name: &str,
     channel: Channel,
     screen: &mut Screen,
-    latest: &mut Option<CampaignView>,
+    followed: &mut Followed,
     output: &mut Output<'_>,
 ) -> Result<Ending, Status> {
     let request = v1::ShowCampaignRequest {
@@ -113,14 +126,14 @@ async fn follow(
     let mut documents = match client(channel).watch(request).await {
         Ok(response) => response.into_inner(),
         // It never was there, or does not let us.
-        Err(status) if latest.is_none() => return Err(status),
-        Err(status) => return Ok(interruption(&status)),
+        Err(status) if followed.latest.is_none() => return Err(status),
+        Err(status) => return interruption(status),
     };
     loop {
         let document = match documents.message().await {
             Ok(Some(document)) => document,
             Ok(None) => return Ok(Ending::Away),
-            Err(status) => return Ok(interruption(&status)),
+            Err(status) => return interruption(status),
         };
         let told = Answer::<CampaignView>::read(document).and_then(|answer| {
             screen.show(&answer, output)?;
@@ -129,7 +142,8 @@ async fn follow(
         match told {
             Ok(view) => {
                 let is_over = view.is_over;
-                *latest = Some(view);
+                followed.latest = Some(view);
+                followed.reasons.clear();
                 if is_over {
                     return Ok(Ending::Over);
                 }
@@ -139,10 +153,19 @@ async fn follow(
     }
 }
 
-fn interruption(status: &Status) -> Ending {
-    match status.code() {
+fn interruption(status: Status) -> Result<Ending, Status> {
+    if Trouble::among(&status).is_some() {
+        return Err(status);
+    }
+    Ok(match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => Ending::Away,
         _ => Ending::Fatal(anyhow!("{}", status.message())),
+    })
+}
+
+impl Followed {
+    fn is_news(&mut self, reason: &str) -> bool {
+        self.reasons.insert(reason.to_owned())
     }
 }
 
@@ -224,3 +247,33 @@ fn draw(bar: &ProgressBar, view: &CampaignView, job: &JobView) {
 
 /// A collector that is started anew is back in a few seconds.
 const RETRY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_to_wait_is_told_once() {
+        let mut followed = Followed::default();
+        let told: Vec<&str> = ["away", "refused", "away", "refused", "refused"]
+            .into_iter()
+            .filter(|reason| followed.is_news(reason))
+            .collect();
+        assert_eq!(told, ["away", "refused"]);
+    }
+
+    #[test]
+    fn a_stream_that_broke_is_waited_for_and_one_that_tls_refused_is_not() {
+        let revoked = rustls::AlertDescription::CertificateRevoked;
+        let revoked = std::io::Error::other(rustls::Error::AlertReceived(revoked));
+        let broke = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        for (cause, is_waited_for) in [(broke, true), (revoked, false)] {
+            let status = Status::from_error(Box::new(cause));
+            let ending = interruption(status);
+            let is_away = matches!(ending, Ok(Ending::Away));
+            assert_eq!((is_away, ending.is_ok()), (is_waited_for, is_waited_for));
+        }
+        let denied = interruption(Status::permission_denied("no"));
+        assert!(matches!(denied, Ok(Ending::Fatal(_))));
+    }
+}
