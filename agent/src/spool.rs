@@ -2,11 +2,12 @@
 //!
 //! # Format
 //!
-//! One SQLite file, `spool.db`, in the agent's data folder; `PRAGMA user_version` is the format number, 2 today.
+//! One SQLite file, `spool.db`, in the agent's data folder; `PRAGMA user_version` is the format number, 3 today.
 //!
-//! - `life(epoch, next_seq, acknowledged)`: one row. The epoch is the wall time in µs at which the file was made, so that a spool made
+//! - `life(epoch, next_seq, acknowledged, origin)`: one row. The epoch is the wall time in µs at which the file was made, so that a spool made
 //!   anew never continues another one's sequence; `next_seq` outlives the records, so that no number is used twice. The collector
-//!   has everything up to `acknowledged`, which is not sent again.
+//!   has everything up to `acknowledged`, which is not sent again. `origin` is the first epoch for this collector: it stays when a
+//!   new life begins because the collector has lost records, so that whoever has the earlier life open goes on with the new one.
 //! - `record(seq, bytes)`: encoded `Record`s in order. A row is deleted when the collector has acknowledged it, never before; those
 //!   of the run under way stay until it is finished, so that an agent that was killed can go on with it.
 //! - `bench(description, next, run, first_seq)`: one row while a bench is under way, and after its agent was killed. `description` says
@@ -14,7 +15,7 @@
 //!   are the id of the run under way and the place of its first record, NULL between runs.
 //! - `finished(number, bytes)`: the `RunFinished` records of that bench, in order, for its report; they outlive their delivery.
 //!
-//! Format 1 had neither `acknowledged` nor the last two tables; it is brought up to date when it is opened.
+//! Format 1 had neither `acknowledged` nor the last two tables, format 2 no `origin`; both are brought up to date when they are opened.
 //!
 //! Appending is one transaction with `synchronous = FULL`: when it returns, the disk has it. Deleting is not that
 //! careful, since a record that comes back to life is delivered twice and admitted once.
@@ -24,10 +25,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tokwatt_domain::{
     ids::{Epoch, Seq},
     time::WallTime,
@@ -46,7 +50,8 @@ pub use room::Room;
 /// The outbox: append, read after, acknowledge through. Delivered at least once, in order.
 pub struct Spool {
     path: PathBuf,
-    epoch: Epoch,
+    epoch: AtomicU64,
+    origin: Epoch,
     bytes_max: u64,
     ballast: Ballast,
     connection: Mutex<Connection>,
@@ -176,30 +181,23 @@ impl Spool {
         if found > FORMAT {
             return Err(SpoolError::Newer { path, found });
         }
-        let epoch = begin_life(&mut connection, now).map_err(in_database("set up"))?;
+        let (epoch, origin) = begin_life(&mut connection, now).map_err(in_database("set up"))?;
         Ok(Self {
             ballast: Ballast::of(path.parent().unwrap_or(Path::new(""))),
             path,
-            epoch,
+            epoch: AtomicU64::new(epoch.0),
+            origin,
             bytes_max,
             connection: Mutex::new(connection),
         })
     }
 
-    /// Appends all of them or none; on disk when it returns. Returns the last one's place.
+    /// Appends all of them or none, and leaves room for the end of a run; on disk when it returns. Returns the last one's place.
     ///
     /// # Errors
     /// The limit is reached, or the disk failed; then nothing was appended.
     pub fn append(&self, records: &[Vec<u8>]) -> Result<Seq, SpoolError> {
         self.append_with(records, Claim::Record, |_, _| Ok(()))
-    }
-
-    /// Appends a segment's records, all of them or none, and leaves room for the end of its run.
-    ///
-    /// # Errors
-    /// There is no room for them, or the disk failed; then nothing was appended.
-    pub fn append_segment(&self, records: &[Vec<u8>]) -> Result<Seq, SpoolError> {
-        self.append_with(records, Claim::Segment, |_, _| Ok(()))
     }
 
     /// Appends, and does something else in the same transaction; that is told the last one's place.
@@ -220,7 +218,7 @@ impl Spool {
         };
         match claim {
             Claim::End => self.change("append to", append),
-            Claim::Segment | Claim::Record => self.try_to_change("append to", append),
+            Claim::Record => self.try_to_change("append to", append),
         }
     }
 
@@ -268,7 +266,7 @@ impl Spool {
         let changed = self.change("acknowledge in", |transaction| {
             let changed = transaction.execute(
                 "UPDATE life SET acknowledged = max(acknowledged, min(?1, next_seq - 1)) WHERE epoch = ?2",
-                [to_sql(seq.0), to_sql(self.epoch.0)],
+                [to_sql(seq.0), to_sql(self.epoch().0)],
             )?;
             drop_acknowledged(transaction)?;
             Ok(changed)
@@ -294,8 +292,58 @@ impl Spool {
                 "UPDATE life SET epoch = max(epoch + 1, ?1), next_seq = next_seq - acknowledged, acknowledged = 0",
                 [now.0],
             )?;
+            transaction.execute("UPDATE life SET origin = epoch", [])?;
             Ok(())
         })
+    }
+
+    /// Begins a new life for a collector that has less than it acknowledged: nothing after `through`. Everything that is still here
+    /// has the first places of it and waits, also what is acknowledged of the run under way. Returns how many records the collector
+    /// has lost for good.
+    ///
+    /// # Errors
+    /// The file cannot be written, or somebody else began a new life meanwhile.
+    pub fn begin_again(&self, through: Seq) -> Result<u64, SpoolError> {
+        let before = self.epoch();
+        let begun = self.change("begin anew", |transaction| {
+            let gone: Option<i64> = transaction
+                .query_row(
+                    "SELECT coalesce((SELECT min(seq) FROM record), next_seq) - 1 FROM life WHERE epoch = ?1",
+                    [to_sql(before.0)],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let Some(gone) = gone else { return Ok(None) };
+            transaction.execute("UPDATE record SET seq = seq - ?1", [gone])?;
+            transaction.execute("UPDATE bench SET first_seq = first_seq - ?1", [gone])?;
+            transaction.execute(
+                "UPDATE life SET epoch = epoch + 1, next_seq = next_seq - ?1, acknowledged = 0",
+                [gone],
+            )?;
+            Ok(Some(gone))
+        })?;
+        let gone = begun.ok_or_else(|| self.begun_anew())?;
+        self.epoch.store(before.0 + 1, Ordering::Relaxed);
+        Ok(from_sql(gone).saturating_sub(through.0))
+    }
+
+    /// Goes on with the life that is in the file, if it is for the same collector; the last place in it that the collector has.
+    ///
+    /// # Errors
+    /// The file cannot be read, or was begun anew for another collector.
+    pub fn go_on(&self) -> Result<Seq, SpoolError> {
+        let life: Option<(i64, i64)> = self
+            .connection()
+            .query_row(
+                "SELECT epoch, acknowledged FROM life WHERE origin = ?1",
+                [to_sql(self.origin.0)],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()
+            .map_err(self.failed("read"))?;
+        let (epoch, acknowledged) = life.ok_or_else(|| self.begun_anew())?;
+        self.epoch.store(from_sql(epoch), Ordering::Relaxed);
+        Ok(Seq(from_sql(acknowledged)))
     }
 
     /// What waits.
@@ -309,7 +357,7 @@ impl Spool {
                 [],
                 |row| {
                     Ok(SpoolStatus {
-                        epoch: self.epoch,
+                        epoch: self.epoch(),
                         waiting_records: from_sql(row.get(0)?),
                         waiting_bytes: from_sql(row.get(1)?),
                         last: Seq(from_sql(row.get(2)?)),
@@ -321,7 +369,7 @@ impl Spool {
 
     /// This life of the spool.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        Epoch(self.epoch.load(Ordering::Relaxed))
     }
 
     /// Its file.
@@ -333,7 +381,7 @@ impl Spool {
     fn acknowledged(&self, connection: &Connection) -> Result<Seq, SpoolError> {
         let select = "SELECT acknowledged FROM life WHERE epoch = ?1";
         let found = connection
-            .query_row(select, [to_sql(self.epoch.0)], |row| row.get(0))
+            .query_row(select, [to_sql(self.epoch().0)], |row| row.get(0))
             .optional();
         let found = found.map_err(self.failed("read"))?;
         found
@@ -417,32 +465,31 @@ impl SpoolError {
     }
 }
 
-fn begin_life(connection: &mut Connection, now: WallTime) -> rusqlite::Result<Epoch> {
+/// Its epoch, and its origin.
+fn begin_life(connection: &mut Connection, now: WallTime) -> rusqlite::Result<(Epoch, Epoch)> {
+    let life = |row: &Row<'_>| Ok((Epoch(from_sql(row.get(0)?)), Epoch(from_sql(row.get(1)?))));
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another agent may have brought it up to date since it was opened.
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found == FORMAT {
         // Nothing to write: a full disk keeps nobody from what is there.
-        let epoch = transaction.query_row("SELECT epoch FROM life", [], |row| row.get(0));
-        return epoch.map(|epoch| Epoch(from_sql(epoch)));
+        return transaction.query_row(SELECT_LIFE, [], life);
     }
     if found == 1 {
         transaction.execute_batch(FROM_FORMAT_1)?;
     }
+    if found == 1 || found == 2 {
+        transaction.execute_batch(FROM_FORMAT_2)?;
+    }
     transaction.execute_batch(TABLES)?;
-    let known: Option<i64> = transaction
-        .query_row("SELECT epoch FROM life", [], |row| row.get(0))
-        .optional()?;
-    let epoch = match known {
-        Some(epoch) => epoch,
-        None => {
-            transaction.execute("INSERT INTO life (epoch, next_seq) VALUES (?1, 1)", [now.0])?;
-            now.0
-        }
-    };
+    transaction.execute(
+        "INSERT INTO life (epoch, next_seq, origin) SELECT ?1, 1, ?1 WHERE NOT EXISTS (SELECT 1 FROM life)",
+        [now.0],
+    )?;
+    let found = transaction.query_row(SELECT_LIFE, [], life)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
-    Ok(Epoch(from_sql(epoch)))
+    Ok(found)
 }
 
 fn insert(transaction: &Transaction<'_>, records: &[Vec<u8>]) -> rusqlite::Result<Seq> {
@@ -501,7 +548,9 @@ fn from_sql(value: i64) -> u64 {
 }
 
 /// Raise it when a file of an older agent can no longer be read as it is.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
+
+const SELECT_LIFE: &str = "SELECT epoch, origin FROM life";
 
 const PRAGMAS: &str = "
     PRAGMA journal_mode = WAL;
@@ -513,7 +562,7 @@ const PRAGMAS: &str = "
 ";
 
 const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS life (epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0);
+    CREATE TABLE IF NOT EXISTS life (epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0, origin INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS bench (description TEXT NOT NULL, next INTEGER NOT NULL, run BLOB, first_seq INTEGER);
     CREATE TABLE IF NOT EXISTS finished (number INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
@@ -521,11 +570,14 @@ const TABLES: &str = "
 
 const FROM_FORMAT_1: &str = "ALTER TABLE life ADD COLUMN acknowledged INTEGER NOT NULL DEFAULT 0;";
 
+const FROM_FORMAT_2: &str = "ALTER TABLE life ADD COLUMN origin INTEGER NOT NULL DEFAULT 0; UPDATE life SET origin = epoch;";
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
 
     use proptest::prelude::*;
+    use tokwatt_domain::ids::RunId;
 
     use super::*;
 
@@ -567,7 +619,10 @@ mod tests {
         spool.append(&[vec![0; 1]]).unwrap();
         let refused = spool.check_room();
         assert!(matches!(refused, Err(SpoolError::Full { .. })));
-        spool.append(&[vec![0; 9]]).unwrap();
+        spool.append(&[vec![0; 7]]).unwrap();
+        // The rest is for the end of a run, whatever else asks.
+        assert!(spool.append(&[vec![0; 1]]).is_err());
+        spool.close_run(1, vec![0; 2]).unwrap();
     }
 
     #[test]
@@ -575,9 +630,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(open(folder.path()));
         let connection = Connection::open(folder.path().join("spool.db")).unwrap();
-        connection.pragma_update(None, "user_version", 3).unwrap();
+        connection
+            .pragma_update(None, "user_version", FORMAT + 1)
+            .unwrap();
         let refused = Spool::open(folder.path(), WallTime(1), 10);
-        assert!(matches!(refused, Err(SpoolError::Newer { found: 3, .. })));
+        assert!(matches!(refused, Err(SpoolError::Newer { .. })));
     }
 
     #[test]
@@ -641,7 +698,42 @@ mod tests {
         assert!(matches!(refused, Err(SpoolError::BegunAnew { .. })));
         let refused = stale.after(Seq(0), 1);
         assert!(matches!(refused, Err(SpoolError::BegunAnew { .. })));
+        let refused = stale.go_on();
+        assert!(matches!(refused, Err(SpoolError::BegunAnew { .. })));
         assert_eq!(spool.status().unwrap().waiting_records, 3);
+    }
+
+    #[test]
+    fn what_is_kept_waits_again_for_a_collector_that_has_lost_it_and_who_had_it_open_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = open(folder.path());
+        spool.append(&[vec![1], vec![2]]).unwrap();
+        spool.begin_bench("").unwrap();
+        let run = RunId([5; 16]);
+        spool.open_run(run, vec![3]).unwrap();
+        spool.append(&[vec![4]]).unwrap();
+        spool.acknowledge(Seq(3)).unwrap();
+        let other = open(folder.path());
+        assert_eq!(spool.begin_again(Seq(1)).unwrap(), 1, "lost is record 2");
+        assert_eq!(spool.epoch(), Epoch(1_001));
+        let refused = other.begin_again(Seq(1));
+        assert!(matches!(refused, Err(SpoolError::BegunAnew { .. })));
+        assert_eq!(other.go_on().unwrap(), Seq(0));
+        for spool in [&spool, &other] {
+            let waiting = spool.after(Seq(0), usize::MAX).unwrap();
+            let waiting: Vec<(u64, u8)> = waiting
+                .iter()
+                .map(|spooled| (spooled.seq.0, spooled.bytes[0]))
+                .collect();
+            assert_eq!(waiting, [(1, 3), (2, 4)]);
+        }
+        let first = Seq(1);
+        let open_run = spool.unfinished().unwrap().unwrap().open;
+        assert_eq!(open_run, Some(OpenRun { run, first }));
+        other.close_run(1, vec![5]).unwrap();
+        other.acknowledge(Seq(3)).unwrap();
+        assert_eq!(spool.begin_again(Seq(0)).unwrap(), 3);
+        assert_eq!(spool.append(&[vec![6]]).unwrap(), Seq(1));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! nothing is under way when the quiet gate closes behind it, and the collector never has more to hold than it offered.
 //!
 //! Never gives up: a collector that is away for days gets everything when it is back. What it has acknowledged is
-//! deleted from the spool, nothing else ever is.
+//! deleted from the spool, nothing else ever is. One that comes back with less than it acknowledged, from a backup, gets what is
+//! still here in a new life of the spool.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -95,6 +96,15 @@ enum LinkError {
         .0.through.0, .0.epoch.0
     )]
     Ahead(Ack),
+    #[error(
+        "the collector has everything up to record {} and had acknowledged record {}, as if it had been restored from an older backup: it has lost {n_lost} records for good, what is still here is delivered in a new life of the spool",
+        .through.0, .acknowledged.0
+    )]
+    Behind {
+        through: Seq,
+        acknowledged: Seq,
+        n_lost: u64,
+    },
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
@@ -160,6 +170,9 @@ impl Uplink {
     async fn open(&self) -> Result<Link, LinkError> {
         self.check_name()?;
         let _passage = self.quiet.pass().await;
+        // Asked before hello, since another process may deliver, too.
+        let spool = self.spool.clone();
+        let acknowledged = off_thread(move || spool.go_on()).await?;
         let mut client = v1::ingest_client::IngestClient::new(connect(&self.address).await?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -172,8 +185,24 @@ impl Uplink {
             through: Seq(0),
             credits: 0,
         };
-        self.hear(&mut link).await?;
+        let ack = self.patiently(link.acks.next()).await?;
+        let ack = read(ack)?;
+        if ack.epoch == self.spool.epoch() && ack.through < acknowledged {
+            return Err(self.begin_again(ack.through, acknowledged).await?);
+        }
+        self.take(&mut link, ack).await?;
         Ok(link)
+    }
+
+    /// For a collector that would refuse every number that follows, since it misses those before.
+    async fn begin_again(&self, through: Seq, acknowledged: Seq) -> Result<LinkError, SpoolError> {
+        let spool = self.spool.clone();
+        let n_lost = off_thread(move || spool.begin_again(through)).await?;
+        Ok(LinkError::Behind {
+            through,
+            acknowledged,
+            n_lost,
+        })
     }
 
     /// Sends what waits, as far as the credits go, and stays until it is acknowledged; false if nothing waits.
@@ -201,14 +230,14 @@ impl Uplink {
             () = tokio::time::sleep(LOOK_AGAIN) => Ok(()),
             ack = link.acks.next() => {
                 let _passage = self.quiet.pass().await;
-                self.heard(link, ack).await
+                self.take(link, read(ack)?).await
             }
         }
     }
 
     async fn hear(&self, link: &mut Link) -> Result<(), LinkError> {
         let ack = self.patiently(link.acks.next()).await?;
-        self.heard(link, ack).await
+        self.take(link, read(ack)?).await
     }
 
     /// Waits as long as the connection lives: a collector whose disk stands still does not get on any faster when everybody connects again
@@ -225,12 +254,7 @@ impl Uplink {
     }
 
     /// Drops what the collector has. Each acknowledgement sets the credits anew.
-    async fn heard(
-        &self,
-        link: &mut Link,
-        ack: Option<Result<v1::Ack, Status>>,
-    ) -> Result<(), LinkError> {
-        let ack = Ack::from(ack.ok_or(LinkError::Closed)?.map_err(refused)?);
+    async fn take(&self, link: &mut Link, ack: Ack) -> Result<(), LinkError> {
         let spool = self.spool.clone();
         let last = off_thread(move || Ok(spool.status()?.last)).await?;
         if ack.epoch != self.spool.epoch() || ack.through > last {
@@ -299,6 +323,10 @@ async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .expect("the spool does not panic")
+}
+
+fn read(ack: Option<Result<v1::Ack, Status>>) -> Result<Ack, LinkError> {
+    Ok(ack.ok_or(LinkError::Closed)?.map_err(refused)?.into())
 }
 
 fn refused(status: Status) -> LinkError {

@@ -245,3 +245,31 @@ async fn an_acknowledgement_of_what_was_never_sent_deletes_nothing() {
         assert_eq!(line.waiting(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_collector_restored_from_a_backup_gets_what_waits_in_a_new_life_and_its_loss_is_said() {
+    let mut line = Line::start().await;
+    line.spool.append(&[vec![1], vec![2], vec![3]]).unwrap();
+    let mut connection = line.greet().await;
+    connection.acknowledge(EPOCH, 0, 8).await;
+    assert_eq!(connection.batch().await, [1, 2, 3]);
+    connection.acknowledge(EPOCH, 3, 8).await;
+    line.delivered(3).await;
+    line.spool.append(&[vec![4], vec![5]]).unwrap();
+    assert_eq!(connection.batch().await, [4, 5]);
+    drop(connection);
+    line.down().await;
+    // From before the second and the third record.
+    let connection = line.greet().await;
+    connection.acknowledge(EPOCH, 1, 8).await;
+    let is_said = |state: &LinkState| matches!(state, LinkState::Down { reason } if reason.contains("lost 2 records"));
+    line.state.wait_for(is_said).await.unwrap();
+    let mut connection = line.greet().await;
+    let life = Epoch(EPOCH.0 + 1);
+    assert_eq!(line.spool.epoch(), life);
+    connection.acknowledge(life, 0, 8).await;
+    assert_eq!(connection.batch().await, [1, 2]);
+    connection.acknowledge(life, 2, 8).await;
+    line.delivered(2).await;
+    assert_eq!(line.waiting(), 0);
+}

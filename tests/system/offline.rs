@@ -129,7 +129,7 @@ fn measure_alone(data: &Path, hours: usize) -> Amount {
             n_asked += u32::try_from(segment.requests.len()).unwrap();
             let records = Record::segment(run, index, &segment);
             let encoded: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
-            spool.append_segment(&encoded).unwrap();
+            spool.append(&encoded).unwrap();
             for (record, bytes) in records.iter().zip(&encoded) {
                 let kind = match record {
                     Record::Requests { .. } => &mut bytes_of.requests,

@@ -39,7 +39,7 @@ pub(super) fn keep(
     let append = |segment: &Segment| {
         let records = Record::segment(run, index, segment);
         let encoded: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
-        spool.append_segment(&encoded)
+        spool.append(&encoded)
     };
     let because = match append(&segment) {
         Ok(_) => return Ok(None),

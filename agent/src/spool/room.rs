@@ -1,7 +1,8 @@
 //! Room: how much the limit and the disk leave, and what is kept back so that the end of a run fits when nothing else does.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -25,9 +26,7 @@ pub struct Room {
 /// What room an append may take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Claim {
-    /// A segment leaves what the end of its run takes.
-    Segment,
-    /// Anything else that is small.
+    /// Anything leaves what the end of a run takes.
     Record,
     /// The end of a run takes what was kept back for it.
     End,
@@ -75,8 +74,8 @@ impl Spool {
     /// So many bytes may be on disk after an append.
     pub(super) fn limit(&self, claim: Claim) -> u64 {
         match claim {
-            Claim::Segment => self.bytes_max - (self.bytes_max / END_RESERVE).min(END_BYTES_MAX),
-            Claim::Record | Claim::End => self.bytes_max,
+            Claim::Record => self.bytes_max - (self.bytes_max / END_RESERVE).min(END_BYTES_MAX),
+            Claim::End => self.bytes_max,
         }
     }
 
@@ -102,11 +101,19 @@ impl Ballast {
         Self(folder.join("spool.reserve"))
     }
 
-    /// Takes the room, if it is not taken and there is some.
+    /// Takes the room, if it is not taken in full and there is some.
     pub(super) fn take(&self) {
-        if !self.0.exists() && fs::write(&self.0, vec![1; BALLAST_BYTES]).is_err() {
+        let is_taken = fs::metadata(&self.0).is_ok_and(|file| file.len() == BALLAST_BYTES);
+        if !is_taken && self.fill().is_err() {
             self.give_up();
         }
+    }
+
+    /// Room that is only promised is none: the disk is asked whether it has it.
+    fn fill(&self) -> io::Result<()> {
+        let mut file = File::create(&self.0)?;
+        io::copy(&mut io::repeat(1).take(BALLAST_BYTES), &mut file)?;
+        file.sync_all()
     }
 
     /// Gives it up; whether there was any.
@@ -140,4 +147,21 @@ const END_BYTES_MAX: u64 = 1 << 20;
 const DISK_BYTES_MAX: u64 = 32 << 20;
 
 /// Some hundred pages of SQLite's log.
-const BALLAST_BYTES: usize = 1 << 20;
+const BALLAST_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserve_that_was_cut_short_is_made_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = folder.path().join("spool.reserve");
+        fs::write(&reserve, b"little").unwrap();
+        let ballast = Ballast::of(folder.path());
+        ballast.take();
+        assert_eq!(fs::metadata(&reserve).unwrap().len(), BALLAST_BYTES);
+        assert!(ballast.give_up());
+        assert!(!ballast.give_up());
+    }
+}
