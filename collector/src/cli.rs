@@ -24,6 +24,7 @@ use clap::{Parser, Subcommand};
 use tokwatt_service::{LogFormat, Logs};
 
 use self::output::Output;
+use crate::server::ServeError;
 
 /// Collects what the agents of a fleet measured, keeps it, and ranks it.
 #[derive(Debug, Parser)]
@@ -81,7 +82,8 @@ enum Command {
 #[error("something is not as it should be")]
 struct FoundWrong;
 
-/// Reads the arguments, runs the command, and says how it went: 0 done, 1 found something wrong, 2 could not run.
+/// Reads the arguments, runs the command, and says how it went: 0 done, 1 found something wrong, 2 could not run. `serve` ends with 1,
+/// too, where another start may succeed: the service manager starts it again then, and not after 2.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     Logs {
@@ -99,7 +101,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // If stderr is closed too, the exit code says it.
             drop(writeln!(io::stderr(), "error: {error:#}"));
-            ExitCode::from(CANNOT_RUN)
+            let served = error.downcast_ref::<ServeError>();
+            ExitCode::from(match served.is_some_and(ServeError::may_pass) {
+                true => FOUND_WRONG,
+                false => CANNOT_RUN,
+            })
         }
     }
 }

@@ -123,6 +123,19 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
+impl ServeError {
+    /// Whether another start may succeed with the same settings and the same database.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Settings(_) | Self::Identity(_) => false,
+            Self::Listen { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
+            Self::Web(error) => error.may_pass(),
+            Self::Store(error) => error.may_pass(),
+            Self::Broken(_) | Self::Transport(_) => true,
+        }
+    }
+}
+
 impl Collector {
     /// Takes addresses and database; serves nobody yet.
     ///

@@ -32,7 +32,10 @@ use tokwatt_domain::{
 };
 use tokwatt_proto::identity::Subject;
 
-use self::{database::Database, writer::Writer};
+use self::{
+    database::{Database, is_disk_full},
+    writer::Writer,
+};
 use crate::vitals::Vitals;
 
 pub use self::{
@@ -830,6 +833,23 @@ impl Drop for Store {
 }
 
 impl StoreError {
+    /// Whether the same may succeed if it is tried again: it is not for what is there, or for how that was set.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::InUse(_) | Self::Full | Self::Stopped(_) | Self::Sqlite(_) => true,
+            Self::NotWritable { .. }
+            | Self::NotADatabase { .. }
+            | Self::NotOurs { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::NoDatabase { .. }
+            | Self::Damaged { .. }
+            | Self::OldSqlite(_)
+            | Self::Gap { .. }
+            | Self::Altered { .. } => false,
+        }
+    }
+
     /// What failed, if disk or file failed in a way that only opening it anew can mend.
     fn breakage(&self) -> Option<String> {
         let Self::Sqlite(error) = self else {
@@ -845,9 +865,9 @@ impl StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full,
-            _ => Self::Sqlite(error),
+        match is_disk_full(&error) {
+            true => Self::Full,
+            false => Self::Sqlite(error),
         }
     }
 }

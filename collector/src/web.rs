@@ -42,6 +42,13 @@ pub struct WebError {
     source: io::Error,
 }
 
+impl WebError {
+    /// Whether the address may be had later.
+    pub fn may_pass(&self) -> bool {
+        self.source.kind() != io::ErrorKind::PermissionDenied
+    }
+}
+
 impl Web {
     /// Takes the address.
     ///

@@ -284,7 +284,7 @@ fn a_port_for_watchers_that_is_in_use_is_named() {
     let server = Server::watched(&folder.path().join("one"));
     let other = folder.path().join("two");
     let address = server.http().to_string();
-    crate::command_line::refuses(
+    crate::command_line::refuses_for_now(
         &[
             "serve",
             "--listen",

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::{StoreError, migrations};
 
@@ -99,6 +99,13 @@ impl Database {
             _ => error.into(),
         }
     }
+}
+
+/// Whether SQLite could not for want of room on the disk. Its shared memory is a file, too, and has an error of its own.
+pub(super) fn is_disk_full(error: &rusqlite::Error) -> bool {
+    let shared_memory = ffi::SQLITE_IOERR_SHMSIZE;
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+        || error.sqlite_error().map(|error| error.extended_code) == Some(shared_memory)
 }
 
 /// The file of the database in a data folder.

@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::StoreError;
+use super::{StoreError, database::is_disk_full};
 use crate::vitals::{Commit, Vitals};
 
 /// Hands work to the writing thread.
@@ -208,9 +208,13 @@ fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(
     }
 }
 
-/// Waits as long as somebody else writes: a person with a database tool, for we hold the folder.
+/// Waits as long as somebody else writes: a person with a database tool, for we hold the folder. If the disk is full nothing is begun,
+/// and every task hears of it.
 fn begin(connection: &Connection) -> Result<(), String> {
     while let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        if is_disk_full(&error) {
+            return Ok(());
+        }
         if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) {
             return Err(error.to_string());
         }
@@ -244,7 +248,7 @@ fn decide(connection: &Connection) -> Decision {
     let Err(error) = connection.execute_batch("COMMIT") else {
         return Decision::Committed;
     };
-    if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
+    if !is_disk_full(&error) {
         return Decision::Fatal(error.to_string());
     }
     if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
