@@ -145,7 +145,9 @@ fn contradiction(row: &RunRow, stored: &StoredRecord, record: &Record) -> Option
 }
 
 async fn look_at_cells(store: &Store, check: &mut Check) -> Result<(), CheckError> {
-    let (reports, cells) = store.reports_and_cells().await?;
+    let (reports, cells, stale) = store.reports_and_cells().await?;
+    // Which of its runs count has changed since it was made: it is about to be made anew.
+    let is_stale = |cell: &crate::store::CellRow| stale.iter().any(|stale| stale.key == cell.key);
     let made = match rollup::cells_of(reports) {
         Ok(made) => made,
         Err(error) => {
@@ -154,14 +156,14 @@ async fn look_at_cells(store: &Store, check: &mut Check) -> Result<(), CheckErro
         }
     };
     check.n_cells = cells.len();
-    let is_odd = |cell: &&crate::store::CellRow| !made.contains(cell);
+    let is_odd = |cell: &&crate::store::CellRow| !made.contains(cell) && !is_stale(cell);
     for cell in cells.iter().filter(is_odd) {
         let problem = "its cache is not what the reports come to".to_owned();
         check.find("cells", &cell.name, problem, REBUILD);
     }
     for cell in made.iter().filter(|cell| !cells.contains(cell)) {
         let is_known = cells.iter().any(|known| known.key == cell.key);
-        if !is_known {
+        if !is_known && !is_stale(cell) {
             let problem = "it is not in the cache".to_owned();
             check.find("cells", &cell.name, problem, REBUILD);
         }

@@ -84,6 +84,8 @@ impl Rollup {
     }
 
     async fn settle_all(&self, stopping: &CancellationToken) -> Result<(), RollupError> {
+        // First, since many runs may wait to be measured.
+        self.refresh_stale().await?;
         for run in self.store.unmeasured().await? {
             self.vitals.rollup_has_work();
             if stopping.is_cancelled() {
@@ -93,6 +95,10 @@ impl Rollup {
             self.settle(run).instrument(span).await?;
             self.progress.send_modify(|settled| *settled += 1);
         }
+        self.refresh_stale().await
+    }
+
+    async fn refresh_stale(&self) -> Result<(), RollupError> {
         for stale in self.store.stale_cells().await? {
             // Read after the cell was found stale: what changes from here on makes it stale again.
             let reports = parse(&self.store.reports_of_cell(stale.key).await?)?;

@@ -620,14 +620,20 @@ impl Store {
         self.read(reading::stale_cells).await
     }
 
-    /// Reports of all measured runs and the cells: both of one moment.
+    /// Reports of all measured runs, the cells, and which of those are stale: all of one moment.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn reports_and_cells(&self) -> Result<(Vec<ReportRow>, Vec<CellRow>), StoreError> {
+    pub async fn reports_and_cells(
+        &self,
+    ) -> Result<(Vec<ReportRow>, Vec<CellRow>, Vec<StaleCell>), StoreError> {
         self.read(|connection| {
             let moment = connection.unchecked_transaction()?;
-            Ok((reading::reports(&moment)?, reading::cells(&moment)?))
+            Ok((
+                reading::reports(&moment)?,
+                reading::cells(&moment)?,
+                reading::stale_cells(&moment)?,
+            ))
         })
         .await
     }

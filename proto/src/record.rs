@@ -2,7 +2,7 @@
 //!
 //! The bytes are a `tokwatt.v1.Record`, see `proto/schema/tokwatt/v1/record.proto`. Writing and reading again gives the same
 //! record, to the last bit of every stamp and figure. Reading never panics and takes memory in proportion to the bytes, not to
-//! what they claim; whether a run makes sense as a whole is for [`assemble`](crate::assemble()) to say.
+//! what they claim, and to at most [`RECORD_BYTES_MAX`] where they are deflated; whether a run makes sense as a whole is for [`assemble`](crate::assemble()) to say.
 
 use prost::Message;
 use tokwatt_domain::{

@@ -156,7 +156,7 @@ pub(super) fn run_ids(connection: &Connection) -> rusqlite::Result<Vec<RunId>> {
     runs.collect()
 }
 
-/// What SQLite finds wrong with its file, and rows that refer to none.
+/// What SQLite finds wrong with its file, and rows that refer to none: records of no run that is there, too.
 pub(super) fn damages(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("PRAGMA integrity_check(100)")?;
     let verdicts = statement.query_map([], |row| row.get::<_, String>(0))?;
@@ -168,6 +168,17 @@ pub(super) fn damages(connection: &Connection) -> rusqlite::Result<Vec<String>> 
         Ok(format!("a row of `{table}` refers to none of `{parent}`"))
     })?;
     damages.extend(strays.collect::<rusqlite::Result<Vec<_>>>()?);
+    let mut statement = connection.prepare(
+        "SELECT run, count(*) FROM record
+         WHERE run IS NOT NULL AND problem IS NULL AND run NOT IN (SELECT id FROM run) GROUP BY run",
+    )?;
+    let orphans = statement.query_map([], |row| {
+        let (run, n_records): (_, i64) = (RunId(row.get(0)?), row.get(1)?);
+        Ok(format!(
+            "{n_records} records are of run {run}, which is not there"
+        ))
+    })?;
+    damages.extend(orphans.collect::<rusqlite::Result<Vec<_>>>()?);
     Ok(damages)
 }
 

@@ -159,7 +159,8 @@ pub(super) fn admit(connection: &Connection, delivery: &Delivery) -> Result<Admi
 }
 
 /// Takes a record in that nobody could read when it came, and that a later collector can: with its run, which is measured once more
-/// if it has its end. What still does not fit stays set aside, with the reason of now.
+/// if it has its end. What the run has from another epoch is held, as if it came now. What still does not fit stays set aside, with the
+/// reason of now.
 pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bool, StoreError> {
     let mut n_readmitted = 0;
     for record in &delivery.records {
@@ -177,6 +178,12 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
             },
         };
         let run = record.content.run();
+        if let Some(run) = run
+            && is_held(connection, delivery, run, &record.bytes)?
+        {
+            hold(connection, delivery, record.seq)?;
+            continue;
+        }
         connection.execute(
             "UPDATE record SET run = ?4, problem = ?5 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
             params![
@@ -198,6 +205,20 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
         }
     }
     Ok(n_readmitted > 0)
+}
+
+/// Counts a stored record as one that its run has from another epoch.
+fn hold(connection: &Connection, delivery: &Delivery, seq: Seq) -> Result<(), StoreError> {
+    let (device, epoch) = (delivery.device.as_str(), integer(delivery.epoch.0));
+    connection.execute(
+        "DELETE FROM record WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+        params![device, epoch, integer(seq.0)],
+    )?;
+    connection.execute(
+        "UPDATE stream SET held = held + changes() WHERE device = ?1 AND epoch = ?2",
+        params![device, epoch],
+    )?;
+    Ok(())
 }
 
 fn watermark(connection: &Connection, device: &DeviceId, epoch: Epoch) -> Result<Seq, StoreError> {
@@ -349,7 +370,7 @@ fn is_held(
 ) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT length(received) = length(?4) AND received = ?4, replaced FROM record
-         WHERE run = ?1 AND device = ?2 AND epoch <> ?3",
+         WHERE run = ?1 AND device = ?2 AND epoch <> ?3 AND problem IS NULL",
     )?;
     let mut rows = statement.query(params![
         run.0,

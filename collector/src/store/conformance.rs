@@ -430,6 +430,65 @@ fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
     });
 }
 
+#[test]
+fn shared_memory_that_finds_no_room_is_a_full_disk_and_nothing_else_of_its_kind_is() {
+    let error = |code| {
+        StoreError::from(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(code),
+            None,
+        ))
+    };
+    let full = error(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+    assert!(matches!(full, StoreError::Full), "{full}");
+    assert_eq!(full.breakage(), None);
+    let broken = error(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+    assert!(broken.breakage().is_some());
+    assert!(full.may_pass() && broken.may_pass());
+}
+
+#[test]
+fn of_a_record_that_nobody_could_read_in_two_epochs_one_is_admitted_and_one_held() {
+    block_on(async {
+        let folder = TempDir::new().unwrap();
+        let store = open(folder.path()).await;
+        let unread = || record(1, Content::Unusable("too new".to_owned()));
+        let readable = || record(1, opened(run(1)));
+        for epoch in [1, 2] {
+            store
+                .greet(device(), Epoch(epoch), "0.1.0".to_owned())
+                .await
+                .unwrap();
+            store.admit(delivery(epoch, vec![unread()])).await.unwrap();
+        }
+        assert!(store.readmit(delivery(1, vec![readable()])).await.unwrap());
+        assert!(!store.readmit(delivery(2, vec![readable()])).await.unwrap());
+        assert_eq!(store.stored_records_of(run(1)).await.unwrap().len(), 1);
+        let accounts = store.stream_accounts().await.unwrap();
+        let held: Vec<(i64, i64)> = accounts
+            .iter()
+            .map(|stream| (stream.stored, stream.held))
+            .collect();
+        assert_eq!(held, [(1, 0), (0, 1)]);
+        assert!(accounts.iter().all(|stream| stream.is_balanced()));
+    });
+}
+
+#[test]
+fn records_of_a_run_that_is_not_there_are_damage() {
+    block_on(async {
+        let folder = TempDir::new().unwrap();
+        let store = open(folder.path()).await;
+        store.admit(delivery(1, whole_run(run(1)))).await.unwrap();
+        assert_eq!(store.damages().await.unwrap(), [""; 0]);
+        let forget =
+            |connection: &rusqlite::Connection| Ok(connection.execute("DELETE FROM run", [])?);
+        store.write(forget).await.unwrap();
+        let damages = store.damages().await.unwrap();
+        let problem = format!("4 records are of run {}, which is not there", run(1));
+        assert_eq!(damages, [problem]);
+    });
+}
+
 fn campaign(name: &str, deadline: Option<i64>) -> Campaign {
     let campaign = serde_json::json!({
         "name": name, "work": { "suite": "edge-vision" }, "deadline": deadline,

@@ -69,10 +69,11 @@ impl Pages {
         if self.stopping.is_cancelled() {
             found.push("it is stopping".to_owned());
         }
-        if self.vitals.is_disk_full() {
-            found.push("the disk is full: what was delivered last found no room".to_owned());
-        }
         match self.vitals.disk.free_bytes() {
+            // Forgotten when there is room, though nothing was delivered since.
+            Ok(bytes) if bytes < FREE_BYTES_MIN && self.vitals.is_disk_full() => {
+                found.push("the disk is full: what was delivered last found no room".to_owned());
+            }
             Ok(bytes) if bytes < FREE_BYTES_MIN => found.push(format!(
                 "the disk is nearly full: {} MiB are left, {} are needed",
                 bytes / MIB,
