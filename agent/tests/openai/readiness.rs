@@ -315,10 +315,10 @@ async fn a_server_that_never_gets_ready_is_given_up_with_its_words() {
         let loading = json!({"error": {"code": 503, "message": "Loading model"}});
         (request.path == "/health").then(|| answered("503 Service Unavailable", &loading))
     });
-    let message = refused(&server, |settings| {
-        settings.patience.ready = Duration::from_millis(120);
-    });
-    let message = message.await;
+    let mut settings = settings(&server.url());
+    settings.patience.ready = Duration::from_millis(120);
+    let (class, message) = failed(with(settings).load().await.unwrap_err());
+    assert_eq!(class, Failed::Nobody);
     assert!(
         message.contains("not ready") && message.contains("Loading model"),
         "{message}"
