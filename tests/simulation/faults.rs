@@ -27,6 +27,16 @@ pub(crate) enum DeviceFault {
     Stop,
 }
 
+impl DeviceFault {
+    /// Whether its agent has to be started again.
+    pub(crate) fn is_end_of_life(self) -> bool {
+        matches!(
+            self,
+            Self::Kill | Self::PowerCut | Self::DiskLost | Self::Stop
+        )
+    }
+}
+
 /// What is wrong with the collector.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CollectorFault {

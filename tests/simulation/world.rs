@@ -51,6 +51,8 @@ impl Outcome {
 struct World {
     sim: turmoil::Sim<'static>,
     log: Log,
+    /// Longest way of a message where nothing is wrong.
+    latency: Duration,
     sites: Vec<Site>,
     collector: Collector,
     its_target: Target<CollectorFault>,
@@ -110,12 +112,13 @@ impl World {
         let mut chance = Random::new(seed);
         let log = Log::default();
         let witness = Witness::new(&folder.join("collector"), sabotage);
+        let latency = Duration::from_millis(10 + chance.below(200));
         let mut sim = turmoil::Builder::new()
             .rng_seed(chance.number())
             .epoch(std::time::UNIX_EPOCH)
             .simulation_duration(Duration::MAX)
             .tick_duration(*chance.pick(&STEPS))
-            .max_message_latency(Duration::from_millis(10 + chance.below(200)))
+            .max_message_latency(latency)
             .tcp_capacity(1024)
             .enable_random_order()
             .build();
@@ -141,6 +144,7 @@ impl World {
         Self {
             sim,
             log,
+            latency,
             sites,
             collector,
             its_target: Target::new(&mut chance, &COLLECTOR_FAULTS, COLLECTOR_CALM),
@@ -252,15 +256,15 @@ impl World {
         let now = self.sim.elapsed();
         if let Some(spell) = self.its_target.ended(now) {
             self.note(&format!("collector: {:?} is over", spell.fault));
-            self.link_all();
-            self.sim.bounce("collector");
+            self.at_once("collector", |sim| sim.bounce("collector"));
         }
         if let Some(spell) = self.its_target.begun(now) {
             self.note(&format!("collector: {:?}", spell.fault));
-            self.link_all();
             match spell.fault {
                 CollectorFault::Stop => self.collector.stop(),
-                CollectorFault::Kill | CollectorFault::PowerCut => self.sim.crash("collector"),
+                CollectorFault::Kill | CollectorFault::PowerCut => {
+                    self.at_once("collector", |sim| sim.crash("collector"));
+                }
             }
         }
     }
@@ -271,45 +275,67 @@ impl World {
         let host = device.id.as_str();
         if let Some(spell) = self.sites[number].target.ended(now) {
             self.note(&format!("{host}: {:?} is over", spell.fault));
-            self.link(number);
-            match spell.fault {
-                DeviceFault::Kill | DeviceFault::PowerCut | DeviceFault::Stop => {
-                    self.sim.bounce(host);
-                }
-                DeviceFault::DiskLost => {
-                    device.lose_disk();
-                    self.sim.bounce(host);
-                }
-                _ => {}
+            if spell.fault == DeviceFault::DiskLost {
+                device.lose_disk();
             }
+            self.at_once(host, |sim| {
+                if spell.fault.is_end_of_life() {
+                    sim.bounce(host);
+                }
+            });
         }
         if let Some(spell) = self.sites[number].target.begun(now) {
             self.note(&format!("{host}: {:?}", spell.fault));
-            self.link(number);
-            match spell.fault {
-                DeviceFault::Kill | DeviceFault::PowerCut | DeviceFault::DiskLost => {
-                    self.sim.crash(host);
-                }
+            self.at_once(host, |sim| match spell.fault {
                 DeviceFault::Stop => device.stop(),
+                fault if fault.is_end_of_life() => sim.crash(host),
                 _ => {}
+            });
+        }
+    }
+
+    /// Does something to a host, and makes its links what they are to be then. The last words of its kernel are on their way together: in
+    /// which order a runtime lets go of its tasks is repeated by no seed.
+    fn at_once(&mut self, host: &str, act: impl FnOnce(&mut turmoil::Sim<'static>)) {
+        let is_its_own = |site: &Site| host == "collector" || site.device.id.as_str() == host;
+        let links: Vec<String> = (self.sites.iter().filter(|site| is_its_own(site)))
+            .map(|site| site.device.id.as_str().to_owned())
+            .chain((host == "collector").then(|| "operator".to_owned()))
+            .collect();
+        for other in &links {
+            match self.is_open(other) {
+                true => self.sim.hold(other.as_str(), "collector"),
+                false => self.sim.partition(other.as_str(), "collector"),
             }
         }
-    }
-
-    fn link_all(&mut self) {
-        for number in 0..self.sites.len() {
-            self.link(number);
+        act(&mut self.sim);
+        for other in &links {
+            self.link(other);
         }
     }
 
-    /// Makes a device's link what it is to be by what is wrong with its two ends.
-    fn link(&mut self, number: usize) {
-        let site = &self.sites[number];
-        let (host, fault) = (site.device.id.as_str(), site.target.fault());
+    /// Whether everything that is said over a link arrives, however late.
+    fn is_open(&self, host: &str) -> bool {
+        use DeviceFault::{Cut, CutBack, CutThere, PowerCut};
+        let is_cut = matches!(self.fault(host), Some(Cut | CutThere | CutBack | PowerCut));
+        self.its_target.fault() != Some(CollectorFault::PowerCut) && !is_cut
+    }
+
+    fn fault(&self, host: &str) -> Option<DeviceFault> {
+        let own = self
+            .sites
+            .iter()
+            .find(|site| site.device.id.as_str() == host);
+        own.and_then(|site| site.target.fault())
+    }
+
+    /// Makes a link what it is to be by what is wrong with its two ends.
+    fn link(&mut self, host: &str) {
         self.sim.release(host, "collector");
+        let fault = self.fault(host);
         let latency = match fault {
             Some(DeviceFault::Slow) => SLOW,
-            _ => FAST,
+            _ => self.latency,
         };
         self.sim
             .set_link_max_message_latency(host, "collector", latency);
@@ -408,7 +434,7 @@ const STEPS: [Duration; 3] = [
 const DEVICE_CALM: Duration = Duration::from_secs(30);
 const COLLECTOR_CALM: Duration = Duration::from_secs(60);
 
-const FAST: Duration = Duration::from_millis(100);
+/// Longest way of a message over a bad link.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// P9: a device that can be reached, and measures nothing, has its job again by then.
