@@ -139,7 +139,7 @@ impl World {
             });
         }
         let devices: Vec<DeviceId> = sites.iter().map(|site| site.device.id.clone()).collect();
-        let wishes = operator::wishes(&mut chance, &devices, STORM);
+        let wishes = operator::wishes(&mut chance, &devices, STORM / 2);
         sim.client("operator", operator::live(wishes, log.clone()));
         Self {
             sim,
