@@ -7,7 +7,7 @@
 mod cell;
 mod verify;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use crate::{
     clock::{Clock, SystemClock},
-    store::{CellRow, Measured, ReportRow, Store, StoreError},
+    store::{CellRow, Measured, MeasuredRun, ReportRow, Store, StoreError},
     vitals::Vitals,
 };
 
@@ -86,14 +86,12 @@ impl Rollup {
     async fn settle_all(&self, stopping: &CancellationToken) -> Result<(), RollupError> {
         // First, since many runs may wait to be measured.
         self.refresh_stale().await?;
-        for run in self.store.unmeasured().await? {
+        for runs in self.store.unmeasured().await?.chunks(RUNS_AT_ONCE) {
             self.vitals.rollup_has_work();
             if stopping.is_cancelled() {
                 break;
             }
-            let span = tracing::info_span!("measure", %run);
-            self.settle(run).instrument(span).await?;
-            self.progress.send_modify(|settled| *settled += 1);
+            self.settle(runs, stopping).await?;
         }
         self.refresh_stale().await
     }
@@ -108,40 +106,75 @@ impl Rollup {
         Ok(())
     }
 
-    async fn settle(&self, run: RunId) -> Result<(), RollupError> {
+    /// Runs of a cell go into it together: it is made anew from all of them each time.
+    async fn settle(
+        &self,
+        runs: &[RunId],
+        stopping: &CancellationToken,
+    ) -> Result<(), RollupError> {
+        let mut cells: BTreeMap<[u8; 32], Vec<(RunId, Judged)>> = BTreeMap::new();
+        for run in runs {
+            if stopping.is_cancelled() {
+                break;
+            }
+            let span = tracing::info_span!("measure", %run);
+            if let Some(judged) = self.judged(*run).instrument(span).await? {
+                let cell = cells.entry(cell::key(&judged.report)).or_default();
+                cell.push((*run, judged));
+            }
+        }
+        for (key, judged) in cells {
+            self.keep(key, judged).await?;
+        }
+        Ok(())
+    }
+
+    /// `None` for a run that has nothing to be kept: no report can be made of it, which is noted, or the process is stopping.
+    async fn judged(&self, run: RunId) -> Result<Option<Judged>, RollupError> {
         let records = self.store.records_of(run).await?;
         let ended = tokio::task::spawn_blocking(move || judge(&records)).await;
-        let Some(judged) = verdict(ended) else {
-            return Ok(());
-        };
-        match judged {
-            Ok(judged) => self.keep(run, judged).await,
-            Err(problem) => {
+        match verdict(ended) {
+            Some(Ok(judged)) => Ok(Some(judged)),
+            Some(Err(problem)) => {
                 tracing::warn!(problem, "no report can be made from what was delivered");
-                Ok(self.store.put_unreadable(run, problem).await?)
+                self.store.put_unreadable(run, problem).await?;
+                self.settled(1);
+                Ok(None)
             }
+            None => Ok(None),
         }
     }
 
-    async fn keep(&self, run: RunId, judged: Judged) -> Result<(), RollupError> {
-        let Judged { report, differs } = judged;
-        if !differs.is_empty() {
-            tracing::warn!(?differs, "the agent's report differs from ours");
+    async fn keep(&self, key: [u8; 32], judged: Vec<(RunId, Judged)>) -> Result<(), RollupError> {
+        let mut reports = parse(&self.store.reports_of_cell(key).await?)?;
+        let mut runs = Vec::new();
+        for (run, Judged { report, differs }) in judged {
+            if !differs.is_empty() {
+                tracing::warn!(%run, ?differs, "the agent's report differs from ours");
+            }
+            runs.push(MeasuredRun {
+                run,
+                report: serde_json::to_string(&report)?,
+                differs,
+            });
+            reports.push(report);
         }
-        let key = cell::key(&report);
-        let others = self.store.reports_of_cell(key).await?;
-        let json = serde_json::to_string(&report)?;
-        let mut reports = parse(&others)?;
-        reports.push(report);
+        let n_runs = runs.len();
         let measured = Measured {
-            run,
-            report: json,
-            differs,
+            runs,
             cell: cell::roll_up(&reports),
             at: SystemClock.wall(),
         };
-        tracing::info!("run measured");
-        Ok(self.store.put_measured(measured).await?)
+        self.store.put_measured(measured).await?;
+        tracing::info!(n_runs, "runs measured");
+        self.settled(n_runs);
+        Ok(())
+    }
+
+    fn settled(&self, n_runs: usize) {
+        let n_runs = u64::try_from(n_runs).unwrap_or(u64::MAX);
+        self.progress
+            .send_modify(|settled| *settled = settled.saturating_add(n_runs));
     }
 }
 
@@ -219,6 +252,10 @@ fn parse(reports: &[String]) -> Result<Vec<RunReport>, serde_json::Error> {
         .map(|json| serde_json::from_str(json))
         .collect()
 }
+
+/// A collector that has thousands to catch up with would otherwise read thousands of reports anew for each of them; and it should be seen
+/// to get on.
+const RUNS_AT_ONCE: usize = 64;
 
 /// Long enough for somebody to make room on the disk, short enough not to be waited for.
 const RETRY: Duration = Duration::from_secs(10);

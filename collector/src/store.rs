@@ -49,7 +49,7 @@ pub use self::{
         TokenRow,
     },
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
-    results::{CellRow, Measured, StaleCell},
+    results::{CellRow, Measured, MeasuredRun, StaleCell},
 };
 
 /// The database of one collector.
@@ -267,7 +267,7 @@ impl Store {
         writer.write_in_turn(admit).await
     }
 
-    /// Keeps what a finished run came to. A run that is not waiting for it is left as it is.
+    /// Keeps what finished runs came to. A run that is not waiting for it is left as it is.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Stopped`].

@@ -12,8 +12,9 @@ use tokwatt_domain::{
 use tokwatt_proto::identity::{Role, Subject};
 
 use super::{
-    Admitted, CellRow, Content, Delivery, Job, JobsOf, Labels, Measured, NewCertificate, NewToken,
-    Place, RawSamples, Received, Redemption, Replacement, StaleCell, State, Store, StoreError,
+    Admitted, CellRow, Content, Delivery, Job, JobsOf, Labels, Measured, MeasuredRun,
+    NewCertificate, NewToken, Place, RawSamples, Received, Redemption, Replacement, StaleCell,
+    State, Store, StoreError,
 };
 
 fn device() -> DeviceId {
@@ -338,9 +339,11 @@ async fn a_measured_run_is_measured_once() {
     let store = open(folder.path()).await;
     store.admit(delivery(1, whole_run(run(1)))).await.unwrap();
     let measured = |report: &str, rollup: &str| Measured {
-        run: run(1),
-        report: report.to_owned(),
-        differs: vec!["metrics.ttft".to_owned()],
+        runs: vec![MeasuredRun {
+            run: run(1),
+            report: report.to_owned(),
+            differs: vec!["metrics.ttft".to_owned()],
+        }],
         cell: CellRow {
             key: [7; 32],
             device: "lab-1".to_owned(),
@@ -687,9 +690,11 @@ async fn measure_for_job(store: &Store, first_seq: u64, id: RunId) {
     ];
     store.admit(delivery(1, records)).await.unwrap();
     let measured = Measured {
-        run: id,
-        report: format!("\"{id}\""),
-        differs: Vec::new(),
+        runs: vec![MeasuredRun {
+            run: id,
+            report: format!("\"{id}\""),
+            differs: Vec::new(),
+        }],
         at: WallTime(0),
         cell: CellRow {
             key: id.0.repeat(2).try_into().unwrap(),
@@ -699,6 +704,37 @@ async fn measure_for_job(store: &Store, first_seq: u64, id: RunId) {
         },
     };
     store.put_measured(measured).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cell_that_may_have_a_run_twice_is_made_again() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    store.admit(delivery(1, whole_run(run(1)))).await.unwrap();
+    greet(&store, 2).await;
+    store.admit(delivery(2, whole_run(run(2)))).await.unwrap();
+    let measured = |runs: &[u8]| Measured {
+        runs: runs.iter().map(|number| report(run(*number))).collect(),
+        cell: CellRow {
+            key: [7; 32],
+            device: "lab-1".to_owned(),
+            name: "{}".to_owned(),
+            rollup: format!("{runs:?}"),
+        },
+        at: WallTime(7),
+    };
+    store.put_measured(measured(&[1])).await.unwrap();
+    assert!(store.stale_cells().await.unwrap().is_empty());
+    store.put_measured(measured(&[1, 2])).await.unwrap();
+    assert_eq!(store.stale_cells().await.unwrap()[0].key, [7; 32]);
+}
+
+fn report(run: RunId) -> MeasuredRun {
+    MeasuredRun {
+        run,
+        report: "{}".to_owned(),
+        differs: Vec::new(),
+    }
 }
 
 #[tokio::test]

@@ -5,19 +5,26 @@ use tokwatt_domain::{ids::RunId, time::WallTime};
 
 use super::StoreError;
 
-/// A run's report, and its cell with this run in it.
+/// Reports of some runs of a cell, and the cell with these runs in it.
 #[derive(Clone, Debug)]
 pub struct Measured {
+    /// Of the same cell.
+    pub runs: Vec<MeasuredRun>,
+    /// Their cell.
+    pub cell: CellRow,
+    /// When.
+    pub at: WallTime,
+}
+
+/// A run's report.
+#[derive(Clone, Debug)]
+pub struct MeasuredRun {
     /// Which run.
     pub run: RunId,
     /// Our RunReport as JSON.
     pub report: String,
     /// Keys in which the agent's report differs.
     pub differs: Vec<String>,
-    /// Its cell.
-    pub cell: CellRow,
-    /// When.
-    pub at: WallTime,
 }
 
 /// A configuration that was run, and what its repetitions come to.
@@ -42,32 +49,49 @@ pub struct StaleCell {
     pub n_changes: u32,
 }
 
-/// Moves a run from finished to complete.
+/// Moves runs from finished to complete.
 pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Result<(), StoreError> {
-    let differs = serde_json::Value::from(measured.differs.clone()).to_string();
+    let mut n_new = 0;
+    for run in &measured.runs {
+        n_new += put_report(connection, measured, run)?;
+    }
+    if n_new == 0 {
+        return Ok(());
+    }
+    put_cell(connection, &measured.cell)?;
+    // A run that was complete already may be in the cell twice.
+    let is_doubtful = n_new < measured.runs.len();
+    // Whether a job's run counts may have been settled since the cell was computed.
+    for run in &measured.runs {
+        connection.execute(
+            "INSERT INTO stale_cell (cell, n_changes) SELECT cell, 1 FROM run WHERE id = ?1 AND (job IS NOT NULL OR ?2)
+             ON CONFLICT (cell) DO UPDATE SET n_changes = n_changes + 1",
+            params![run.run.0, is_doubtful],
+        )?;
+    }
+    Ok(())
+}
+
+/// How many runs that changed: one or none.
+fn put_report(
+    connection: &Connection,
+    measured: &Measured,
+    run: &MeasuredRun,
+) -> Result<usize, StoreError> {
+    let differs = serde_json::Value::from(run.differs.clone()).to_string();
     let changed = connection.execute(
         "UPDATE run SET state = 'complete', report = ?2, differs = ?3, cell = ?4,
              measured_us = coalesce(measured_us, ?5)
          WHERE id = ?1 AND state = 'finished'",
         params![
-            measured.run.0,
-            measured.report,
+            run.run.0,
+            run.report,
             differs,
             measured.cell.key,
             measured.at.0
         ],
     )?;
-    if changed == 0 {
-        return Ok(());
-    }
-    put_cell(connection, &measured.cell)?;
-    // Whether a job's run counts may have been settled since the cell was computed.
-    connection.execute(
-        "INSERT INTO stale_cell (cell, n_changes) SELECT cell, 1 FROM run WHERE id = ?1 AND job IS NOT NULL
-         ON CONFLICT (cell) DO UPDATE SET n_changes = n_changes + 1",
-        params![measured.run.0],
-    )?;
-    Ok(())
+    Ok(changed)
 }
 
 /// Replaces a stale cell, or removes it if none of its runs counts.
