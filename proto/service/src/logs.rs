@@ -110,7 +110,9 @@ mod tests {
             r#""level":"WARN""#,
             r#""message":"power reading failed""#,
             r#""rail":"VDD_IN""#,
-            r#""spans":[{"device":"orin-1","name":"delivery"},{"name":"run","run":"3f9a"}]"#,
+            r#""spans":[{"#,
+            r#""device":"orin-1""#,
+            r#""run":"3f9a""#,
             r#""timestamp":""#,
         ] {
             assert!(written.contains(part), "`{part}` is not in {written}");

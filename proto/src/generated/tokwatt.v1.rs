@@ -2261,7 +2261,7 @@ pub mod control_server {
         /// One call per connection. The agent opens with Attendance; the collector answers with Welcome, and from then on assigns at most one job at
         /// a time. A job belongs to the attempt that it was assigned with: what an earlier attempt says of it is answered with Settled and changes
         /// nothing. A lease that is not renewed in time is over, and the connection with it. A device that comes back with the job in hand goes on
-        /// with it, if the job is neither cancelled nor too late by then; one that comes back without it gets it again, as the next attempt.
+        /// with it, if the job is not cancelled by then; one that comes back without it gets it again, as the next attempt.
         /// Errors: FAILED_PRECONDITION attendance is missing; INVALID_ARGUMENT a message that cannot be read; ABORTED the device
         /// attends by a newer connection; UNAVAILABLE the collector is stopping, or heard nothing for longer than a lease: connect again;
         /// RESOURCE_EXHAUSTED the collector's disk is full, connect again later.
