@@ -127,7 +127,7 @@ impl ServeError {
     /// Whether another start may succeed with the same settings and the same database.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Settings(_) | Self::Identity(_) => false,
+            Self::Settings(_) | Self::Identity(_) | Self::IdentityMissing(_) => false,
             Self::Listen { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
             Self::Web(error) => error.may_pass(),
             Self::Store(error) => error.may_pass(),
