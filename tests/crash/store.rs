@@ -4,7 +4,9 @@ use std::{any::Any, collections::BTreeMap, path::Path};
 
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
-use tokwatt_collector::store::{CellRow, Content, Delivery, Measured, Received, Store};
+use tokwatt_collector::store::{
+    CellRow, Content, Delivery, Measured, MeasuredRun, Received, Store,
+};
 use tokwatt_domain::{
     ids::{DeviceId, Epoch, RunId, Seq},
     time::WallTime,
@@ -284,10 +286,13 @@ impl Work<'_> {
             return self.deliver();
         };
         let is_readable = self.random.below(5) > 0;
-        let measured = Measured {
+        let report = MeasuredRun {
             run,
             report: format!("{{\"of\":\"{run}\"}}"),
             differs: Vec::new(),
+        };
+        let measured = Measured {
+            runs: vec![report],
             at: WallTime(0),
             cell: self.cell(device),
         };

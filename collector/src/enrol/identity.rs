@@ -290,7 +290,15 @@ impl Identity {
 /// Also if it leads nowhere: an identity that cannot be looked at is not taken for none.
 fn is_there(folder: &Path) -> Result<bool, IdentityError> {
     match fs::symlink_metadata(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        // Below a file there is nothing.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(false)
+        }
         Err(source) => Err(IdentityError::File {
             attempted: "look at",
             path: folder.to_owned(),
