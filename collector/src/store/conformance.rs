@@ -116,6 +116,7 @@ async fn without_a_thread_of_its_own_it_answers_the_same() {
     let folder = TempDir::new().unwrap();
     let store = Store::open_inline(folder.path()).unwrap();
     greet(&store, 1).await;
+    greet(&store, 2).await;
     let gap = vec![record(3, finished(run(1)))];
     let (good, bad) = tokio::join!(
         store.admit(delivery(1, whole_run(run(1)))),
