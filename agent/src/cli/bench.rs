@@ -266,12 +266,12 @@ fn measure(
     let aside = simulated.as_ref().map(|_| tempfile::tempdir());
     let aside = aside.transpose()?;
     let folder = outbox(&settings, aside.as_ref());
+    let spool = Spool::open(&folder, now, settings.spool_bytes_max.value)?;
     let given = settings.collector.value.as_deref();
     let address = match events {
         None => Address::in_force(given, &folder).context("--collector")?,
         Some(_) => None,
     };
-    let spool = Spool::open(&folder, now, settings.spool_bytes_max.value)?;
     let _lock = BenchLock::take(&folder)?;
     let after = unfinished::take_up(&spool, args, &settings, &plan)?;
     if let Some(events) = events.filter(|_| after.is_some()) {
