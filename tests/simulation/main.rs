@@ -6,8 +6,8 @@
 //! campaigns and cancels some (`operator`). Everybody writes down what they see, the store in its own transactions (`history`), and in
 //! the end it has to agree (`checker`).
 //!
-//! `TOKWATT_SEEDS` is the number of seeds, `TOKWATT_SEED` the first one: with `TOKWATT_SEEDS=1` it repeats one. Ids of jobs are random,
-//! and nothing depends on them.
+//! `TOKWATT_SEEDS` is the number of seeds, `TOKWATT_SEED` the first one: with `TOKWATT_SEEDS=1` it repeats one. Ids of jobs
+//! and the date in HTTP headers are those of the moment, and nothing depends on them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
