@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokwatt_collector::{
     server::{Collector, ServeError},
     settings::Settings,
+    store::{Store, StoreError},
 };
 use tokwatt_domain::{
     device::{DeviceKind, DeviceProfile},
@@ -52,7 +53,10 @@ impl Running {
             ..Settings::default()
         };
         let runtime = Runtime::new().unwrap();
-        let collector = runtime.block_on(Collector::bind(&settings)).unwrap();
+        let collector = when_free(|| match runtime.block_on(Collector::bind(&settings)) {
+            Err(ServeError::Store(StoreError::InUse(_))) => None,
+            bound => Some(bound.unwrap()),
+        });
         let stop = CancellationToken::new();
         Self {
             addr: collector.addr,
@@ -157,6 +161,25 @@ impl Agent {
 /// Runs a test's tasks on a runtime apart from the collector's.
 pub(crate) fn block_on<T>(task: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(task)
+}
+
+/// The store that a collector left there.
+pub(crate) fn store_in(folder: &Path) -> Store {
+    when_free(|| match Store::open(folder) {
+        Err(StoreError::InUse(_)) => None,
+        opened => Some(opened.unwrap()),
+    })
+}
+
+/// A process that another test starts just then has the folder's lock, too, until it has become its program.
+fn when_free<T>(mut open: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS_MAX {
+        if let Some(opened) = open() {
+            return opened;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    panic!("the folder is never free");
 }
 
 /// Delivers records as a new connection does, from the watermark on.
@@ -367,5 +390,9 @@ fn header(device: &str, run: RunId, repetition: u32) -> RunHeader {
         reasons: BTreeMap::from([("power".to_owned(), "no sensor".to_owned())]),
     }
 }
+
+/// Between two looks at a folder.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const LOOKS_MAX: u32 = 2_000;
 
 const PATIENCE: Duration = Duration::from_secs(20);

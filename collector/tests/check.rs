@@ -15,7 +15,9 @@ use tokwatt_domain::{
 };
 use tokwatt_proto::{Record, v1};
 
-use crate::agent::{Running, block_on, deliver, questions, records, runs, spool, trace_with_power};
+use crate::agent::{
+    Running, block_on, deliver, questions, records, runs, spool, store_in, trace_with_power,
+};
 
 /// A run with power, and its records as a spool has them.
 fn powered(run: u8, repetition: u32) -> Vec<Vec<u8>> {
@@ -227,7 +229,7 @@ fn raw_samples_give_way_to_declared_gaps_and_nothing_else_does() {
     let spool = filled(folder.path());
     let day = 86_400_000_000_i64;
     let measured = |store: &Store| block_on(store.reports_and_cells()).unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = store_in(folder.path());
     let books = measured(&store);
     let samples = block_on(check::check(&store)).unwrap().samples;
     let now = WallTime(i64::MAX / 2);

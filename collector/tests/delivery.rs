@@ -3,13 +3,15 @@
 use tempfile::TempDir;
 use tokwatt_collector::{
     rollup,
-    store::{Content, Delivery, Received, Store},
+    store::{Content, Delivery, Received},
 };
 use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
 use tokwatt_proto::{Record, documents::RANK_SCHEMA, v1};
 use tonic::Code;
 
-use crate::agent::{Agent, Running, block_on, deliver, questions, records, runs, spool, trace};
+use crate::agent::{
+    Agent, Running, block_on, deliver, questions, records, runs, spool, store_in, trace,
+};
 
 fn states(runs: &serde_json::Value) -> Vec<&str> {
     let runs = runs["runs"].as_array().unwrap().iter();
@@ -114,7 +116,7 @@ fn a_spool_that_is_delivered_twice_is_stored_once() {
         assert_eq!(runs["notes"], serde_json::json!([]));
     });
     collector.stop();
-    let store = Store::open(folder.path()).unwrap();
+    let store = store_in(folder.path());
     let per_run = (spool.len() - 1) / 2;
     for number in [1, 2] {
         let records = block_on(store.records_of(RunId([number; 16]))).unwrap();
@@ -216,7 +218,7 @@ fn what_a_crash_left_unmeasured_is_measured_at_the_start() {
     let epoch = Epoch(1);
     let run = RunId([1; 16]);
     block_on(async {
-        let store = Store::open(folder.path()).unwrap();
+        let store = store_in(folder.path());
         store
             .greet(device.clone(), epoch, "0.1.0".to_owned())
             .await
@@ -269,7 +271,7 @@ fn cells_made_again_are_the_same_bytes() {
     });
     collector.stop();
     block_on(async {
-        let store = Store::open(folder.path()).unwrap();
+        let store = store_in(folder.path());
         let kept = store.cells().await.unwrap();
         assert_eq!(kept.len(), 2);
         let rebuilt = rollup::rebuild(&store).await.unwrap();
