@@ -39,6 +39,18 @@ pub mod check;
 /// Runs to a board. Pure.
 pub mod rank;
 
+/// Two rows against each other, pair by pair. Pure.
+pub mod compare;
+
+/// Use cases to the best configuration for each. Pure.
+pub mod recommend;
+
+/// What a plan comes to: memory, time, energy, money. Pure.
+pub mod estimate;
+
+/// Pictures of figures: what is shown, and how it is drawn.
+pub mod chart;
+
 /// The questions that command line, web and gRPC all ask.
 pub mod query;
 

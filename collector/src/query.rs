@@ -6,11 +6,12 @@ mod service;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tokwatt_domain::leaderboard::Board;
+use tokwatt_domain::{ids::RunId, leaderboard::Board, power::Provenance, run::RunTrace};
 
 use crate::{
-    rank::{Condition, Question, RankError, RankedRun, rank},
-    store::{RunRow, Store, StoreError},
+    rank::{Condition, Question, RankError, RankedCell, RankedRun, cells, rank},
+    rollup,
+    store::{ReportRow, RunRow, Store, StoreError},
 };
 
 pub use self::documents::{Certificate, Device, Devices, RunDetail, RunLine, Runs, Stream};
@@ -42,6 +43,14 @@ pub enum QueryError {
         /// How many runs it fits.
         n: usize,
     },
+    /// Its records make no run.
+    #[error("run {run} cannot be put together from what was delivered: {problem}")]
+    Unreadable {
+        /// Which.
+        run: RunId,
+        /// Why.
+        problem: String,
+    },
     /// The store could not.
     #[error("cannot read the store")]
     Store(#[from] StoreError),
@@ -62,16 +71,7 @@ impl Query {
     /// [`RankError`] if these runs cannot answer on one board.
     pub async fn board(&self, question: &Question) -> Result<Board, QueryError> {
         let n_waiting = self.wait_until_measured().await?;
-        let rows = self.store.reports().await?;
-        let runs = rows
-            .iter()
-            .map(|row| {
-                Ok(RankedRun {
-                    report: serde_json::from_str(&row.report)?,
-                    report_differs: row.differs,
-                })
-            })
-            .collect::<Result<Vec<_>, serde_json::Error>>()?;
+        let runs = self.measured_runs().await?;
         let mut board = rank(&runs, question)?;
         if runs.is_empty() {
             board.notes.push(
@@ -85,6 +85,36 @@ impl Query {
             ));
         }
         Ok(board)
+    }
+
+    /// Cells with all their figures of one provenance.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn cells(
+        &self,
+        conditions: &[Condition],
+        provenance: Provenance,
+    ) -> Result<Vec<RankedCell>, QueryError> {
+        self.wait_until_measured().await?;
+        Ok(cells(&self.measured_runs().await?, conditions, provenance))
+    }
+
+    /// Everything observed during a run.
+    ///
+    /// # Errors
+    /// There is no such run, or its records make none.
+    pub async fn trace(&self, run: RunId) -> Result<RunTrace, QueryError> {
+        let records = self.store.records_of(run).await?;
+        if records.is_empty() {
+            return Err(QueryError::NoSuchRun(run.to_string()));
+        }
+        let read = move || rollup::trace_of(&records);
+        let trace = tokio::task::spawn_blocking(read).await;
+        trace
+            .map_err(|error| error.to_string())
+            .flatten()
+            .map_err(|problem| QueryError::Unreadable { run, problem })
     }
 
     /// Runs, latest start first.
@@ -127,6 +157,17 @@ impl Query {
         let devices = self.store.devices().await?;
         let devices = devices.iter().map(Device::new).collect::<Result<_, _>>()?;
         Ok(Devices::new(devices))
+    }
+
+    async fn measured_runs(&self) -> Result<Vec<RankedRun>, QueryError> {
+        let rows = self.store.reports().await?;
+        let run = |row: &ReportRow| {
+            Ok(RankedRun {
+                report: serde_json::from_str(&row.report)?,
+                report_differs: row.differs,
+            })
+        };
+        rows.iter().map(run).collect()
     }
 
     async fn run_named(&self, name: &str) -> Result<RunRow, QueryError> {

@@ -5,6 +5,7 @@
 //! never merged: each row shows the best configuration of its key and names it. Same runs, same bytes, in any order of arrival.
 
 mod candidate;
+mod cell;
 mod figure;
 mod identity;
 mod key;
@@ -30,8 +31,9 @@ use self::{
 };
 
 pub use self::{
+    cell::{CellFigure, RankedCell, cells},
     key::{Condition, Key},
-    question::{Metric, Question},
+    question::{Metric, Question, parse_provenance},
 };
 
 /// A measured run, as far as ranking looks at it.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokwatt_domain::{
     ids::RunId,
     metrics::{RunReport, measure},
+    run::RunTrace,
 };
 use tokwatt_proto::{ContractError, Record, assemble};
 use tracing::Instrument;
@@ -194,6 +195,18 @@ pub async fn settle(store: &Arc<Store>, vitals: &Arc<Vitals>) -> Result<(), Roll
 pub fn report_of(records: Vec<Record>) -> Result<String, String> {
     let judged = judge_decoded(records)?;
     serde_json::to_string(&judged.report).map_err(|error| error.to_string())
+}
+
+/// Everything observed during a run, put together from its stored records.
+///
+/// # Errors
+/// Why they make no run.
+pub fn trace_of(records: &[Vec<u8>]) -> Result<RunTrace, String> {
+    let decoded: Result<Vec<Record>, ContractError> =
+        records.iter().map(|bytes| Record::decode(bytes)).collect();
+    let decoded = decoded.map_err(|error| error.to_string())?;
+    let assembled = assemble(decoded).map_err(|error| error.to_string())?;
+    Ok(assembled.trace)
 }
 
 /// The cells that the reports come to.

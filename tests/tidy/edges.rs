@@ -92,14 +92,40 @@ const COLLECTOR: Edges = &[
     // A file is admitted as a delivery is.
     (
         "exchange",
-        &["clock", "enrol", "ingest", "peer", "store", "vitals"],
+        &[
+            "clock", "enrol", "ingest", "peer", "query", "rank", "report", "store", "vitals",
+        ],
     ),
     ("dispatch", &["clock", "peer", "store"]),
     ("rank", &[]),
-    ("query", &["peer", "rank", "store"]),
+    ("compare", &["rank"]),
+    ("recommend", &["rank"]),
+    ("estimate", &["rank"]),
+    (
+        "query",
+        &[
+            "compare",
+            "estimate",
+            "peer",
+            "rank",
+            "recommend",
+            "rollup",
+            "store",
+        ],
+    ),
+    ("chart", &["query", "rank"]),
     // Documents of the questions, of a check, and of what an operator sees.
-    ("report", &["check", "enrol", "query"]),
-    ("web", &["store", "vitals"]),
+    (
+        "report",
+        &["chart", "check", "enrol", "peer", "query", "rank"],
+    ),
+    (
+        "web",
+        &[
+            "chart", "clock", "dispatch", "enrol", "exchange", "peer", "query", "rank", "report",
+            "store", "vitals",
+        ],
+    ),
     ("backup", &["store"]),
     (
         "server",
@@ -111,6 +137,7 @@ const COLLECTOR: Edges = &[
             "ingest",
             "peer",
             "query",
+            "report",
             "retention",
             "rollup",
             "settings",

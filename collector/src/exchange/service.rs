@@ -51,6 +51,24 @@ impl v1::exchange_server::Exchange for Exchange {
             receipt: imported.receipt,
         }))
     }
+
+    async fn import_results(
+        &self,
+        request: Request<Streaming<v1::FilePart>>,
+    ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_operate()?;
+        Err(Status::unimplemented("not in this version"))
+    }
+
+    type ExportStream = futures::stream::BoxStream<'static, Result<v1::FilePart, Status>>;
+
+    async fn export(
+        &self,
+        request: Request<v1::ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        Peer::of(&request)?.may_ask()?;
+        Err(Status::unimplemented("not in this version"))
+    }
 }
 
 impl Exchange {

@@ -78,6 +78,30 @@ impl v1::query_server::Query for Query {
         })
         .await
     }
+
+    async fn compare(
+        &self,
+        request: Request<v1::CompareRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_ask()?;
+        Err(Status::unimplemented("not in this version"))
+    }
+
+    async fn recommend(
+        &self,
+        request: Request<v1::RecommendRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_ask()?;
+        Err(Status::unimplemented("not in this version"))
+    }
+
+    async fn estimate(
+        &self,
+        request: Request<v1::EstimateRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        Peer::of(&request)?.may_ask()?;
+        Err(Status::unimplemented("not in this version"))
+    }
 }
 
 async fn answer(
@@ -103,7 +127,7 @@ fn status(error: &QueryError) -> Status {
             Status::invalid_argument(text)
         }
         QueryError::NoSuchRun(_) => Status::not_found(text),
-        QueryError::Store(_) | QueryError::Document(_) => {
+        QueryError::Store(_) | QueryError::Document(_) | QueryError::Unreadable { .. } => {
             tracing::error!(%error, source = ?error.source(), "a question could not be answered");
             Status::internal(text)
         }

@@ -133,7 +133,7 @@ fn candidate(
 }
 
 /// One that is infinite makes the mean so.
-fn mean(values: &[f64], is_share: bool) -> Option<f64> {
+pub(super) fn mean(values: &[f64], is_share: bool) -> Option<f64> {
     if values.contains(&f64::INFINITY) {
         return Some(f64::INFINITY);
     }

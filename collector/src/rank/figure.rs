@@ -67,7 +67,7 @@ pub(super) fn counted(n: usize, one: &str, several: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { several })
 }
 
-fn figure<'a>(run: &'a RankedRun, metric: &Metric) -> Result<Figure<'a>, String> {
+pub(super) fn figure<'a>(run: &'a RankedRun, metric: &Metric) -> Result<Figure<'a>, String> {
     let report = &run.report;
     let value = metric.definition.figure(report, metric.scope);
     let value = value.ok_or_else(|| reason(report, metric))?;

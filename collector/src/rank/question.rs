@@ -1,5 +1,7 @@
 //! What a board is asked for, parsed once.
 
+use std::fmt;
+
 use tokwatt_domain::{
     metrics::dictionary::{Better, Definition, Kind, definition},
     power::{Provenance, Scope},
@@ -110,7 +112,21 @@ impl Metric {
     }
 }
 
-fn parse_provenance(text: &str) -> Result<Provenance, RankError> {
+/// `id` or `id@scope`.
+impl fmt::Display for Metric {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scope {
+            Some(scope) => write!(formatter, "{}@{scope}", self.definition.id),
+            None => formatter.write_str(self.definition.id),
+        }
+    }
+}
+
+/// Reads a provenance's name; an empty text is `measured`.
+///
+/// # Errors
+/// There is none of that name; the error suggests a similar one.
+pub fn parse_provenance(text: &str) -> Result<Provenance, RankError> {
     if text.is_empty() {
         return Ok(Provenance::Measured);
     }

@@ -1,0 +1,1 @@
+//! Pictures of figures: what is shown, and how it is drawn.

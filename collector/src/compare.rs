@@ -1,0 +1,1 @@
+//! Two rows against each other, pair by pair.

@@ -1,0 +1,1 @@
+//! What a plan comes to: memory, time, energy, money.

@@ -1,0 +1,1 @@
+//! Use cases to the best configuration for each.
