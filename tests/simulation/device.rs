@@ -51,6 +51,8 @@ struct State {
     /// The job that was begun or gone on with last.
     latest: Option<Lease>,
     is_measuring: bool,
+    /// Its bench has told its end, and what the agent tells then was not looked at yet.
+    has_ended: bool,
 }
 
 /// What there is to go on with.
@@ -131,6 +133,30 @@ impl Device {
         self.state.lock().unwrap().is_measuring
     }
 
+    /// What its agent tells from now on of the end of its job, once: a bench does not know whether it was cancelled because the job has
+    /// failed. It is noted before it is told, and stands there until it is answered, in a later step.
+    pub(crate) fn ended(&self) -> Option<Event> {
+        let mut state = self.state.lock().unwrap();
+        if !state.has_ended {
+            return None;
+        }
+        let job = self.file().read().unwrap()?;
+        let lease = self.lease(&job);
+        let Ended { how, runs, .. } = job.end?;
+        state.has_ended = false;
+        Some(Event::Ended(lease, how, runs))
+    }
+
+    fn lease(&self, job: &InHand) -> Lease {
+        Lease {
+            job: JobName {
+                campaign: job.spec.campaign.clone(),
+                device: self.id.clone(),
+            },
+            attempt: job.job.attempt,
+        }
+    }
+
     fn file(&self) -> JobFile {
         JobFile::in_folder(&self.folder)
     }
@@ -155,14 +181,12 @@ struct MadeUp {
 impl JobRunner for MadeUp {
     fn start(&self, job: &InHand) -> Running {
         let (running, tell, words) = channels();
-        let lease = Lease {
-            job: JobName {
-                campaign: job.spec.campaign.clone(),
-                device: self.device.id.clone(),
-            },
-            attempt: job.job.attempt,
-        };
-        self.device.state.lock().unwrap().latest = Some(lease.clone());
+        let lease = self.device.lease(job);
+        {
+            let mut state = self.device.state.lock().unwrap();
+            state.latest = Some(lease.clone());
+            state.has_ended = false;
+        }
         let work = Work {
             plan: Plan::of(self.device.seed, &lease),
             device: self.device.clone(),
@@ -240,8 +264,7 @@ impl Work {
             return;
         };
         let runs = self.bench().map_or_else(Vec::new, |bench| bench.runs);
-        let event = Event::Ended(self.lease.clone(), how, runs.clone());
-        self.device.log.add(event);
+        self.device.state.lock().unwrap().has_ended = true;
         let reason = format!("{how:?}");
         self.say(JobEvent::Ended(Ended { how, reason, runs })).await;
         if self.words.recv().await == Some(Word::Go) && self.bench().is_some() {

@@ -39,7 +39,7 @@ pub(crate) enum Event {
     LeftOff(Lease),
     /// A device has measured something for a job.
     Measured(Lease, RunId),
-    /// A device says that a job is over.
+    /// A device says that a job is over: its agent does, to the collector.
     Ended(Lease, JobEnd, Vec<RunId>),
     /// The operator creates a campaign, and does not know yet whether that was heard.
     Creating(Asked),

@@ -94,11 +94,14 @@ pub(crate) fn run(seed: u64, sabotage: &str) -> Outcome {
         counted: world.witness.counted(&made),
     };
     let mut breaches = std::mem::take(&mut world.breaches);
+    // It ends with its first breach: what is open then is not forgotten.
+    if breaches.is_empty() {
+        breaches = checker::judge(&history, &stored);
+    }
     let n_panics = PANICS.take();
     if n_panics > 0 {
         breaches.push(format!("{n_panics} panics"));
     }
-    breaches.extend(checker::judge(&history, &stored));
     Outcome {
         breaches,
         history,
@@ -202,6 +205,8 @@ impl World {
             Ok(is_satisfied) => self.is_satisfied = is_satisfied,
             Err(error) => self.breaches.push(format!("a host failed: {error}")),
         }
+        let ended = self.sites.iter().filter_map(|site| site.device.ended());
+        ended.for_each(|event| self.log.add(event));
         for row in self.witness.look() {
             self.log.add(Event::Committed(row.clone()));
             self.note_pause(&row);
@@ -445,3 +450,44 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// For everything that is still to be done; it takes a fraction of it, or for ever.
 const END_WITHIN: Duration = Duration::from_secs(1800);
+
+mod tests {
+    use super::*;
+
+    /// What its agent gives up is cancelled for its bench.
+    #[test]
+    fn a_job_that_is_interrupted_too_often_has_failed_and_may_wait() {
+        let folder = folder();
+        let mut world = World::new(22, folder.path(), "");
+        world.calm_down();
+        let mut n_seen = 0;
+        let (lease, how) = loop {
+            world.step();
+            assert!(world.sim.elapsed() < STORM, "it does not end");
+            let news = world.log.entries().split_off(n_seen);
+            n_seen += news.len();
+            if let Some(end) = news.iter().find_map(end) {
+                break end;
+            }
+            for (_, event) in news {
+                if let Event::Began(lease) = event {
+                    let host = lease.job.device.as_str();
+                    world.at_once(host, |sim| sim.crash(host));
+                    world.at_once(host, |sim| sim.bounce(host));
+                }
+            }
+        };
+        assert_eq!(how, JobEnd::Failed);
+        world.finish();
+        assert_eq!(world.breaches, Vec::<String>::new());
+        let row = &world.jobs[&lease.job];
+        assert_eq!((row.attempt, row.n_failed), (2, 1), "it was tried again");
+    }
+
+    fn end((_, event): &Entry) -> Option<(Lease, JobEnd)> {
+        match event {
+            Event::Ended(lease, how, _) => Some((lease.clone(), *how)),
+            _ => None,
+        }
+    }
+}
