@@ -40,7 +40,7 @@ pub fn read<T: DeserializeOwned>(
     document: Option<v1::Document>,
     field: &str,
 ) -> Result<T, ContractError> {
-    document::read(schema, document, field)
+    document::read(schema, document.as_ref(), field)
 }
 
 /// Which lease of which job a message is about; `field` is where it was.

@@ -127,6 +127,15 @@ pub enum Record {
     },
 }
 
+/// What a record is about, for a keeper of records.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outline {
+    /// Power samples of this run, of which there are many.
+    Samples(RunId),
+    /// Anything else.
+    Read(Record),
+}
+
 /// Most bytes of a record that are read: eight times what [`Record::segment`] aims at, for the one request whose answer is larger
 /// than that. Also what an honest reader may have to hold at once.
 pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -155,22 +164,21 @@ impl Record {
     /// # Errors
     /// Anything else; the message names the field.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContractError> {
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(ContractError::TooLarge { bytes: bytes.len() });
-        }
-        let record = v1::Record::decode(bytes).map_err(|source| ContractError::Message {
-            field: "record".to_owned(),
-            source,
-        })?;
-        let Some(kind) = record.kind else {
-            return Err(without_kind(bytes));
-        };
-        let kind = match kind {
-            v1::record::Kind::Deflated(deflated) => inflated(&deflated),
-            kind => Ok(kind),
-        };
-        kind.and_then(Self::from_kind)
-            .map_err(|error| error.within("record"))
+        read_kind(bytes, Self::from_kind)
+    }
+
+    /// Reads no more than a keeper of records must know; finds everything wrong with them that [`decode`](Self::decode) does.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn outline(bytes: &[u8]) -> Result<Outline, ContractError> {
+        use v1::record::Kind;
+        read_kind(bytes, |kind| match kind {
+            Kind::Power(message) => check_power(&message)
+                .map(Outline::Samples)
+                .map_err(|error| error.within("power")),
+            kind => Self::from_kind(kind).map(Outline::Read),
+        })
     }
 
     /// The records of one segment, in order: its requests, its power, its end. Each is at most about [`REQUESTS_BYTES_MAX`]
@@ -311,13 +319,15 @@ impl Record {
         };
         match kind {
             Kind::Device(message) => {
-                document::read(document::DEVICE, message.profile, "profile").map(Self::Device)
+                document::read(document::DEVICE, message.profile.as_ref(), "profile")
+                    .map(Self::Device)
             }
             Kind::RunOpened(message) => {
-                document::read(document::HEADER, message.header, "header").map(Self::RunOpened)
+                document::read(document::HEADER, message.header.as_ref(), "header")
+                    .map(Self::RunOpened)
             }
             Kind::Requests(message) => read_requests(message),
-            Kind::Power(message) => read_power(message),
+            Kind::Power(message) => read_power(&message),
             Kind::SegmentClosed(message) => read_segment_closed(message),
             Kind::RunFinished(message) => read_run_finished(message),
             Kind::RunResumed(message) => read_run_resumed(message),
@@ -355,7 +365,7 @@ fn read_requests(message: v1::Requests) -> Result<Record, ContractError> {
     })
 }
 
-fn read_power(message: v1::PowerChunk) -> Result<Record, ContractError> {
+fn read_power(message: &v1::PowerChunk) -> Result<Record, ContractError> {
     Ok(Record::Power {
         run: run_id(&message.run)?,
         segment: message.segment,
@@ -363,6 +373,12 @@ fn read_power(message: v1::PowerChunk) -> Result<Record, ContractError> {
         first: message.first,
         trace: power::read(message)?,
     })
+}
+
+fn check_power(message: &v1::PowerChunk) -> Result<RunId, ContractError> {
+    let run = run_id(&message.run)?;
+    power::check(message)?;
+    Ok(run)
 }
 
 fn read_segment_closed(message: v1::SegmentClosed) -> Result<Record, ContractError> {
@@ -410,7 +426,7 @@ fn read_run_finished(message: v1::RunFinished) -> Result<Record, ContractError> 
         n_segments: message.n_segments,
         n_resumptions: message.n_resumptions,
         end,
-        report: document::read(document::REPORT, message.report, "report")?,
+        report: document::read(document::REPORT, message.report.as_ref(), "report")?,
     })
 }
 
@@ -426,8 +442,34 @@ fn read_run_resumed(message: v1::RunResumed) -> Result<Record, ContractError> {
     Ok(Record::RunResumed {
         run: run_id(&message.run)?,
         number: message.number,
-        resumption: document::read(document::RESUMPTION, message.resumption, "resumption")?,
+        resumption: document::read(
+            document::RESUMPTION,
+            message.resumption.as_ref(),
+            "resumption",
+        )?,
     })
+}
+
+/// What the bytes hold, inflated if it has to be, as somebody reads it.
+fn read_kind<T>(
+    bytes: &[u8],
+    read: impl FnOnce(v1::record::Kind) -> Result<T, ContractError>,
+) -> Result<T, ContractError> {
+    if bytes.len() > RECORD_BYTES_MAX {
+        return Err(ContractError::TooLarge { bytes: bytes.len() });
+    }
+    let record = v1::Record::decode(bytes).map_err(|source| ContractError::Message {
+        field: "record".to_owned(),
+        source,
+    })?;
+    let Some(kind) = record.kind else {
+        return Err(without_kind(bytes));
+    };
+    let kind = match kind {
+        v1::record::Kind::Deflated(deflated) => inflated(&deflated),
+        kind => Ok(kind),
+    };
+    kind.and_then(read).map_err(|error| error.within("record"))
 }
 
 fn encode_kind(kind: v1::record::Kind) -> Vec<u8> {

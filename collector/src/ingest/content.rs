@@ -4,15 +4,16 @@ use std::error::Error;
 
 use serde::Serialize;
 use tokwatt_domain::ids::DeviceId;
-use tokwatt_proto::Record;
+use tokwatt_proto::{Outline, Record};
 
 use crate::store::Content;
 
 /// Reads a record of a device.
 pub(crate) fn content(device: &DeviceId, bytes: &[u8]) -> Content {
-    match Record::decode(bytes) {
+    match Record::outline(bytes) {
         Err(error) => Content::Unusable(chain(&error)),
-        Ok(record) => of_record(device, record),
+        Ok(Outline::Samples(run)) => Content::Part { run },
+        Ok(Outline::Read(record)) => of_record(device, record),
     }
 }
 

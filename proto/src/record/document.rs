@@ -33,7 +33,7 @@ pub(crate) fn write(schema: &'static str, content: &impl Serialize) -> v1::Docum
 
 pub(crate) fn read<T: DeserializeOwned>(
     schema: &'static str,
-    document: Option<v1::Document>,
+    document: Option<&v1::Document>,
     field: &str,
 ) -> Result<T, ContractError> {
     let document = required(document, field)?;

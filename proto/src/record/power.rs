@@ -29,22 +29,33 @@ pub(super) fn write(trace: &PowerTrace) -> v1::PowerChunk {
     }
 }
 
-pub(super) fn read(chunk: v1::PowerChunk) -> Result<PowerTrace, ContractError> {
-    let sensor: Sensor = document::read(document::SENSOR, chunk.sensor, "sensor")?;
+/// Everything that can be wrong with a chunk; its sensor if nothing is.
+pub(super) fn check(chunk: &v1::PowerChunk) -> Result<Sensor, ContractError> {
+    let sensor: Sensor = document::read(document::SENSOR, chunk.sensor.as_ref(), "sensor")?;
     columns::check_length("rails", chunk.rails.len(), sensor.rails.len())?;
     for (rail, column) in chunk.rails.iter().enumerate() {
         columns::check_length("value", column.value.len(), chunk.at_ns.len())
+            .and_then(|()| check_levels(column))
             .map_err(|error| error.within(format_args!("rails[{rail}]")))?;
     }
-    let read = |(rail, column)| {
-        let values = read_rail(column).map_err(|error| error.within(format_args!("rails[{rail}]")));
-        values.map(Vec::into_iter)
-    };
-    let rails = chunk.rails.iter().enumerate().map(read);
-    let mut rails = rails.collect::<Result<Vec<_>, _>>()?;
-    let sample = |at| PowerSample {
-        at: Stamp(at),
-        values: rails.iter_mut().filter_map(Iterator::next).collect(),
+    Ok(sensor)
+}
+
+pub(super) fn read(chunk: &v1::PowerChunk) -> Result<PowerTrace, ContractError> {
+    let sensor = check(chunk)?;
+    let rails = chunk
+        .rails
+        .iter()
+        .map(|column| read_rail(column).into_iter());
+    let mut rails: Vec<_> = rails.collect();
+    let sample = |at| {
+        // Of the size that it takes: a record has thousands of them.
+        let mut values = Vec::with_capacity(rails.len());
+        values.extend(rails.iter_mut().filter_map(Iterator::next));
+        PowerSample {
+            at: Stamp(at),
+            values,
+        }
     };
     let samples = columns::from_deltas(0, &chunk.at_ns).map(sample).collect();
     Ok(PowerTrace { sensor, samples })
@@ -119,31 +130,36 @@ fn divisor(a: u64, b: u64) -> u64 {
     a
 }
 
-fn read_rail(column: &v1::RailColumn) -> Result<Vec<i64>, ContractError> {
+/// Positions are among the levels, if there are any.
+fn check_levels(column: &v1::RailColumn) -> Result<(), ContractError> {
+    let n_levels = column.levels.len();
+    let is_beyond = |position: &&i64| {
+        let position = usize::try_from(**position).ok();
+        position.is_none_or(|position| position >= n_levels)
+    };
+    match column.value.iter().find(is_beyond) {
+        Some(position) if n_levels > 0 => {
+            let problem = format!("is {position}, beyond its {n_levels} levels");
+            Err(ContractError::field("value", problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of a column that was checked.
+fn read_rail(column: &v1::RailColumn) -> Vec<i64> {
     let step = column.step.max(1).cast_signed();
     let of_differences = |differences: &[i64]| -> Vec<i64> {
         columns::from_deltas(0, differences)
             .map(|value| value.cast_signed().wrapping_mul(step))
             .collect()
     };
-    if !column.levels.is_empty() {
-        let levels = of_differences(&column.levels);
-        return among(&levels, &column.value);
+    if column.levels.is_empty() {
+        return of_differences(&column.value);
     }
-    Ok(of_differences(&column.value))
-}
-
-/// The levels at these positions.
-fn among(levels: &[i64], positions: &[i64]) -> Result<Vec<i64>, ContractError> {
-    let level = |position: &i64| {
-        let level = usize::try_from(*position).ok();
-        let level = level.and_then(|position| levels.get(position)).copied();
-        level.ok_or_else(|| {
-            let problem = format!("is {position}, beyond its {} levels", levels.len());
-            ContractError::field("value", problem)
-        })
-    };
-    positions.iter().map(level).collect()
+    let levels = of_differences(&column.levels);
+    let level = |position: &i64| usize::try_from(*position).ok().and_then(|n| levels.get(n));
+    column.value.iter().filter_map(level).copied().collect()
 }
 
 fn write_rail(trace: &PowerTrace, rail: usize) -> v1::RailColumn {

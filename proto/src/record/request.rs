@@ -56,6 +56,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<RequestTrace, ContractError> {
     let from_sent = |difference| Stamp(request.sent_ns.wrapping_add_signed(difference));
     let truth = request
         .truth
+        .as_ref()
         .map(|truth| document::read(document::TRUTH, Some(truth), "truth"));
     Ok(RequestTrace {
         index: request.index,

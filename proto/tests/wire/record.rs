@@ -9,7 +9,7 @@ use tokwatt_domain::{
     time::Stamp,
 };
 use tokwatt_proto::{
-    ContractError, Record, assemble, assemble_under_way,
+    ContractError, Outline, Record, assemble, assemble_under_way,
     record::{POWER_SAMPLES_MAX, RECORD_BYTES_MAX, REQUESTS_BYTES_MAX},
     v1,
 };
@@ -29,6 +29,10 @@ proptest! {
         let records: Vec<Record> = shuffled.iter().map(|bytes| Record::decode(bytes).unwrap()).collect();
         let assembled = assemble(records).unwrap();
         prop_assert_eq!(assembled.trace, run.trace);
+        for bytes in &shuffled {
+            let [outline, record] = outline_and_record(bytes);
+            prop_assert_eq!(outline, record);
+        }
         prop_assert_eq!(assembled.report, run.report);
     }
 
@@ -73,13 +77,25 @@ proptest! {
     }
 }
 
-/// A reader must get through both steps without panicking, and what it read must be writable again.
+/// A reader must get through both steps without panicking, and what it read must be writable again; a keeper finds the same.
 fn read_and_assemble(bytes: &[u8]) {
+    let [outline, record] = outline_and_record(bytes);
+    assert_eq!(outline, record);
     if let Ok(record) = Record::decode(bytes) {
         let again = Record::decode(&record.encode()).unwrap();
         assert_eq!(again, record);
         assemble([record]).unwrap_err();
     }
+}
+
+/// The run that the bytes are of or what is wrong with them, to whoever keeps records and to whoever reads them.
+fn outline_and_record(bytes: &[u8]) -> [Result<Option<RunId>, String>; 2] {
+    let outline = Record::outline(bytes).map(|outline| match outline {
+        Outline::Samples(run) => Some(run),
+        Outline::Read(record) => record.run(),
+    });
+    let record = Record::decode(bytes).map(|record| record.run());
+    [outline, record].map(|found| found.map_err(|error| error.to_string()))
 }
 
 #[test]
@@ -374,7 +390,8 @@ fn errors_name_the_field() {
     #[track_caller]
     fn check(kind: Kind, want: &str) {
         let bytes = prost::Message::encode_to_vec(&v1::Record { kind: Some(kind) });
-        assert_eq!(Record::decode(&bytes).unwrap_err().to_string(), want);
+        let refused = Err(want.to_owned());
+        assert_eq!(outline_and_record(&bytes), [refused.clone(), refused]);
     }
 }
 
