@@ -286,6 +286,11 @@ impl Vitals {
         *self.lag.since() = None;
     }
 
+    /// Delivery streams that are open.
+    pub fn n_devices_connected(&self) -> i64 {
+        self.devices_connected.get()
+    }
+
     /// Whether the last transaction found no room.
     pub fn is_disk_full(&self) -> bool {
         self.is_disk_full.load(Ordering::Relaxed)

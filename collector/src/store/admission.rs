@@ -10,7 +10,7 @@ use tokwatt_domain::{
     ids::{DeviceId, Epoch, RunId, Seq},
 };
 
-use super::{StoreError, accounts};
+use super::{StoreError, accounts, database::execute};
 
 /// Consecutive records of one device.
 #[derive(Clone, Debug)]
@@ -93,6 +93,8 @@ struct KnownRun {
 
 /// Where a record goes.
 enum Verdict {
+    /// Counted with its run, of which it is the first one.
+    Begin(RunId),
     /// Counted with its run, if it has one.
     Keep(Option<RunId>),
     /// The run has these bytes already, from another epoch.
@@ -119,12 +121,14 @@ pub(super) fn greet(
     epoch: Epoch,
     agent_version: &str,
 ) -> Result<Seq, StoreError> {
-    connection.execute(
+    execute(
+        connection,
         "INSERT INTO device (id, agent_version) VALUES (?1, ?2)
          ON CONFLICT (id) DO UPDATE SET agent_version = excluded.agent_version",
         params![device.as_str(), agent_version],
     )?;
-    connection.execute(
+    execute(
+        connection,
         "INSERT INTO stream (device, epoch, through) VALUES (?1, ?2, 0) ON CONFLICT DO NOTHING",
         params![device.as_str(), integer(epoch.0)],
     )?;
@@ -146,7 +150,8 @@ pub(super) fn admit(connection: &Connection, delivery: &Delivery) -> Result<Admi
         store(connection, delivery, record, &mut admitted)?;
         admitted.through = record.seq;
     }
-    connection.execute(
+    execute(
+        connection,
         "UPDATE stream SET through = ?3, held = held + ?4 WHERE device = ?1 AND epoch = ?2",
         params![
             delivery.device.as_str(),
@@ -184,7 +189,8 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
             hold(connection, delivery, record.seq)?;
             continue;
         }
-        connection.execute(
+        execute(
+            connection,
             "UPDATE record SET run = ?4, problem = ?5 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
             params![
                 delivery.device.as_str(),
@@ -196,8 +202,12 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
         )?;
         if problem.is_none() {
             n_readmitted += 1;
+            if let Some(run) = run {
+                begin_run(connection, delivery, run)?;
+            }
             apply(connection, delivery, record, &mut Admitted::default())?;
-            connection.execute(
+            execute(
+                connection,
                 "UPDATE run SET state = 'finished', problem = NULL, report = NULL, cell = NULL
                  WHERE id = ?1 AND agent_report IS NOT NULL AND raw_samples = 'kept'",
                 [run.map(|run| run.0)],
@@ -210,11 +220,13 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
 /// Counts a stored record as one that its run has from another epoch.
 fn hold(connection: &Connection, delivery: &Delivery, seq: Seq) -> Result<(), StoreError> {
     let (device, epoch) = (delivery.device.as_str(), integer(delivery.epoch.0));
-    connection.execute(
+    execute(
+        connection,
         "DELETE FROM record WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
         params![device, epoch, integer(seq.0)],
     )?;
-    connection.execute(
+    execute(
+        connection,
         "UPDATE stream SET held = held + changes() WHERE device = ?1 AND epoch = ?2",
         params![device, epoch],
     )?;
@@ -222,11 +234,9 @@ fn hold(connection: &Connection, delivery: &Delivery, seq: Seq) -> Result<(), St
 }
 
 fn watermark(connection: &Connection, device: &DeviceId, epoch: Epoch) -> Result<Seq, StoreError> {
-    let through: i64 = connection.query_row(
-        "SELECT through FROM stream WHERE device = ?1 AND epoch = ?2",
-        params![device.as_str(), integer(epoch.0)],
-        |row| row.get(0),
-    )?;
+    let through: i64 = connection
+        .prepare_cached("SELECT through FROM stream WHERE device = ?1 AND epoch = ?2")?
+        .query_row(params![device.as_str(), integer(epoch.0)], |row| row.get(0))?;
     Ok(Seq(u64::try_from(through).unwrap_or_default()))
 }
 
@@ -250,8 +260,10 @@ fn check_unaltered(
     record: &Received,
 ) -> Result<(), StoreError> {
     let is_altered = connection
-        .query_row(
+        .prepare_cached(
             "SELECT received <> ?4, replaced FROM record WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+        )?
+        .query_row(
             params![
                 delivery.device.as_str(),
                 integer(delivery.epoch.0),
@@ -288,10 +300,15 @@ fn store(
             admitted.held += 1;
             return Ok(());
         }
+        Verdict::Begin(run) => {
+            begin_run(connection, delivery, run)?;
+            (Some(run), None)
+        }
         Verdict::Keep(run) => (run, None),
         Verdict::SetAside(run, problem) => (run, Some(problem)),
     };
-    connection.execute(
+    execute(
+        connection,
         "INSERT INTO record (device, epoch, seq, run, problem, received) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             delivery.device.as_str(),
@@ -324,7 +341,7 @@ fn judge(
         return Ok(Verdict::Keep(None));
     };
     let Some(known) = known_run(connection, run)? else {
-        return Ok(Verdict::Keep(Some(run)));
+        return Ok(Verdict::Begin(run));
     };
     if is_held(connection, delivery, run, &record.bytes)? {
         return Ok(Verdict::Held);
@@ -347,17 +364,16 @@ fn problem_with(known: &KnownRun, delivery: &Delivery, content: &Content) -> Opt
 }
 
 fn known_run(connection: &Connection, run: RunId) -> Result<Option<KnownRun>, StoreError> {
-    let known = connection.query_row(
+    let mut statement = connection.prepare_cached(
         "SELECT device, state = 'open', header IS NOT NULL FROM run WHERE id = ?1",
-        params![run.0],
-        |row| {
-            Ok(KnownRun {
-                device: row.get(0)?,
-                is_open: row.get(1)?,
-                has_header: row.get(2)?,
-            })
-        },
-    );
+    )?;
+    let known = statement.query_row(params![run.0], |row| {
+        Ok(KnownRun {
+            device: row.get(0)?,
+            is_open: row.get(1)?,
+            has_header: row.get(2)?,
+        })
+    });
     Ok(known.optional()?)
 }
 
@@ -368,9 +384,10 @@ fn is_held(
     run: RunId,
     bytes: &[u8],
 ) -> Result<bool, StoreError> {
+    // Two ranges, so that the index leads past everything that the run has from this epoch.
     let mut statement = connection.prepare_cached(
         "SELECT length(received) = length(?4) AND received = ?4, replaced FROM record
-         WHERE run = ?1 AND device = ?2 AND epoch <> ?3 AND problem IS NULL",
+         WHERE run = ?1 AND device = ?2 AND (epoch < ?3 OR epoch > ?3) AND problem IS NULL",
     )?;
     let mut rows = statement.query(params![
         run.0,
@@ -391,6 +408,15 @@ fn is_held(
     Ok(false)
 }
 
+fn begin_run(connection: &Connection, delivery: &Delivery, run: RunId) -> Result<(), StoreError> {
+    execute(
+        connection,
+        "INSERT INTO run (id, device, state) VALUES (?1, ?2, 'open') ON CONFLICT DO NOTHING",
+        params![run.0, delivery.device.as_str()],
+    )?;
+    Ok(())
+}
+
 fn apply(
     connection: &Connection,
     delivery: &Delivery,
@@ -398,14 +424,9 @@ fn apply(
     admitted: &mut Admitted,
 ) -> Result<(), StoreError> {
     let device = delivery.device.as_str();
-    if let Some(run) = record.content.run() {
-        connection.execute(
-            "INSERT INTO run (id, device, state) VALUES (?1, ?2, 'open') ON CONFLICT DO NOTHING",
-            params![run.0, device],
-        )?;
-    }
     match &record.content {
-        Content::Device { profile } => connection.execute(
+        Content::Device { profile } => execute(
+            connection,
             "UPDATE device SET profile = ?2 WHERE id = ?1",
             params![device, profile],
         )?,
@@ -414,7 +435,8 @@ fn apply(
             header,
             started_us,
             job,
-        } => connection.execute(
+        } => execute(
+            connection,
             "UPDATE run SET header = ?2, started_us = ?3, job = ?4, attempt = ?5 WHERE id = ?1",
             params![
                 run.0,
@@ -426,7 +448,8 @@ fn apply(
         )?,
         Content::Finished { run, report } => {
             admitted.finished += 1;
-            connection.execute(
+            execute(
+                connection,
                 "UPDATE run SET state = 'finished', agent_report = ?2 WHERE id = ?1",
                 params![run.0, report],
             )?

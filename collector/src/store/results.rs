@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use tokwatt_domain::{ids::RunId, time::WallTime};
 
-use super::StoreError;
+use super::{StoreError, database::execute};
 
 /// Reports of some runs of a cell, and the cell with these runs in it.
 #[derive(Clone, Debug)]
@@ -63,7 +63,8 @@ pub(super) fn put_measured(connection: &Connection, measured: &Measured) -> Resu
     let is_doubtful = n_new < measured.runs.len();
     // Whether a job's run counts may have been settled since the cell was computed.
     for run in &measured.runs {
-        connection.execute(
+        execute(
+            connection,
             "INSERT INTO stale_cell (cell, n_changes) SELECT cell, 1 FROM run WHERE id = ?1 AND (job IS NOT NULL OR ?2)
              ON CONFLICT (cell) DO UPDATE SET n_changes = n_changes + 1",
             params![run.run.0, is_doubtful],
@@ -79,7 +80,8 @@ fn put_report(
     run: &MeasuredRun,
 ) -> Result<usize, StoreError> {
     let differs = serde_json::Value::from(run.differs.clone()).to_string();
-    let changed = connection.execute(
+    let changed = execute(
+        connection,
         "UPDATE run SET state = 'complete', report = ?2, differs = ?3, cell = ?4,
              measured_us = coalesce(measured_us, ?5)
          WHERE id = ?1 AND state = 'finished'",
@@ -106,7 +108,8 @@ pub(super) fn refresh_cell(
             connection.execute("DELETE FROM cell WHERE key = ?1", params![stale.key])?;
         }
     }
-    connection.execute(
+    execute(
+        connection,
         "DELETE FROM stale_cell WHERE cell = ?1 AND n_changes = ?2",
         params![stale.key, stale.n_changes],
     )?;
@@ -119,7 +122,8 @@ pub(super) fn put_unreadable(
     run: RunId,
     problem: &str,
 ) -> Result<(), StoreError> {
-    connection.execute(
+    execute(
+        connection,
         "UPDATE run SET state = 'unreadable', problem = ?2 WHERE id = ?1 AND state = 'finished'",
         params![run.0, problem],
     )?;
@@ -143,7 +147,8 @@ pub(super) fn replace_cells(connection: &Connection, cells: &[CellRow]) -> Resul
 }
 
 fn put_cell(connection: &Connection, cell: &CellRow) -> Result<(), StoreError> {
-    connection.execute(
+    execute(
+        connection,
         "INSERT INTO cell (key, device, name, rollup) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (key) DO UPDATE SET rollup = excluded.rollup",
         params![cell.key, cell.device, cell.name, cell.rollup],

@@ -1,8 +1,12 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
+//!
+//! A commit costs about the same for one task as for many. So where a fleet delivers, commits keep a distance from each other, and what
+//! comes in between goes together. A task that comes after a pause is committed at once, and where few deliver, every one.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    thread,
+    thread::{self, Thread},
+    time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode};
@@ -11,7 +15,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{StoreError, database::is_disk_full};
+use super::{
+    StoreError,
+    database::{execute, is_disk_full},
+};
 use crate::vitals::{Commit, Vitals};
 
 /// Hands work to the writing thread.
@@ -19,6 +26,8 @@ use crate::vitals::{Commit, Vitals};
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     failure: watch::Receiver<Option<String>>,
+    /// To be woken when there is no place left.
+    thread: Option<Thread>,
     /// Where there is no such thread: whoever hands in work does it.
     own: Option<Arc<Mutex<Desk>>>,
 }
@@ -53,6 +62,10 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(|| desk.write_until_closed())?;
+        let writer = Self {
+            thread: Some(thread.thread().clone()),
+            ..writer
+        };
         Ok((writer, thread))
     }
 
@@ -77,6 +90,7 @@ impl Writer {
         let writer = Self {
             jobs,
             failure,
+            thread: None,
             own: None,
         };
         (writer, desk)
@@ -118,12 +132,22 @@ impl Writer {
             }
         });
         place.send(job);
+        if self.jobs.capacity() == 0
+            && let Some(thread) = &self.thread
+        {
+            thread.unpark();
+        }
         if let Some(desk) = &self.own {
             tokio::task::yield_now().await;
             let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
             desk.write_waiting();
         }
         answer.await.map_err(|_| self.stopped())?
+    }
+
+    /// Whether somebody waits for a commit right now.
+    pub(super) fn is_busy(&self) -> bool {
+        self.jobs.capacity() < self.jobs.max_capacity()
     }
 
     /// Resolves with the reason when the database failed in a way that only a restart can mend.
@@ -148,7 +172,14 @@ impl Writer {
 impl Desk {
     /// Works until nobody can ask any more.
     fn write_until_closed(mut self) {
+        let mut began = None;
         while let Some(first) = self.waiting.blocking_recv() {
+            let since = began.map(|began: Instant| began.elapsed());
+            let wait = patience(self.vitals.n_devices_connected(), since);
+            if !wait.is_zero() {
+                thread::park_timeout(wait);
+            }
+            began = Some(Instant::now());
             if self.write_group(first).is_err() {
                 return;
             }
@@ -208,10 +239,18 @@ fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(
     }
 }
 
+/// How long the first of a group waits for others, so long after the latest commit began.
+fn patience(n_devices: i64, since: Option<Duration>) -> Duration {
+    match since {
+        Some(since) if n_devices >= FLEET_MIN => DISTANCE.saturating_sub(since),
+        _ => Duration::ZERO,
+    }
+}
+
 /// Waits as long as somebody else writes: a person with a database tool, for we hold the folder. If the disk is full nothing is begun,
 /// and every task hears of it.
 fn begin(connection: &Connection) -> Result<(), String> {
-    while let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+    while let Err(error) = execute(connection, "BEGIN IMMEDIATE", []) {
         if is_disk_full(&error) {
             return Ok(());
         }
@@ -245,13 +284,13 @@ fn decide(connection: &Connection) -> Decision {
     if connection.is_autocommit() {
         return Decision::Full;
     }
-    let Err(error) = connection.execute_batch("COMMIT") else {
+    let Err(error) = execute(connection, "COMMIT", []) else {
         return Decision::Committed;
     };
     if !is_disk_full(&error) {
         return Decision::Fatal(error.to_string());
     }
-    if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
+    if connection.is_autocommit() || execute(connection, "ROLLBACK", []).is_ok() {
         return Decision::Full;
     }
     Decision::Fatal(error.to_string())
@@ -264,15 +303,13 @@ fn in_savepoint<T>(
     if connection.is_autocommit() {
         return Err(StoreError::Full);
     }
-    connection.execute_batch("SAVEPOINT task")?;
+    execute(connection, "SAVEPOINT task", [])?;
     let outcome = task(connection);
     if !connection.is_autocommit() {
-        let undo = if outcome.is_err() {
-            "ROLLBACK TO task;"
-        } else {
-            ""
-        };
-        connection.execute_batch(&format!("{undo} RELEASE task"))?;
+        if outcome.is_err() {
+            execute(connection, "ROLLBACK TO task", [])?;
+        }
+        execute(connection, "RELEASE task", [])?;
     }
     outcome
 }
@@ -282,3 +319,36 @@ const WAITING_MAX: usize = 64;
 
 /// Most tasks in one commit, so that the first of them does not wait long.
 const GROUP_MAX: usize = 64;
+
+/// Between the beginnings of two commits: an acknowledgement within 50 ms is soon enough, and a fleet of 1,000 agents with a message a
+/// second each needs a twentieth of the commits.
+const DISTANCE: Duration = Duration::from_millis(20);
+
+/// So many deliveries must be open: below it, tasks come one after the other rather than together.
+const FLEET_MIN: i64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(n_devices: i64, since_ms: Option<u64>, want_ms: u64) {
+        let since = since_ms.map(Duration::from_millis);
+        assert_eq!(patience(n_devices, since), Duration::from_millis(want_ms));
+    }
+
+    #[test]
+    fn a_few_devices_wait_for_nobody() {
+        check(FLEET_MIN - 1, Some(0), 0);
+        check(0, None, 0);
+    }
+
+    #[test]
+    fn a_fleet_waits_only_where_commits_follow_each_other() {
+        check(FLEET_MIN, None, 0);
+        check(FLEET_MIN, Some(0), 20);
+        check(FLEET_MIN, Some(4), 16);
+        check(FLEET_MIN, Some(20), 0);
+        check(FLEET_MIN, Some(u64::MAX), 0);
+    }
+}
