@@ -367,6 +367,17 @@ impl Spool {
             .map_err(self.failed("read"))
     }
 
+    /// Last number given out; 0 if none was. Unlike [`status`](Self::status) it does not look at what waits.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn last(&self) -> Result<Seq, SpoolError> {
+        self.connection()
+            .query_row("SELECT next_seq - 1 FROM life", [], |row| row.get(0))
+            .map(|last| Seq(from_sql(last)))
+            .map_err(self.failed("read"))
+    }
+
     /// This life of the spool.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.epoch.load(Ordering::Relaxed))

@@ -256,12 +256,16 @@ impl Uplink {
     /// Drops what the collector has. Each acknowledgement sets the credits anew.
     async fn take(&self, link: &mut Link, ack: Ack) -> Result<(), LinkError> {
         let spool = self.spool.clone();
-        let last = off_thread(move || Ok(spool.status()?.last)).await?;
-        if ack.epoch != self.spool.epoch() || ack.through > last {
+        let is_ours = off_thread(move || {
+            let is_ours = ack.epoch == spool.epoch() && ack.through <= spool.last()?;
+            if is_ours {
+                spool.acknowledge(ack.through)?;
+            }
+            Ok(is_ours)
+        });
+        if !is_ours.await? {
             return Err(LinkError::Ahead(ack));
         }
-        let spool = self.spool.clone();
-        off_thread(move || spool.acknowledge(ack.through)).await?;
         link.through = link.through.max(ack.through);
         link.credits = ack.credits;
         let through = link.through;
