@@ -102,9 +102,9 @@ async fn measure(asked: &Asked) -> anyhow::Result<()> {
         "ratio                {cpu:>10.2} (limit 2) {memory:>12.2} (limit 1.5)"
     )?;
 
-    let delivered = Fleet::runs(&target, asked.time).await?;
+    let delivered = Fleet::runs(&target, collector.pid()).await?;
     let committed = bare::runs(folder.path(), &delivered.run, asked.time)?;
-    let runs = delivered.per_second / committed;
+    let runs = delivered.per_second / committed.per_second;
     writeln!(
         out,
         "\na run is {} records, {} B; on the wire {:.0} B in {} messages each way",
@@ -112,10 +112,14 @@ async fn measure(asked: &Asked) -> anyhow::Result<()> {
     )?;
     writeln!(
         out,
-        "runs acknowledged    {:>10.0} /s",
-        delivered.per_second
+        "runs acknowledged    {:>10.0} /s, CPU a run {:.0} us, and {:.0} us of those who deliver, on the same cores",
+        delivered.per_second, delivered.cpu_us, delivered.clients_cpu_us
     )?;
-    writeln!(out, "bare group commits   {committed:>10.0} /s")?;
+    writeln!(
+        out,
+        "bare group commits   {:>10.0} /s, CPU a run {:.0} us",
+        committed.per_second, committed.cpu_us
+    )?;
     writeln!(out, "ratio                {runs:>10.2} (at least 0.7)")?;
     collector.stop()?;
     if cpu > 2.0 || memory > 1.5 || runs < 0.7 {

@@ -8,8 +8,17 @@ use std::{
 
 use rusqlite::{Connection, params};
 
+use super::process::Usage;
+
+/// What came of it.
+pub(crate) struct Committed {
+    pub(crate) per_second: f64,
+    /// For each run.
+    pub(crate) cpu_us: f64,
+}
+
 /// Runs a second that one thread commits for as many askers as the collector has, each waiting for its commit.
-pub(crate) fn runs(folder: &Path, run: &[Vec<u8>], time: Duration) -> anyhow::Result<f64> {
+pub(crate) fn runs(folder: &Path, run: &[Vec<u8>], time: Duration) -> anyhow::Result<Committed> {
     let connection = Connection::open(folder.join("bare.sqlite"))?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;
@@ -17,6 +26,7 @@ pub(crate) fn runs(folder: &Path, run: &[Vec<u8>], time: Duration) -> anyhow::Re
              PRIMARY KEY (device, epoch, seq)) STRICT;",
     )?;
     let (asks, waiting) = mpsc::sync_channel::<(usize, mpsc::Sender<()>)>(super::load::ASKERS);
+    let before = Usage::of(std::process::id())?;
     let begun = now();
     let done = std::thread::scope(|scope| {
         for asker in 0..super::load::ASKERS {
@@ -32,7 +42,12 @@ pub(crate) fn runs(folder: &Path, run: &[Vec<u8>], time: Duration) -> anyhow::Re
         drop(asks);
         commit_all(&connection, &waiting, run)
     })?;
-    Ok(f64::from(done) / begun.elapsed().as_secs_f64())
+    let per_second = f64::from(done) / begun.elapsed().as_secs_f64();
+    let used = Usage::of(std::process::id())?.cpu - before.cpu;
+    Ok(Committed {
+        per_second,
+        cpu_us: used.as_secs_f64() * 1e6 / f64::from(done),
+    })
 }
 
 fn commit_all(

@@ -51,6 +51,10 @@ pub(crate) struct Cost {
 /// What came of delivering runs as fast as they are acknowledged.
 pub(crate) struct Delivered {
     pub(crate) per_second: f64,
+    /// Of the collector, for each run.
+    pub(crate) cpu_us: f64,
+    /// Of those who deliver, for each run.
+    pub(crate) clients_cpu_us: f64,
     pub(crate) run: Vec<Vec<u8>>,
     pub(crate) records: usize,
     pub(crate) bytes: usize,
@@ -140,8 +144,9 @@ impl Fleet {
         })
     }
 
-    /// Some agents, each of which delivers one run after the other, the next when the one before it is acknowledged.
-    pub(crate) async fn runs(target: &Target, time: Duration) -> anyhow::Result<Delivered> {
+    /// Some agents, each of which delivers one run after the other, the next when the one before it is acknowledged. The runs are made
+    /// before the clock starts: who delivers shares the machine with the collector.
+    pub(crate) async fn runs(target: &Target, pid: u32) -> anyhow::Result<Delivered> {
         let wire = Arc::new(AtomicU64::new(0));
         let askers = target.agents.iter().take(ASKERS);
         let connecting = askers.map(|agent| Agent::connect(target, agent, HURRIED, &wire));
@@ -149,32 +154,44 @@ impl Fleet {
             .buffer_unordered(CONNECTING)
             .try_collect()
             .await?;
-        let run = target.sample.run(&target.agents[0].0, RunId([1; 16]));
-        wire.store(0, Ordering::Relaxed);
-        let begun = now();
-        let mut tasks = JoinSet::new();
+        let mut making = JoinSet::new();
         for mut agent in agents {
-            tasks.spawn(async move {
-                let mut done = 0_u32;
-                while begun.elapsed() < time {
-                    let run = agent.next_run();
-                    agent.send(run).await?;
-                    agent.acknowledged().await?;
-                    done += 1;
-                }
-                anyhow::Ok(done)
+            making.spawn_blocking(move || {
+                let runs: Vec<_> = (0..RUNS_EACH).map(|_| agent.next_run()).collect();
+                (agent, runs)
             });
         }
-        let mut done = 0;
-        while let Some(ended) = tasks.join_next().await {
-            done += ended??;
+        let ready = making.join_all().await;
+        let run = target.sample.run(&target.agents[0].0, RunId([1; 16]));
+        wire.store(0, Ordering::Relaxed);
+        let done = f64::from(RUNS_EACH) * ready.len() as f64;
+        let before = [Usage::of(pid)?, Usage::of(std::process::id())?];
+        let begun = now();
+        let mut tasks = JoinSet::new();
+        for (mut agent, runs) in ready {
+            tasks.spawn(async move {
+                for run in runs {
+                    agent.send(run).await?;
+                    agent.acknowledged().await?;
+                }
+                anyhow::Ok(())
+            });
         }
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        let per_second = done / begun.elapsed().as_secs_f64();
+        let after = [Usage::of(pid)?, Usage::of(std::process::id())?];
+        let [cpu_us, clients_cpu_us] =
+            [0, 1].map(|side| (after[side].cpu - before[side].cpu).as_secs_f64() * 1e6 / done);
         Ok(Delivered {
-            per_second: f64::from(done) / begun.elapsed().as_secs_f64(),
+            per_second,
+            cpu_us,
+            clients_cpu_us,
             records: run.len(),
             bytes: run.iter().map(Vec::len).sum(),
             run,
-            wire_bytes: wire.load(Ordering::Relaxed) as f64 / f64::from(done),
+            wire_bytes: wire.load(Ordering::Relaxed) as f64 / done,
             messages: 1,
         })
     }
@@ -353,6 +370,9 @@ const HURRIED: u64 = 2;
 
 /// Agents that deliver runs at once.
 pub(crate) const ASKERS: usize = 64;
+
+/// Runs that each of them delivers: some seconds' worth, and some 150 MB.
+const RUNS_EACH: u32 = 200;
 
 /// Handshakes in progress.
 const CONNECTING: usize = 16;
