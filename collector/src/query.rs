@@ -1,17 +1,24 @@
 //! The questions that command line, web and gRPC all ask, and their answers as documents.
 
 mod documents;
+mod follow;
 mod service;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tokwatt_domain::{ids::RunId, leaderboard::Board, power::Provenance, run::RunTrace};
+use tokwatt_domain::{
+    ids::RunId,
+    leaderboard::{Board, Boards},
+    power::Provenance,
+    run::RunTrace,
+};
 
+use self::follow::Followed;
 use crate::{
-    rank::{Condition, Question, RankError, RankedCell, RankedRun, cells, rank},
+    rank::{self, Catalogue, Condition, Question, RankError, RankedCell},
     rollup,
-    store::{ReportRow, RunRow, Store, StoreError},
+    store::{FigureIndex, RunRow, Store, StoreError},
 };
 
 pub use self::documents::{Certificate, Device, Devices, RunDetail, RunLine, Runs, Stream};
@@ -21,6 +28,15 @@ pub use self::documents::{Certificate, Device, Devices, RunDetail, RunLine, Runs
 pub struct Query {
     store: Arc<Store>,
     settled: watch::Receiver<u64>,
+    followed: Followed,
+}
+
+/// What an answer was not made to wait for.
+struct Waiting {
+    /// Finished and not measured.
+    n_runs: usize,
+    /// Of which other runs count than when they were made.
+    n_cells: usize,
 }
 
 /// Why there is no answer.
@@ -62,7 +78,11 @@ pub enum QueryError {
 impl Query {
     /// Asks `store`; `settled` changes whenever a finished run is measured.
     pub fn new(store: Arc<Store>, settled: watch::Receiver<u64>) -> Self {
-        Self { store, settled }
+        Self {
+            store,
+            settled,
+            followed: Followed::default(),
+        }
     }
 
     /// Who is better.
@@ -70,21 +90,29 @@ impl Query {
     /// # Errors
     /// [`RankError`] if these runs cannot answer on one board.
     pub async fn board(&self, question: &Question) -> Result<Board, QueryError> {
-        let n_waiting = self.wait_until_measured().await?;
-        let runs = self.measured_runs().await?;
-        let mut board = rank(&runs, question)?;
-        if runs.is_empty() {
-            board.notes.push(
-                "no run is measured yet: `tokwatt-agent bench --collector …` delivers some"
-                    .to_owned(),
-            );
-        }
-        if n_waiting > 0 {
-            board.notes.push(format!(
-                "{n_waiting} finished and not measured yet: ask again"
-            ));
-        }
+        let question = question.clone();
+        let ranked = self
+            .ask(move |catalogue, index| rank::board(catalogue, index, &question))
+            .await?;
+        let (mut board, notes) = ranked;
+        board.notes.extend(notes);
         Ok(board)
+    }
+
+    /// The same on a board for each power scope, where the question names none.
+    ///
+    /// # Errors
+    /// As [`Query::board`].
+    pub async fn boards(&self, question: &Question) -> Result<Boards, QueryError> {
+        let question = question.clone();
+        let ranked = self
+            .ask(move |catalogue, index| rank::boards(catalogue, index, &question))
+            .await?;
+        let (mut boards, notes) = ranked;
+        for board in &mut boards.boards {
+            board.notes.extend(notes.iter().cloned());
+        }
+        Ok(boards)
     }
 
     /// Cells with all their figures of one provenance.
@@ -96,8 +124,11 @@ impl Query {
         conditions: &[Condition],
         provenance: Provenance,
     ) -> Result<Vec<RankedCell>, QueryError> {
-        self.wait_until_measured().await?;
-        Ok(cells(&self.measured_runs().await?, conditions, provenance))
+        let conditions = conditions.to_vec();
+        let found = self
+            .ask(move |catalogue, index| rank::cells_of(catalogue, index, &conditions, provenance))
+            .await?;
+        Ok(found.0)
     }
 
     /// Everything observed during a run.
@@ -159,15 +190,20 @@ impl Query {
         Ok(Devices::new(devices))
     }
 
-    async fn measured_runs(&self) -> Result<Vec<RankedRun>, QueryError> {
-        let rows = self.store.reports().await?;
-        let run = |row: &ReportRow| {
-            Ok(RankedRun {
-                report: serde_json::from_str(&row.report)?,
-                report_differs: row.differs,
-            })
-        };
-        rows.iter().map(run).collect()
+    /// Asks the index of figures; with what is to be known of the answer's age.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Catalogue, &FigureIndex<'_>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<(T, Vec<String>), QueryError> {
+        let waiting = self.wait_until_measured().await?;
+        let followed = self.followed.clone();
+        let answer = self.store.ask_index(move |index| {
+            let catalogue = followed.as_of(index)?;
+            let answer = question(&catalogue, index)?;
+            Ok::<_, QueryError>((answer, catalogue.is_empty()))
+        });
+        let (answer, is_empty) = answer.await??;
+        Ok((answer, waiting.notes(is_empty)))
     }
 
     async fn run_named(&self, name: &str) -> Result<RunRow, QueryError> {
@@ -187,23 +223,58 @@ impl Query {
         rows.pop().ok_or(QueryError::NoSuchRun(prefix))
     }
 
-    /// Who asks after an acknowledgement sees what it acknowledged, if measuring keeps up. Returns how many runs it was not
-    /// waited for.
-    async fn wait_until_measured(&self) -> Result<usize, StoreError> {
+    /// Who asks after an acknowledgement sees what it acknowledged, if measuring keeps up. Returns what it was not waited for.
+    async fn wait_until_measured(&self) -> Result<Waiting, StoreError> {
         let mut settled = self.settled.clone();
         let all = async {
             loop {
                 settled.mark_unchanged();
-                let n = self.store.unmeasured().await?.len();
-                if n == 0 || settled.changed().await.is_err() {
-                    return Ok(n);
+                let waiting = self.waiting().await?;
+                if waiting.is_none() || settled.changed().await.is_err() {
+                    return Ok(waiting);
                 }
             }
         };
         match tokio::time::timeout(PATIENCE, all).await {
             Ok(outcome) => outcome,
-            Err(_) => Ok(self.store.unmeasured().await?.len()),
+            Err(_) => self.waiting().await,
         }
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        Ok(Waiting {
+            n_runs: self.store.unmeasured().await?.len(),
+            n_cells: self.store.stale_cells().await?.len(),
+        })
+    }
+}
+
+impl Waiting {
+    fn is_none(&self) -> bool {
+        self.n_runs == 0 && self.n_cells == 0
+    }
+
+    fn notes(&self, is_empty: bool) -> Vec<String> {
+        let notes = [
+            (
+                is_empty,
+                "no run is measured yet: `tokwatt-agent bench --collector …` delivers some"
+                    .to_owned(),
+            ),
+            (
+                self.n_runs > 0,
+                format!("{} finished and not measured yet: ask again", self.n_runs),
+            ),
+            (
+                self.n_cells > 0,
+                format!(
+                    "configurations of which other runs count now, and which are not made anew yet: {}: ask again",
+                    self.n_cells
+                ),
+            ),
+        ];
+        let applying = notes.into_iter().filter(|(applies, _)| *applies);
+        applying.map(|(_, note)| note).collect()
     }
 }
 

@@ -4,13 +4,19 @@
 //! the rows; only tasks are put together, and the board says how. Configuration (engine, digests, power mode, …) is printed and
 //! never merged: each row shows the best configuration of its key and names it. Same runs, same bytes, in any order of arrival.
 
+mod beside;
 mod candidate;
+mod catalogue;
 mod cell;
 mod figure;
 mod identity;
+mod index;
 mod key;
 mod place;
 mod question;
+mod reciprocal;
+mod selection;
+mod suspicion;
 
 #[cfg(test)]
 mod tests;
@@ -18,22 +24,27 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::{
-    leaderboard::{Board, Row},
-    metrics::{Failed, Percentile, RunReport, dictionary::UnknownMetric, spread::log_t_interval},
+    leaderboard::{Board, Boards, Row},
+    metrics::{Failed, Percentile, RunReport, dictionary::UnknownMetric},
     power::{Scope, UnknownScope},
 };
 
 use self::{
-    candidate::{Candidate, candidates, describe},
-    figure::{Figure, counted, figures, provenance},
-    identity::{Aggregate, Several, check, common},
+    beside::{Beside, beside},
+    candidate::{Candidate, Grouping, Named, describe},
+    figure::{counted, figures},
+    identity::{Aggregate, Common, Several},
     place::{Placed, place},
+    selection::{Selection, meeting, scopes_of},
+    suspicion::suspect,
 };
 
 pub use self::{
-    cell::{CellFigure, RankedCell, cells},
+    catalogue::{Catalogue, MemoryIndex},
+    cell::{CellFigure, RankedCell, cells, cells_of},
+    index::{CellIndex, CellName},
     key::{Condition, Key},
-    question::{Metric, Question, parse_provenance},
+    question::{Metric, OverTasks, Question, parse_provenance},
 };
 
 /// A measured run, as far as ranking looks at it.
@@ -43,6 +54,30 @@ pub struct RankedRun {
     pub report: RunReport,
     /// Whether the agent's differs.
     pub report_differs: bool,
+}
+
+/// Where the figures of cells are read: the index in the store, or one in memory.
+pub trait Columns {
+    /// Why they cannot be read.
+    type Error;
+
+    /// Hands over the packed figures of a metric, `id` or `id@scope`, cell by cell, with the cell's position in `cells`, whose numbers
+    /// grow. What a cell does not have is left out.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn columns(
+        &self,
+        metric: &str,
+        cells: &[i64],
+        take: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<(), Self::Error>;
+
+    /// The names of cells, each a [`CellName`] as JSON.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn names(&self, cells: &[i64]) -> Result<Vec<String>, Self::Error>;
 }
 
 /// Why there is no board.
@@ -70,6 +105,22 @@ pub enum RankError {
         /// What there is.
         advice: String,
     },
+    /// No such way to put tasks together.
+    #[error("unknown aggregate `{name}`, {advice}")]
+    UnknownAggregate {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        advice: String,
+    },
+    /// Sums of a metric that is not made of any.
+    #[error("`{0}` is not made of sums: leave out --aggregate, or take --aggregate macro")]
+    NoSums(&'static str),
+    /// The index of figures is damaged.
+    #[error(
+        "the index of figures cannot be read ({0}): stop the collector and run `check --rebuild`"
+    )]
+    Index(String),
     /// A condition in another form.
     #[error("condition `{0}` has no value: write KEY=VALUE, such as precision=f32")]
     Condition(String),
@@ -94,7 +145,7 @@ pub enum RankError {
     )]
     ScopeWithoutEnergy(&'static str),
     /// Figures of several scopes are never compared.
-    #[error("`{metric}` is there for several power scopes, which cannot be compared: ask for one, {}", scoped(.metric, .scopes))]
+    #[error("`{metric}` is there for several power scopes, which cannot be compared: ask for one, {}, or for each on a board of its own with --allow-mixed-scope", scoped(.metric, .scopes))]
     NeedsScope {
         /// Which metric.
         metric: &'static str,
@@ -111,95 +162,113 @@ pub enum RankError {
     },
     /// Token metrics across models.
     #[error(
-        "`{0}` counts tokens, and models differ in what a token is: rank models by images_per_s, j_per_image@SCOPE or request_latency, or add --where model=…"
+        "`{0}` counts tokens, and models differ in what a token is: rank models by images_per_s, j_per_image@SCOPE or request_latency, add --where model=…, or take --across-tokenizers, and every row says so"
     )]
-    TokenizersDiffer(&'static str),
+    TokenizersDiffer(String),
 }
 
-/// Ranks.
+/// Ranks runs.
 ///
 /// # Errors
 /// A question that these runs cannot answer on one board; the message says which to ask instead.
 pub fn rank(runs: &[RankedRun], question: &Question) -> Result<Board, RankError> {
-    let mut notes = Vec::new();
-    let matching = select(runs, question)?;
-    let question = with_scope(question, &matching)?;
-    let matching = of_provenance(matching, &question, &mut notes);
-    let figures = figures(&matching, &question.metric, &mut notes);
-    let aggregate = check(&figures, &question)?;
-    let candidates = candidates(&figures, &question, &aggregate, &mut notes);
-    let best = best(candidates, &question, &mut notes);
-    let placed = place(best, question.metric.is_lower_better());
-    notes.extend(caveats(&placed, &question));
-    Ok(board(placed, &figures, &aggregate, &question, notes))
+    let index = MemoryIndex::of(runs)?;
+    board(&index.catalogue, &index, question)
 }
 
-/// Runs that meet the conditions, by id: from here on the order of arrival is forgotten.
-fn select<'a>(runs: &'a [RankedRun], question: &Question) -> Result<Vec<&'a RankedRun>, RankError> {
-    let mut selected: Vec<&RankedRun> = runs.iter().collect();
-    selected.sort_by_key(|run| run.report.run);
-    for condition in &question.conditions {
-        let there_are: BTreeSet<String> = selected
-            .iter()
-            .map(|run| condition.key.of(&run.report))
-            .collect();
-        selected.retain(|run| condition.holds(&run.report));
-        if selected.is_empty() && !there_are.is_empty() {
-            return Err(RankError::NoSuchValue {
-                key: condition.key.as_str(),
-                value: condition.value.clone(),
-                there_are: there_are.into_iter().collect(),
-            });
+/// Ranks what is in an index: the cells of `catalogue`, whose figures are in `columns`.
+///
+/// # Errors
+/// A question that these runs cannot answer on one board, or the index cannot be read.
+pub fn board<C: Columns>(
+    catalogue: &Catalogue,
+    columns: &C,
+    question: &Question,
+) -> Result<Board, C::Error>
+where
+    C::Error: From<RankError>,
+{
+    let selection = Selection::of(catalogue, question)?;
+    let mut notes = selection.others();
+    let figures = figures(&selection, columns, &mut notes)?;
+    let common = Common::of(catalogue, &figures);
+    let question = &selection.question;
+    let aggregate = common.check(question)?;
+    let order = catalogue.order();
+    let grouping = Grouping::new(question, &order, &aggregate);
+    let candidates = grouping.candidates(&figures, &mut notes);
+    let best = best(candidates, question, &mut notes);
+    let mut placed = place(best, question.metric.is_lower_better());
+    notes.extend(suspect(&mut placed, catalogue, &question.metric));
+    let mut besides = vec![Beside::new(); placed.len()];
+    if common.has_several_tokenizers() {
+        let candidates: Vec<&Candidate<'_>> = placed.iter().map(|row| &row.candidate).collect();
+        besides = beside(&selection, &candidates, columns)?;
+        flag_tokens(&mut placed, question);
+    }
+    notes.extend(caveats(&placed, question));
+    let fixed = fixed(&common, &aggregate, question);
+    Ok(document(
+        placed, besides, fixed, &aggregate, question, notes,
+    ))
+}
+
+/// A board for each power scope that is there, in the order of the scopes: side by side, never one among the rows of another. One
+/// board for a question that names its scope or needs none.
+///
+/// # Errors
+/// As [`board`].
+pub fn boards<C: Columns>(
+    catalogue: &Catalogue,
+    columns: &C,
+    question: &Question,
+) -> Result<Boards, C::Error>
+where
+    C::Error: From<RankError>,
+{
+    let metric = &question.metric;
+    let questions: Vec<Question> = if metric.definition.needs_scope && metric.scope.is_none() {
+        let scopes = scopes_of(&meeting(catalogue, &question.conditions)?);
+        scopes
+            .into_iter()
+            .map(|scope| question.of_scope(scope))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let questions = if questions.is_empty() {
+        vec![question.clone()]
+    } else {
+        questions
+    };
+    let boards: Result<Vec<Board>, C::Error> = questions
+        .iter()
+        .map(|question| board(catalogue, columns, question))
+        .collect();
+    let boards = boards?;
+    Ok(Boards {
+        schema: BOARDS_SCHEMA.to_owned(),
+        warning: (boards.len() > 1).then(|| MIXED_SCOPES.to_owned()),
+        boards,
+    })
+}
+
+/// Whoever reads tokens of several models must see on every row that they are not the same.
+fn flag_tokens(placed: &mut [Placed<'_>], question: &Question) {
+    if question.metric.counts_tokens() {
+        for row in placed {
+            row.candidate.flags.insert("tokenizer_differs".to_owned());
         }
     }
-    Ok(selected)
-}
-
-/// Names the scope if only one is there.
-fn with_scope(question: &Question, runs: &[&RankedRun]) -> Result<Question, RankError> {
-    let mut question = question.clone();
-    if !question.metric.definition.needs_scope || question.metric.scope.is_some() {
-        return Ok(question);
-    }
-    let powers = runs.iter().flat_map(|run| run.report.power.iter());
-    let scopes: BTreeSet<Scope> = powers.map(|power| power.scope).collect();
-    if scopes.len() > 1 {
-        return Err(RankError::NeedsScope {
-            metric: question.metric.definition.id,
-            scopes: scopes.into_iter().collect(),
-        });
-    }
-    question.metric.scope = scopes.first().copied();
-    Ok(question)
-}
-
-fn of_provenance<'a>(
-    runs: Vec<&'a RankedRun>,
-    question: &Question,
-    notes: &mut Vec<String>,
-) -> Vec<&'a RankedRun> {
-    let of = |run: &RankedRun| provenance(&run.report, &question.metric);
-    let mut others: BTreeMap<_, usize> = BTreeMap::new();
-    for run in &runs {
-        *others.entry(of(run)).or_default() += 1;
-    }
-    others.remove(&question.provenance);
-    notes.extend(others.into_iter().map(|(other, n)| {
-        let runs = counted(n, "run is", "runs are");
-        format!("{runs} {other}, on a board of their own: --provenance {other}")
-    }));
-    runs.into_iter()
-        .filter(|run| of(run) == question.provenance)
-        .collect()
 }
 
 /// The best configuration of each row, and apart from it the best of those that are not ranked.
-fn best(
-    candidates: Vec<Candidate>,
+fn best<'a>(
+    candidates: Vec<Candidate<'a>>,
     question: &Question,
     notes: &mut Vec<String>,
-) -> Vec<Candidate> {
-    let mut rows: BTreeMap<(BTreeMap<Key, String>, bool), Vec<Candidate>> = BTreeMap::new();
+) -> Vec<Candidate<'a>> {
+    let mut rows: BTreeMap<(Named<'a>, bool), Vec<Candidate<'a>>> = BTreeMap::new();
     for candidate in candidates {
         let row = (candidate.by.clone(), candidate.is_blocked);
         rows.entry(row).or_default().push(candidate);
@@ -208,7 +277,7 @@ fn best(
     for mut candidates in rows.into_values() {
         candidates.sort_by(|left, right| {
             let by_value = left.mean.total_cmp(&right.mean);
-            let has_interval = |candidate: &Candidate| log_t_interval(&candidate.values).is_some();
+            let has_interval = |candidate: &Candidate<'_>| candidate.sample.is_some();
             has_interval(right)
                 .cmp(&has_interval(left))
                 .then(if question.metric.is_lower_better() {
@@ -225,18 +294,16 @@ fn best(
 }
 
 /// What is not shown beside the best configuration, and how to see it.
-fn others(candidates: &[Candidate]) -> Option<String> {
+fn others(candidates: &[Candidate<'_>]) -> Option<String> {
     let (best, others) = candidates.split_first()?;
-    let differs = |key: &Key| {
-        others
-            .iter()
-            .any(|other| other.configuration.get(key) != best.configuration.get(key))
+    let differs = |position: usize| {
+        let mut others = others.iter();
+        others.any(|other| other.configuration.get(position) != best.configuration.get(position))
     };
-    let keys: Vec<&str> = best
-        .configuration
-        .keys()
-        .filter(|key| differs(key))
-        .map(|key| key.as_str())
+    let keys = best.configuration.iter().enumerate();
+    let keys: Vec<&str> = keys
+        .filter(|(position, _)| differs(*position))
+        .map(|(_, (key, _))| key.as_str())
         .collect();
     if keys.is_empty() {
         return None;
@@ -250,7 +317,7 @@ fn others(candidates: &[Candidate]) -> Option<String> {
 }
 
 /// What to know before believing.
-fn caveats(placed: &[Placed], question: &Question) -> Vec<String> {
+fn caveats(placed: &[Placed<'_>], question: &Question) -> Vec<String> {
     let rows = || placed.iter().map(|placed| &placed.candidate);
     let n_placed = placed.iter().filter(|row| row.place.is_some()).count();
     let is_shown = !placed.is_empty();
@@ -287,7 +354,7 @@ fn caveats(placed: &[Placed], question: &Question) -> Vec<String> {
 }
 
 /// Whether a better place goes with a worse value anywhere among the rows, which are in order of place.
-fn stands_above_a_better_value(placed: &[Placed], is_lower_better: bool) -> bool {
+fn stands_above_a_better_value(placed: &[Placed<'_>], is_lower_better: bool) -> bool {
     let mut pairs = placed.windows(2).filter(|pair| pair[1].place.is_some());
     pairs.any(|pair| {
         let (above, below) = (pair[0].candidate.mean, pair[1].candidate.mean);
@@ -300,7 +367,7 @@ fn stands_above_a_better_value(placed: &[Placed], is_lower_better: bool) -> bool
 }
 
 /// Failed requests have no speed of their own: who reads a speed must know of them.
-fn failures(placed: &[Placed]) -> impl Iterator<Item = String> {
+fn failures(placed: &[Placed<'_>]) -> impl Iterator<Item = String> {
     let rows = placed.iter().map(|placed| &placed.candidate);
     rows.filter(|row| row.n_failed > 0).map(|row| {
         let Candidate {
@@ -315,20 +382,30 @@ fn failures(placed: &[Placed]) -> impl Iterator<Item = String> {
     })
 }
 
-fn board(
-    placed: Vec<Placed>,
-    figures: &[Figure<'_>],
+/// What all rows have in common of identity and device.
+fn fixed(
+    common: &Common<'_, '_>,
     aggregate: &Aggregate,
     question: &Question,
-    notes: Vec<String>,
-) -> Board {
+) -> BTreeMap<Key, String> {
     let is_common =
         |key: &Key| !question.by.contains(key) && (key.is_identity() || *key == Key::Device);
-    let mut fixed = common(figures, Key::ALL.into_iter().filter(is_common));
+    let mut fixed = common.keys(Key::ALL.into_iter().filter(is_common));
     if let Some(tasks) = aggregate.tasks() {
         let names: Vec<&str> = tasks.iter().map(String::as_str).collect();
         fixed.insert(Key::Task, names.join(" + "));
     }
+    fixed
+}
+
+fn document(
+    placed: Vec<Placed<'_>>,
+    besides: Vec<Beside>,
+    mut fixed: BTreeMap<Key, String>,
+    aggregate: &Aggregate,
+    question: &Question,
+    notes: Vec<String>,
+) -> Board {
     let (same, differing) = configuration(&placed);
     fixed.extend(same);
     let metric = &question.metric;
@@ -340,48 +417,48 @@ fn board(
         unit: metric.definition.unit.to_owned(),
         lower_is_better: metric.is_lower_better(),
         aggregate: aggregate.name().to_owned(),
-        fixed: named(fixed),
+        fixed: fixed
+            .into_iter()
+            .map(|(key, value)| (key.as_str().to_owned(), value))
+            .collect(),
         rows: placed
             .into_iter()
-            .map(|placed| row(placed, &differing))
+            .zip(besides)
+            .map(|(placed, beside)| row(placed, beside, &differing))
             .collect(),
         notes,
     }
 }
 
 /// Configuration that all rows share, with its values, and the keys in which they differ.
-fn configuration(placed: &[Placed]) -> (BTreeMap<Key, String>, BTreeSet<Key>) {
-    let Some(first) = placed.first() else {
-        return Default::default();
-    };
-    let is_shared = |key: &Key, value: &String| {
-        placed
-            .iter()
-            .all(|placed| placed.candidate.configuration.get(key) == Some(value))
-    };
-    let (same, differing): (BTreeMap<_, _>, BTreeMap<_, _>) = first
-        .candidate
-        .configuration
-        .clone()
-        .into_iter()
-        .partition(|(key, value)| is_shared(key, value));
-    (same, differing.into_keys().collect())
+fn configuration(placed: &[Placed<'_>]) -> (BTreeMap<Key, String>, BTreeSet<Key>) {
+    let mut same = BTreeMap::new();
+    let mut differing = BTreeSet::new();
+    let first = placed.first().map(|row| &row.candidate.configuration);
+    for (position, (key, value)) in first.into_iter().flatten().enumerate() {
+        let is_own =
+            |row: &Placed<'_>| row.candidate.configuration.get(position) == Some(&(*key, *value));
+        if placed.iter().all(is_own) {
+            same.insert(*key, (*value).to_owned());
+        } else {
+            differing.insert(*key);
+        }
+    }
+    (same, differing)
 }
 
-fn row(placed: Placed, differing: &BTreeSet<Key>) -> Row {
+fn row(placed: Placed<'_>, beside: Beside, differing: &BTreeSet<Key>) -> Row {
     let candidate = placed.candidate;
-    let mut key = candidate.by;
-    key.extend(
-        candidate
-            .configuration
-            .into_iter()
-            .filter(|(key, _)| differing.contains(key)),
-    );
-    let interval = log_t_interval(&candidate.values);
+    let configuration = candidate.configuration.into_iter();
+    let configuration = configuration.filter(|(key, _)| differing.contains(key));
+    let key = candidate.by.into_iter().chain(configuration);
+    let interval = candidate.sample.map(|sample| sample.interval());
     Row {
         place: placed.place,
         place_range: placed.place_range,
-        key: named(key),
+        key: key
+            .map(|(key, value)| (key.as_str().to_owned(), value.to_owned()))
+            .collect(),
         value: if candidate.mean.is_infinite() {
             Percentile::Failed(Failed::Failed)
         } else {
@@ -391,13 +468,8 @@ fn row(placed: Placed, differing: &BTreeSet<Key>) -> Row {
         n_runs: u32::try_from(candidate.values.len()).unwrap_or(u32::MAX),
         n_requests: candidate.n_requests,
         flags: candidate.flags.into_iter().chain(placed.advice).collect(),
+        beside,
     }
-}
-
-fn named(keys: BTreeMap<Key, String>) -> BTreeMap<String, String> {
-    keys.into_iter()
-        .map(|(key, value)| (key.as_str().to_owned(), value))
-        .collect()
 }
 
 fn scoped(metric: &str, scopes: &[Scope]) -> String {
@@ -422,3 +494,9 @@ fn fixes(by: &str, several: &[Several]) -> String {
 
 /// Name of the document.
 pub const SCHEMA: &str = "tokwatt.rank/1";
+
+/// Name of the document of several boards.
+pub const BOARDS_SCHEMA: &str = "tokwatt.boards/1";
+
+/// What whoever reads several scopes must know.
+const MIXED_SCOPES: &str = "these boards are of different power scopes, which include different parts of a machine: no value on one may be compared with a value on another (a GPU's own sensor showed 27 to 50 % of what the whole box drew)";

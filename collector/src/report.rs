@@ -15,7 +15,7 @@ mod table;
 use std::collections::BTreeSet;
 
 use tokwatt_domain::{
-    leaderboard::{Board, Row},
+    leaderboard::{Board, Boards, Row},
     metrics::Percentile,
     power::Provenance,
 };
@@ -31,6 +31,17 @@ pub use self::{
     members::{device, tokens},
     table::{board, devices, run, runs},
 };
+
+/// Boards one after the other, each as `board` writes it, with what must be known of all of them above the first. In CSV, where there
+/// is no line for words, the scope stands in every row.
+pub fn boards(boards: &Boards, board: impl Fn(&Board) -> String) -> String {
+    let warning = boards
+        .warning
+        .iter()
+        .map(|warning| format!("! {warning}\n"));
+    let texts: Vec<String> = warning.chain(boards.boards.iter().map(board)).collect();
+    texts.join("\n")
+}
 
 /// In what the values of a board are shown.
 fn scale(board: &Board) -> Scale<'_> {
@@ -159,6 +170,18 @@ fn value(row: &Row, scale: &Scale) -> [String; 2] {
         None => "–".to_owned(),
     };
     [value, interval]
+}
+
+/// What stands beside the values on a board of several models: metric ids.
+fn beside(board: &Board) -> BTreeSet<&str> {
+    let keys = board.rows.iter().flat_map(|row| row.beside.keys());
+    keys.map(String::as_str).collect()
+}
+
+/// A row's figure beside its value.
+fn beside_of(row: &Row, id: &str) -> String {
+    let value = row.beside.get(id);
+    value.map_or_else(|| "–".to_owned(), |value| number::short(*value))
 }
 
 /// Flags as words, and what is a sentence.

@@ -26,6 +26,7 @@ use tracing::Instrument;
 
 use crate::{
     clock::{Clock, SystemClock},
+    rank::RankedRun,
     store::{CellRow, Measured, MeasuredRun, ReportRow, Store, StoreError},
     vitals::Vitals,
 };
@@ -60,7 +61,7 @@ impl Rollup {
         }
     }
 
-    /// Counts the runs that were settled: changes with each.
+    /// Counts the runs that were settled and the cells that were made anew: changes with each.
     pub fn progress(&self) -> watch::Receiver<u64> {
         self.progress.subscribe()
     }
@@ -102,9 +103,10 @@ impl Rollup {
     async fn refresh_stale(&self) -> Result<(), RollupError> {
         for stale in self.store.stale_cells().await? {
             // Read after the cell was found stale: what changes from here on makes it stale again.
-            let reports = parse(&self.store.reports_of_cell(stale.key).await?)?;
-            let cell = (!reports.is_empty()).then(|| cell::roll_up(&reports));
+            let runs = parse(&self.store.reports_of_cell(stale.key).await?)?;
+            let cell = (!runs.is_empty()).then(|| cell::roll_up(&runs));
             self.store.refresh_cell(stale, cell).await?;
+            self.settled(1);
         }
         Ok(())
     }
@@ -162,23 +164,27 @@ impl Rollup {
     }
 
     async fn keep(&self, key: [u8; 32], judged: Vec<(RunId, Judged)>) -> Result<(), RollupError> {
-        let mut reports = parse(&self.store.reports_of_cell(key).await?)?;
+        let mut ranked = parse(&self.store.reports_of_cell(key).await?)?;
         let mut runs = Vec::new();
         for (run, Judged { report, differs }) in judged {
             if !differs.is_empty() {
                 tracing::warn!(%run, ?differs, "the agent's report differs from ours");
             }
+            let report_differs = !differs.is_empty();
             runs.push(MeasuredRun {
                 run,
                 report: serde_json::to_string(&report)?,
                 differs,
             });
-            reports.push(report);
+            ranked.push(RankedRun {
+                report,
+                report_differs,
+            });
         }
         let n_runs = runs.len();
         let measured = Measured {
             runs,
-            cell: cell::roll_up(&reports),
+            cell: cell::roll_up(&ranked),
             at: SystemClock.wall(),
         };
         self.store.put_measured(measured).await?;
@@ -229,8 +235,7 @@ pub fn trace_of(records: &[Vec<u8>]) -> Result<RunTrace, String> {
 /// # Errors
 /// A stored report cannot be read.
 pub fn cells_of(reports: Vec<ReportRow>) -> Result<Vec<CellRow>, RollupError> {
-    let texts: Vec<String> = reports.into_iter().map(|row| row.report).collect();
-    Ok(cell::roll_up_all(parse(&texts)?))
+    Ok(cell::roll_up_all(parse(&reports)?))
 }
 
 /// Makes all cells anew from the reports: the same bytes as before, or the cache was wrong.
@@ -274,11 +279,14 @@ fn judge_decoded(records: Vec<Record>) -> Result<Judged, String> {
     })
 }
 
-fn parse(reports: &[String]) -> Result<Vec<RunReport>, serde_json::Error> {
-    reports
-        .iter()
-        .map(|json| serde_json::from_str(json))
-        .collect()
+fn parse(rows: &[ReportRow]) -> Result<Vec<RankedRun>, serde_json::Error> {
+    let run = |row: &ReportRow| {
+        Ok(RankedRun {
+            report: serde_json::from_str(&row.report)?,
+            report_differs: row.differs,
+        })
+    };
+    rows.iter().map(run).collect()
 }
 
 /// A collector that has thousands to catch up with would otherwise read thousands of reports anew for each of them; and it should be seen

@@ -1,4 +1,4 @@
-//! The collector's memory: every record as it was received, the runs that they make, and a cache of cells.
+//! The collector's memory: every record as it was received, the runs that they make, and caches of cells and their figures.
 //!
 //! One thread writes, with one connection, in transactions that are on the disk before anybody is told; readers have read-only
 //! connections of their own. The model is `migrations/sqlite/`: integers, bytes, text.
@@ -9,6 +9,7 @@ mod campaigns;
 mod copy;
 mod database;
 mod identities;
+mod index;
 mod migrations;
 mod reading;
 mod results;
@@ -48,6 +49,7 @@ pub use self::{
         CertificateRow, Labels, NewCertificate, NewToken, NotRedeemed, NotRenewed, Redemption,
         TokenRow,
     },
+    index::{FigureIndex, IndexedRow},
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
     results::{CellRow, Measured, MeasuredRun, StaleCell},
 };
@@ -728,12 +730,24 @@ impl Store {
         self.read(reading::reports).await
     }
 
-    /// Our reports of those of a cell's runs that count, as JSON, by run id.
+    /// Our reports of those of a cell's runs that count, by run id.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn reports_of_cell(&self, key: [u8; 32]) -> Result<Vec<String>, StoreError> {
+    pub async fn reports_of_cell(&self, key: [u8; 32]) -> Result<Vec<ReportRow>, StoreError> {
         self.read(move |connection| reading::reports_of_cell(connection, key))
+            .await
+    }
+
+    /// Asks the index of figures as it is at one moment, on a thread that may take its time.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn ask_index<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&FigureIndex<'_>) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.read(move |connection| Ok(question(&FigureIndex::of(connection)?)))
             .await
     }
 

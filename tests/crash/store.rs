@@ -330,6 +330,11 @@ impl Work<'_> {
             device: device.to_owned(),
             name: "{}".to_owned(),
             rollup: format!("{{\"n\":{rollup}}}"),
+            runs: rollup.to_le_bytes().to_vec(),
+            figures: BTreeMap::from([(
+                format!("metric_{}", rollup % 3),
+                rollup.to_be_bytes().to_vec(),
+            )]),
         }
     }
 

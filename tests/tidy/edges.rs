@@ -84,7 +84,8 @@ const COLLECTOR: Edges = &[
     ("vitals", &[]),
     ("store", &["vitals"]),
     ("enrol", &["clock", "peer", "store", "vitals"]),
-    ("rollup", &["clock", "store", "vitals"]),
+    // With each cell it writes the index that ranking reads.
+    ("rollup", &["clock", "rank", "store", "vitals"]),
     ("retention", &["clock", "store"]),
     // What could not be read when it came is read as if it came now.
     ("check", &["ingest", "rollup", "store", "vitals"]),

@@ -1,7 +1,7 @@
 //! `rank`: who is better.
 
 use clap::{Args, ValueEnum};
-use tokwatt_domain::leaderboard::Board;
+use tokwatt_domain::leaderboard::{Board, Boards};
 use tokwatt_proto::v1;
 
 use super::{client::Address, output::Output};
@@ -29,6 +29,21 @@ pub(super) struct Rank {
     /// Compare the same engine only
     #[arg(long)]
     strict: bool,
+    /// How several tasks are put together: `sums` (a task counts by its tokens) or `macro` (each counts the same) [default: sums where the
+    /// metric is made of sums]
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "",
+        hide_default_value = true
+    )]
+    aggregate: String,
+    /// Rank models by tokens though they differ in what a token is; every row says so
+    #[arg(long)]
+    across_tokenizers: bool,
+    /// A board for each power scope, where the metric names none; a value on one may not be compared with a value on another
+    #[arg(long)]
+    allow_mixed_scope: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
@@ -50,15 +65,35 @@ pub(super) fn rank(arguments: &Rank, output: &mut Output<'_>) -> anyhow::Result<
         r#where: arguments.conditions.clone(),
         provenance: arguments.provenance.clone(),
         strict: arguments.strict,
+        aggregate: arguments.aggregate.clone(),
+        across_tokenizers: arguments.across_tokenizers,
+        allow_mixed_scope: arguments.allow_mixed_scope,
     };
-    let answer = arguments
-        .address
-        .ask::<Board, _>(async |mut client| client.rank(request).await)?;
-    let text = match arguments.format {
-        Format::Json => answer.json,
-        Format::Table => report::board(&answer.document),
-        Format::Csv => report::csv(&answer.document),
-        Format::Markdown => report::markdown(&answer.document),
+    let address = &arguments.address;
+    let text = if arguments.allow_mixed_scope {
+        let answer = address.ask::<Boards, _>(async |mut client| client.rank(request).await)?;
+        match arguments.format.of_board() {
+            None => answer.json,
+            Some(board) => report::boards(&answer.document, board),
+        }
+    } else {
+        let answer = address.ask::<Board, _>(async |mut client| client.rank(request).await)?;
+        match arguments.format.of_board() {
+            None => answer.json,
+            Some(board) => board(&answer.document),
+        }
     };
     Ok(output.print(&text)?)
+}
+
+impl Format {
+    /// How a board is written; JSON is the document itself.
+    fn of_board(self) -> Option<fn(&Board) -> String> {
+        match self {
+            Self::Json => None,
+            Self::Table => Some(report::board),
+            Self::Csv => Some(report::csv),
+            Self::Markdown => Some(report::markdown),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{Query, QueryError};
 use crate::{
     peer::Peer,
-    rank::{Condition, Question},
+    rank::{Condition, OverTasks, Question, RankError},
 };
 
 #[tonic::async_trait]
@@ -21,13 +21,21 @@ impl v1::query_server::Query for Query {
         Peer::of(&request)?.may_ask()?;
         let request = request.into_inner();
         answer(async {
-            let question = Question::parse(
-                &request.metric,
-                &request.by,
-                &request.r#where,
-                &request.provenance,
-                request.strict,
-            )?;
+            let question = Question {
+                over_tasks: OverTasks::parse(&request.aggregate)?,
+                may_differ: request.across_tokenizers,
+                ..Question::parse(
+                    &request.metric,
+                    &request.by,
+                    &request.r#where,
+                    &request.provenance,
+                    request.strict,
+                )?
+            };
+            if request.allow_mixed_scope {
+                let boards = self.boards(&question).await?;
+                return document(&boards.schema, &boards);
+            }
             let board = self.board(&question).await?;
             document(&board.schema, &board)
         })
@@ -123,6 +131,10 @@ fn document(schema: &str, content: &impl Serialize) -> Result<v1::Document, Quer
 fn status(error: &QueryError) -> Status {
     let text = error.to_string();
     match error {
+        QueryError::Rank(RankError::Index(_)) => {
+            tracing::error!(%error, "a question could not be answered");
+            Status::internal(text)
+        }
         QueryError::Rank(_) | QueryError::RunName(_) | QueryError::Ambiguous { .. } => {
             Status::invalid_argument(text)
         }

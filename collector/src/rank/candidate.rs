@@ -2,37 +2,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokwatt_domain::metrics::spread::{arithmetic_mean, geometric_mean};
+use tokwatt_domain::metrics::spread::{LogSample, Repetitions, arithmetic_mean, geometric_mean};
 
 use super::{
     Key, Question,
-    figure::{Figure, Sums, counted},
+    catalogue::{IndexedCell, Order, Word},
+    figure::{Figure, Figures, counted},
     identity::Aggregate,
+    index::Sums,
 };
+
+/// Keys with their values, in the order of the keys.
+pub(super) type Named<'a> = Vec<(Key, &'a str)>;
 
 /// All repetitions of one configuration.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
+pub(super) struct Candidate<'a> {
     /// What makes its row: the keys asked for.
-    pub(super) by: BTreeMap<Key, String>,
+    pub(super) by: Named<'a>,
     /// What is printed and never merged.
-    pub(super) configuration: BTreeMap<Key, String>,
+    pub(super) configuration: Named<'a>,
     /// Shown and not ranked.
     pub(super) is_blocked: bool,
     /// One for each repetition, sorted.
     pub(super) values: Vec<f64>,
     /// Mean over them: arithmetic for shares, else geometric; infinite if one is.
     pub(super) mean: f64,
-    /// The largest of its repetitions'.
-    pub(super) relative_bound: f64,
+    /// On the logarithms, with how far off its repetitions may be; absent where there is no interval.
+    pub(super) sample: Option<LogSample>,
     pub(super) n_requests: u32,
     /// Of these, those that failed.
     pub(super) n_failed: u32,
     pub(super) flags: BTreeSet<String>,
+    /// Where its figures are from.
+    pub(super) cells: Vec<&'a IndexedCell>,
 }
 
-/// What keeps figures apart: the row, the configuration, and whether they are ranked at all.
-type Group = (BTreeMap<Key, String>, BTreeMap<Key, String>, bool);
+/// What keeps figures apart: the row, the configuration, and whether they are ranked at all; values by the rank of their texts.
+type Group = (Vec<u32>, Vec<u32>, bool);
 
 /// A repetition's value, with the bound on its energy and the requests behind it.
 struct Repetition {
@@ -42,94 +49,183 @@ struct Repetition {
     n_failed: u32,
 }
 
-/// Groups figures by row and configuration. What cannot be put together over all tasks goes into the notes.
-pub(super) fn candidates(
-    figures: &[Figure<'_>],
-    question: &Question,
-    aggregate: &Aggregate,
-    notes: &mut Vec<String>,
-) -> Vec<Candidate> {
-    let mut groups: BTreeMap<Group, Vec<&Figure<'_>>> = BTreeMap::new();
-    for figure in figures {
-        groups
-            .entry(group_of(figure, question))
-            .or_default()
-            .push(figure);
+/// Puts figures together to candidates.
+pub(super) struct Grouping<'q, 'a> {
+    question: &'q Question,
+    order: &'q Order<'a>,
+    aggregate: &'q Aggregate,
+    by: Vec<Key>,
+    configuration: Vec<Key>,
+}
+
+impl<'q, 'a> Grouping<'q, 'a> {
+    pub(super) fn new(
+        question: &'q Question,
+        order: &'q Order<'a>,
+        aggregate: &'q Aggregate,
+    ) -> Self {
+        let is_configuration = |key: &Key| !key.is_identity() && !question.by.contains(key);
+        let mut by = question.by.clone();
+        by.sort_unstable();
+        Self {
+            question,
+            order,
+            aggregate,
+            by,
+            configuration: Key::ALL.into_iter().filter(is_configuration).collect(),
+        }
     }
-    let candidates = groups
-        .into_iter()
-        .filter_map(|(group, members)| candidate(group, &members, question, aggregate, notes));
-    candidates.collect()
-}
 
-fn group_of(figure: &Figure<'_>, question: &Question) -> Group {
-    let values = |keys: &mut dyn Iterator<Item = Key>| {
-        keys.map(|key| (key, key.of(figure.report))).collect()
-    };
-    let is_configuration = |key: &Key| !key.is_identity() && !question.by.contains(key);
-    (
-        values(&mut question.by.iter().copied()),
-        values(&mut Key::ALL.into_iter().filter(is_configuration)),
-        figure.is_blocked,
-    )
-}
+    /// Groups figures by row and configuration. What cannot be put together over all tasks goes into the notes.
+    pub(super) fn candidates(
+        &self,
+        figures: &[Figures<'a>],
+        notes: &mut Vec<String>,
+    ) -> Vec<Candidate<'a>> {
+        let mut groups: BTreeMap<Group, Vec<&Figures<'a>>> = BTreeMap::new();
+        for figures in figures {
+            let ranks = |keys: &[Key]| {
+                keys.iter()
+                    .map(|key| self.rank(figures.cell.key(*key)))
+                    .collect()
+            };
+            let group = (
+                ranks(&self.by),
+                ranks(&self.configuration),
+                figures.is_blocked,
+            );
+            groups.entry(group).or_default().push(figures);
+        }
+        let candidates = groups
+            .into_iter()
+            .filter_map(|(group, members)| self.candidate(&group, &members, notes));
+        candidates.collect()
+    }
 
-fn candidate(
-    (by, configuration, is_blocked): Group,
-    figures: &[&Figure<'_>],
-    question: &Question,
-    aggregate: &Aggregate,
-    notes: &mut Vec<String>,
-) -> Option<Candidate> {
-    let kind = if is_blocked { " (what is flagged)" } else { "" };
-    let name = format!("{}{kind}", describe(&by));
-    let repetitions = match aggregate.tasks() {
-        None => singles(figures),
-        Some(tasks) => match over_tasks(figures, tasks, aggregate) {
-            Ok((repetitions, 0)) => repetitions,
-            Ok((repetitions, n)) => {
-                let left_out = counted(n, "repetition is", "repetitions are");
-                notes.push(format!(
-                    "{name}: {left_out} left out: not all tasks have it"
-                ));
-                repetitions
-            }
-            Err(missing) => {
-                let missing = missing.join(", ");
-                notes.push(format!(
-                    "{name} is left out: it has no figure for {missing}"
-                ));
-                return None;
-            }
-        },
-    };
-    let mut values: Vec<f64> = repetitions
-        .iter()
-        .map(|repetition| repetition.value)
-        .collect();
-    values.sort_by(f64::total_cmp);
-    let mean = mean(&values, question.metric.definition.is_share());
-    let Some(mean) = mean else {
-        notes.push(format!("{name} is left out: a value is not above 0"));
-        return None;
-    };
-    let bounds = repetitions
-        .iter()
-        .map(|repetition| repetition.relative_bound);
-    Some(Candidate {
-        by,
-        configuration,
-        is_blocked,
-        values,
-        mean,
-        relative_bound: bounds.fold(0.0, f64::max),
-        n_requests: repetitions.iter().map(|one| one.n_requests).sum(),
-        n_failed: repetitions.iter().map(|one| one.n_failed).sum(),
-        flags: figures
+    fn rank(&self, word: Word) -> u32 {
+        self.order.rank(word)
+    }
+
+    fn named(&self, keys: &[Key], ranks: &[u32]) -> Named<'a> {
+        let text = |(key, rank): (&Key, &u32)| (*key, self.order.text(*rank));
+        keys.iter().zip(ranks).map(text).collect()
+    }
+
+    fn candidate(
+        &self,
+        (by, configuration, is_blocked): &Group,
+        members: &[&Figures<'a>],
+        notes: &mut Vec<String>,
+    ) -> Option<Candidate<'a>> {
+        let by = self.named(&self.by, by);
+        let name = || {
+            let kind = if *is_blocked {
+                " (what is flagged)"
+            } else {
+                ""
+            };
+            format!("{}{kind}", describe(&by))
+        };
+        let repetitions = match self.aggregate.tasks() {
+            None => singles(members),
+            Some(tasks) => match self.over_tasks(members, tasks) {
+                Ok((repetitions, 0)) => repetitions,
+                Ok((repetitions, n)) => {
+                    let left_out = counted(n, "repetition is", "repetitions are");
+                    let name = name();
+                    notes.push(format!(
+                        "{name}: {left_out} left out: not all tasks have it"
+                    ));
+                    repetitions
+                }
+                Err(missing) => {
+                    let (name, missing) = (name(), missing.join(", "));
+                    notes.push(format!(
+                        "{name} is left out: it has no figure for {missing}"
+                    ));
+                    return None;
+                }
+            },
+        };
+        let mut values: Vec<f64> = repetitions.iter().map(|one| one.value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let bounds = repetitions.iter().map(|one| one.relative_bound);
+        let sample = LogSample::of(&Repetitions {
+            values: &values,
+            relative_bound: bounds.fold(0.0, f64::max),
+        });
+        let is_share = self.question.metric.definition.is_share();
+        let mean = match &sample {
+            Some(sample) if !is_share => Some(sample.geometric_mean()),
+            _ => mean(&values, is_share),
+        };
+        let Some(mean) = mean else {
+            notes.push(format!("{} is left out: a value is not above 0", name()));
+            return None;
+        };
+        Some(Candidate {
+            configuration: self.named(&self.configuration, configuration),
+            is_blocked: *is_blocked,
+            mean,
+            sample,
+            values,
+            n_requests: repetitions.iter().map(|one| one.n_requests).sum(),
+            n_failed: repetitions.iter().map(|one| one.n_failed).sum(),
+            flags: members
+                .iter()
+                .flat_map(|figures| figures.flags.iter().cloned())
+                .collect(),
+            cells: members.iter().map(|figures| figures.cell).collect(),
+            by,
+        })
+    }
+
+    /// One value for each repetition that every task has, and how many there are that not every task has.
+    ///
+    /// Repetitions are matched by number; where a bench ran twice, the first of one task with the first of the others.
+    fn over_tasks(
+        &self,
+        members: &[&Figures<'a>],
+        tasks: &BTreeSet<String>,
+    ) -> Result<(Vec<Repetition>, usize), Vec<String>> {
+        let mut by_task: BTreeMap<&str, Vec<Figure<'a>>> = BTreeMap::new();
+        for figures in members {
+            let task = self.order.text(self.rank(figures.cell.key(Key::Task)));
+            let own = by_task.entry(task).or_default();
+            own.extend(figures.figures.iter().copied());
+        }
+        let missing = tasks
             .iter()
-            .flat_map(|figure| figure.flags.iter().cloned())
-            .collect(),
-    })
+            .filter(|task| !by_task.contains_key(task.as_str()));
+        let missing: Vec<String> = missing.cloned().collect();
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let mut matched: BTreeMap<(u32, usize), Vec<Figure<'a>>> = BTreeMap::new();
+        for figures in by_task.into_values() {
+            for (position, figure) in numbered(figures) {
+                matched.entry(position).or_default().push(figure);
+            }
+        }
+        let n = matched.len();
+        let complete = matched
+            .into_values()
+            .filter(|figures| figures.len() == tasks.len());
+        let repetitions: Vec<Repetition> =
+            complete.filter_map(|figures| self.over(&figures)).collect();
+        let left_out = n - repetitions.len();
+        Ok((repetitions, left_out))
+    }
+
+    fn over(&self, figures: &[Figure<'_>]) -> Option<Repetition> {
+        let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
+        let value = match self.aggregate {
+            Aggregate::RatioOfSums(_) => ratio_of_sums(figures)?,
+            Aggregate::Mean { is_share, .. } => mean(&values, *is_share)?,
+            Aggregate::OneTask => mean(&values, false)?,
+        };
+        Some(Repetition::of(value, figures))
+    }
 }
 
 /// One that is infinite makes the mean so.
@@ -144,91 +240,43 @@ pub(super) fn mean(values: &[f64], is_share: bool) -> Option<f64> {
     }
 }
 
-fn singles(figures: &[&Figure<'_>]) -> Vec<Repetition> {
-    let single = |figure: &&Figure<'_>| Repetition::of(figure.value, &[*figure]);
-    figures.iter().map(single).collect()
+fn singles(members: &[&Figures<'_>]) -> Vec<Repetition> {
+    let figures = members.iter().flat_map(|figures| &figures.figures);
+    let single = |figure: &Figure<'_>| Repetition::of(figure.value, std::slice::from_ref(figure));
+    figures.map(single).collect()
 }
 
 impl Repetition {
-    fn of(value: f64, figures: &[&Figure<'_>]) -> Self {
-        let requests = || figures.iter().map(|figure| &figure.report.requests);
+    fn of(value: f64, figures: &[Figure<'_>]) -> Self {
         // No task's energy is further off than this, so neither is their sum.
         let bounds = figures.iter().map(|figure| figure.relative_bound);
         Self {
             value,
             relative_bound: bounds.fold(0.0, f64::max),
-            n_requests: requests().map(|counts| counts.issued).sum(),
-            n_failed: requests().flat_map(|counts| counts.failed.values()).sum(),
+            n_requests: figures.iter().map(|figure| figure.run.n_requests).sum(),
+            n_failed: figures.iter().map(|figure| figure.run.n_failed).sum(),
         }
     }
-}
-
-/// One value for each repetition that every task has, and how many there are that not every task has.
-///
-/// Repetitions are matched by number; where a bench ran twice, the first of one task with the first of the others.
-fn over_tasks(
-    figures: &[&Figure<'_>],
-    tasks: &BTreeSet<String>,
-    aggregate: &Aggregate,
-) -> Result<(Vec<Repetition>, usize), Vec<String>> {
-    let mut by_task: BTreeMap<&str, Vec<&Figure<'_>>> = BTreeMap::new();
-    for figure in figures {
-        let task = figure.report.cell.identity.task.as_str();
-        by_task.entry(task).or_default().push(figure);
-    }
-    let missing = tasks
-        .iter()
-        .filter(|task| !by_task.contains_key(task.as_str()));
-    let missing: Vec<String> = missing.cloned().collect();
-    if !missing.is_empty() {
-        return Err(missing);
-    }
-    let mut matched: BTreeMap<(u32, usize), Vec<&Figure<'_>>> = BTreeMap::new();
-    for figures in by_task.into_values() {
-        for (position, figure) in numbered(figures) {
-            matched.entry(position).or_default().push(figure);
-        }
-    }
-    let n = matched.len();
-    let complete = matched
-        .into_values()
-        .filter(|figures| figures.len() == tasks.len());
-    let repetitions: Vec<Repetition> = complete
-        .filter_map(|figures| aggregate_one(&figures, aggregate))
-        .collect();
-    let left_out = n - repetitions.len();
-    Ok((repetitions, left_out))
 }
 
 /// Figures of one task with their repetition, and which of those with that number it is.
-fn numbered<'f, 'a>(mut figures: Vec<&'f Figure<'a>>) -> Vec<((u32, usize), &'f Figure<'a>)> {
-    let order = |figure: &&Figure<'_>| {
-        let report = figure.report;
-        (report.repetition, report.started, report.run)
-    };
-    figures.sort_by_key(order);
-    let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
-    let number = |figure: &'f Figure<'a>| {
-        let repetition = figure.report.repetition;
-        let nth = seen.entry(repetition).or_default();
-        *nth += 1;
-        ((repetition, *nth), figure)
+fn numbered<'a>(mut figures: Vec<Figure<'a>>) -> Vec<((u32, usize), Figure<'a>)> {
+    figures.sort_by_key(|Figure { run, .. }| (run.repetition, run.started, run.id));
+    let mut nth = 0;
+    let mut last = None;
+    let number = |figure: Figure<'a>| {
+        let repetition = figure.run.repetition;
+        nth = match last.replace(repetition) == Some(repetition) {
+            true => nth + 1,
+            false => 1,
+        };
+        ((repetition, nth), figure)
     };
     figures.into_iter().map(number).collect()
 }
 
-fn aggregate_one(figures: &[&Figure<'_>], aggregate: &Aggregate) -> Option<Repetition> {
-    let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
-    let value = match aggregate {
-        Aggregate::RatioOfSums(_) => ratio_of_sums(figures)?,
-        Aggregate::Mean { is_share, .. } => mean(&values, *is_share)?,
-        Aggregate::OneTask => mean(&values, false)?,
-    };
-    Some(Repetition::of(value, figures))
-}
-
 /// Added in the order of the tasks' names, so that the sum does not depend on who came first.
-fn ratio_of_sums(figures: &[&Figure<'_>]) -> Option<f64> {
+fn ratio_of_sums(figures: &[Figure<'_>]) -> Option<f64> {
     let mut whole = Sums {
         numerator: 0.0,
         denominator: 0.0,
@@ -242,7 +290,7 @@ fn ratio_of_sums(figures: &[&Figure<'_>]) -> Option<f64> {
 }
 
 /// `device=a, precision=f32`.
-pub(super) fn describe(keys: &BTreeMap<Key, String>) -> String {
+pub(super) fn describe(keys: &[(Key, &str)]) -> String {
     let texts: Vec<String> = keys
         .iter()
         .map(|(key, value)| format!("{}={value}", key.as_str()))

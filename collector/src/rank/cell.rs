@@ -4,20 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::{
     ids::{DeviceId, RunId},
-    metrics::{
-        RunReport,
-        dictionary::{Definition, definitions},
-        spread::log_t_interval,
-    },
-    power::{Provenance, Scope},
+    metrics::spread::log_t_interval,
+    power::Provenance,
     run::Cell,
     workload::Limits,
 };
 
 use super::{
-    Condition, Key, Metric, RankedRun,
+    Catalogue, CellName, Columns, Condition, Key, MemoryIndex, Metric, RankError, RankedRun,
     candidate::mean,
-    figure::{Figure, figure, provenance},
+    catalogue::IndexedCell,
+    index::{Column, Doubt, IndexedRun, damaged, metrics},
+    selection::scopes_of,
 };
 
 /// What the repetitions of one configuration come to.
@@ -71,83 +69,181 @@ pub fn cells(
     conditions: &[Condition],
     provenance: Provenance,
 ) -> Vec<RankedCell> {
-    let mut groups: BTreeMap<Vec<String>, Vec<&RankedRun>> = BTreeMap::new();
-    for run in runs {
-        if conditions
-            .iter()
-            .all(|condition| condition.holds(&run.report))
-        {
-            groups.entry(name(&run.report)).or_default().push(run);
+    // Whoever has the reports has an index that can be read.
+    MemoryIndex::of(runs)
+        .and_then(|index| cells_of(&index.catalogue, &index, conditions, provenance))
+        .unwrap_or_default()
+}
+
+/// The same from an index.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn cells_of<C: Columns>(
+    catalogue: &Catalogue,
+    columns: &C,
+    conditions: &[Condition],
+    provenance: Provenance,
+) -> Result<Vec<RankedCell>, C::Error>
+where
+    C::Error: From<RankError>,
+{
+    let meets = |cell: &&IndexedCell| {
+        let mut conditions = conditions.iter();
+        !cell.runs.is_empty()
+            && conditions
+                .all(|condition| Some(cell.key(condition.key)) == catalogue.word(&condition.value))
+    };
+    let order = catalogue.order();
+    let mut groups: BTreeMap<Vec<u32>, Group<'_>> = BTreeMap::new();
+    let mut members: Vec<(i64, Vec<u32>)> = Vec::new();
+    for cell in catalogue.cells().filter(meets) {
+        let name = Key::ALL.map(|key| order.rank(cell.key(key))).to_vec();
+        members.push((cell.number, name.clone()));
+        groups.entry(name).or_default().cells.push(cell);
+    }
+    let numbers: Vec<i64> = members.iter().map(|(number, _)| *number).collect();
+    let names = columns.names(&numbers)?;
+    for ((_, name), text) in members.iter().zip(names) {
+        let group = groups.entry(name.clone()).or_default();
+        group.name.get_or_insert(text);
+    }
+    for group in groups.values_mut() {
+        group.arrange();
+    }
+    let all: Vec<&IndexedCell> = groups
+        .values()
+        .flat_map(|group| group.cells.clone())
+        .collect();
+    for metric in metrics(scopes_of(&all)) {
+        let mut damage = None;
+        columns.columns(&metric.to_string(), &numbers, &mut |position, bytes| {
+            let (number, name) = &members[position];
+            let outcome = groups.get_mut(name).map(|group| group.read(*number, bytes));
+            damage = damage.take().or(outcome.and_then(Result::err));
+        })?;
+        if let Some(error) = damage {
+            return Err(error.into());
+        }
+        for group in groups.values_mut() {
+            group.conclude(catalogue, &metric, provenance);
         }
     }
-    let cells = groups.into_values().map(|runs| cell(runs, provenance));
-    cells.filter(|cell| !cell.figures.is_empty()).collect()
+    let cells = groups
+        .into_values()
+        .filter(|group| !group.figures.is_empty());
+    let cells: Result<Vec<RankedCell>, RankError> =
+        cells.map(|group| group.cell(catalogue)).collect();
+    Ok(cells?)
 }
 
-fn name(report: &RunReport) -> Vec<String> {
-    Key::ALL.into_iter().map(|key| key.of(report)).collect()
+/// Cells of the same keys, which is nearly always one.
+#[derive(Default)]
+struct Group<'a> {
+    cells: Vec<&'a IndexedCell>,
+    name: Option<String>,
+    /// In order.
+    runs: Vec<&'a IndexedRun>,
+    /// Of each run, by cell and position in it, where it stands in `runs`.
+    places: BTreeMap<i64, Vec<usize>>,
+    /// Of the metric that is being read, for each run.
+    entries: Vec<Option<Read>>,
+    figures: BTreeMap<String, CellFigure>,
 }
 
-fn cell(mut runs: Vec<&RankedRun>, provenance: Provenance) -> RankedCell {
-    runs.sort_by_key(|run| (run.report.repetition, run.report.started, run.report.run));
-    let first = &runs[0].report;
-    let requests = || runs.iter().map(|run| &run.report.requests);
-    RankedCell {
-        device: first.device.clone(),
-        cell: first.cell.clone(),
-        limits: first.limits,
-        runs: runs.iter().map(|run| run.report.run).collect(),
-        n_requests: requests().map(|counts| counts.issued).sum(),
-        n_failed: requests().flat_map(|counts| counts.failed.values()).sum(),
-        flags: runs
-            .iter()
-            .flat_map(|run| run.report.flags.iter().map(|flag| flag.id.clone()))
-            .collect(),
-        figures: metrics(&runs)
-            .filter_map(|metric| {
-                let figure = cell_figure(&runs, &metric, provenance)?;
-                Some((metric.to_string(), figure))
-            })
-            .collect(),
+struct Read {
+    value: f64,
+    relative_bound: f64,
+    doubts: Vec<Doubt>,
+}
+
+impl Group<'_> {
+    fn arrange(&mut self) {
+        let runs = self.cells.iter().flat_map(|cell| {
+            let runs = cell.runs.iter().enumerate();
+            runs.map(|(position, run)| (run, cell.number, position))
+        });
+        let mut runs: Vec<(&IndexedRun, i64, usize)> = runs.collect();
+        runs.sort_by_key(|(run, ..)| (run.repetition, run.started, run.id));
+        for cell in &self.cells {
+            self.places.insert(cell.number, vec![0; cell.runs.len()]);
+        }
+        for (place, (_, number, position)) in runs.iter().enumerate() {
+            if let Some(places) = self.places.get_mut(number) {
+                places[*position] = place;
+            }
+        }
+        self.entries.resize_with(runs.len(), || None);
+        self.runs = runs.into_iter().map(|(run, ..)| run).collect();
+    }
+
+    fn read(&mut self, number: i64, bytes: &[u8]) -> Result<(), RankError> {
+        let places = self.places.get(&number).map_or(&[][..], Vec::as_slice);
+        let column = Column::read(bytes, places.len())?;
+        for (place, entry) in places.iter().zip(column.entries()) {
+            self.entries[*place] = entry.map(|entry| Read {
+                value: entry.value,
+                relative_bound: entry.relative_bound,
+                doubts: column.doubts.get(entry.doubts).cloned().unwrap_or_default(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes a figure of what was read, and forgets that.
+    fn conclude(&mut self, catalogue: &Catalogue, metric: &Metric, of: Provenance) {
+        let entries = self.entries.iter_mut().map(Option::take);
+        let mut parts: [Vec<(Read, BTreeSet<String>)>; 2] = Default::default();
+        for (run, entry) in self.runs.iter().zip(entries) {
+            let kind = catalogue.kind(run.kind);
+            let Some(entry) = entry.filter(|_| kind.provenance(metric) == of) else {
+                continue;
+            };
+            let flags = || kind.flags.iter().chain(&entry.doubts);
+            let is_blocked = flags().any(|flag| flag.blocks(metric.definition));
+            let names = flags().map(|flag| flag.id.clone()).collect();
+            parts[usize::from(is_blocked)].push((entry, names));
+        }
+        let [ranked, blocked] = parts;
+        let is_blocked = ranked.is_empty();
+        let figures = if is_blocked { blocked } else { ranked };
+        self.figures
+            .extend(figure(figures, is_blocked, metric).map(|own| (metric.to_string(), own)));
+    }
+
+    fn cell(self, catalogue: &Catalogue) -> Result<RankedCell, RankError> {
+        let name: Option<CellName> = self.name.and_then(|name| serde_json::from_str(&name).ok());
+        let name = name.ok_or_else(|| damaged("the name of a cell"))?;
+        let kinds = self.cells.iter().flat_map(|cell| &cell.kinds);
+        let flags = kinds.flat_map(|(kind, _)| &catalogue.kind(*kind).flags);
+        let flags = flags.filter(|flag| !flag.is_ours());
+        Ok(RankedCell {
+            device: name.device,
+            cell: name.cell,
+            limits: name.limits,
+            runs: self.runs.iter().map(|run| run.id).collect(),
+            n_requests: self.runs.iter().map(|run| run.n_requests).sum(),
+            n_failed: self.runs.iter().map(|run| run.n_failed).sum(),
+            flags: flags.map(|flag| flag.id.clone()).collect(),
+            figures: self.figures,
+        })
     }
 }
 
-/// Everything in the dictionary, each over every scope that these runs have.
-fn metrics(runs: &[&RankedRun]) -> impl Iterator<Item = Metric> {
-    let powers = runs.iter().flat_map(|run| run.report.power.iter());
-    let scopes: BTreeSet<Scope> = powers.map(|power| power.scope).collect();
-    let scoped = move |definition: &'static Definition| {
-        let scopes: Vec<Option<Scope>> = match definition.needs_scope {
-            true => scopes.iter().copied().map(Some).collect(),
-            false => vec![None],
-        };
-        let metric = move |scope| Metric { definition, scope };
-        scopes.into_iter().map(metric)
-    };
-    definitions().iter().flat_map(scoped)
-}
-
-fn cell_figure(runs: &[&RankedRun], metric: &Metric, of: Provenance) -> Option<CellFigure> {
-    let figures = runs
-        .iter()
-        .filter(|run| provenance(&run.report, metric) == of)
-        .filter_map(|run| figure(run, metric).ok());
-    let (blocked, ranked): (Vec<Figure<'_>>, Vec<Figure<'_>>) =
-        figures.partition(|figure| figure.is_blocked);
-    let is_blocked = ranked.is_empty();
-    let figures = if is_blocked { blocked } else { ranked };
-    let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
+fn figure(
+    figures: Vec<(Read, BTreeSet<String>)>,
+    is_blocked: bool,
+    metric: &Metric,
+) -> Option<CellFigure> {
+    let values: Vec<f64> = figures.iter().map(|(read, _)| read.value).collect();
     let is_logarithmic = !metric.definition.is_share() && values.iter().all(|value| *value > 0.0);
-    let bounds = figures.iter().map(|figure| figure.relative_bound);
+    let bounds = figures.iter().map(|(read, _)| read.relative_bound);
     Some(CellFigure {
         mean: mean(&values, !is_logarithmic)?,
         ci95: log_t_interval(&values).map(|interval| (interval.low, interval.high)),
         relative_bound: bounds.fold(0.0, f64::max),
         is_blocked,
-        flags: figures
-            .iter()
-            .flat_map(|figure| figure.flags.iter().cloned())
-            .collect(),
+        flags: figures.into_iter().flat_map(|(_, flags)| flags).collect(),
         values,
     })
 }

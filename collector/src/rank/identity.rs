@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::metrics::dictionary::Kind;
 
-use super::{Key, Question, RankError, figure::Figure};
+use super::{
+    Catalogue, Key, OverTasks, Question, RankError,
+    figure::Figures,
+    selection::{distinct, texts},
+};
 
 /// How tasks are put together.
 #[derive(Clone, Debug)]
@@ -29,6 +33,12 @@ pub struct Several {
     pub values: Vec<String>,
 }
 
+/// What figures have in common, seen from one board.
+pub(super) struct Common<'f, 'a> {
+    catalogue: &'a Catalogue,
+    figures: &'f [Figures<'a>],
+}
+
 impl Aggregate {
     /// The tasks that are put together.
     pub(super) fn tasks(&self) -> Option<&BTreeSet<String>> {
@@ -49,70 +59,77 @@ impl Aggregate {
     }
 }
 
-/// Checks that figures may stand on one board, and says how their tasks are put together.
-///
-/// # Errors
-/// [`RankError::Several`] with every key that has more than one value and should not.
-pub(super) fn check(figures: &[Figure<'_>], question: &Question) -> Result<Aggregate, RankError> {
-    let must_match = |key: &Key| {
-        let is_asked_about = *key != Key::Limits || question.metric.definition.id == "goodput";
-        let is_fixed = key.is_identity() && *key != Key::Task && is_asked_about;
-        let is_engine = question.is_strict && key.is_engine();
-        (is_fixed || is_engine || *key == Key::Device) && !question.by.contains(key)
-    };
-    let several = Key::ALL.into_iter().filter(must_match).filter_map(|key| {
-        let values = values(figures, key);
-        (values.len() > 1).then(|| Several {
-            key,
-            values: values.into_iter().collect(),
-        })
-    });
-    let several: Vec<Several> = several.collect();
-    if !several.is_empty() {
-        let by = question
-            .by
-            .iter()
-            .map(|key| key.as_str())
-            .collect::<Vec<_>>();
-        return Err(RankError::Several {
-            by: by.join(","),
-            several,
+impl<'f, 'a> Common<'f, 'a> {
+    pub(super) fn of(catalogue: &'a Catalogue, figures: &'f [Figures<'a>]) -> Self {
+        Self { catalogue, figures }
+    }
+
+    /// Checks that figures may stand on one board, and says how their tasks are put together.
+    ///
+    /// # Errors
+    /// [`RankError::Several`] with every key that has more than one value and should not.
+    pub(super) fn check(&self, question: &Question) -> Result<Aggregate, RankError> {
+        let must_match = |key: &Key| {
+            let is_asked_about = *key != Key::Limits || question.metric.definition.id == "goodput";
+            let is_fixed = key.is_identity() && *key != Key::Task && is_asked_about;
+            let is_engine = question.is_strict && key.is_engine();
+            (is_fixed || is_engine || *key == Key::Device) && !question.by.contains(key)
+        };
+        let several = Key::ALL.into_iter().filter(must_match).filter_map(|key| {
+            let values = self.values(key);
+            (values.len() > 1).then(|| Several {
+                key,
+                values: values.into_iter().collect(),
+            })
         });
+        let several: Vec<Several> = several.collect();
+        if !several.is_empty() {
+            let by: Vec<&str> = question.by.iter().map(|key| key.as_str()).collect();
+            return Err(RankError::Several {
+                by: by.join(","),
+                several,
+            });
+        }
+        if self.has_several_tokenizers() && question.metric.counts_tokens() && !question.may_differ
+        {
+            return Err(RankError::TokenizersDiffer(question.metric.to_string()));
+        }
+        self.aggregate(question)
     }
-    let n_models = values(figures, Key::Model).len();
-    if n_models > 1 && question.metric.counts_tokens() {
-        return Err(RankError::TokenizersDiffer(question.metric.definition.id));
-    }
-    Ok(aggregate(figures, question))
-}
 
-/// Keys with one value, the same in all figures.
-pub(super) fn common(
-    figures: &[Figure<'_>],
-    keys: impl Iterator<Item = Key>,
-) -> BTreeMap<Key, String> {
-    let single = |key: Key| {
-        let mut values = values(figures, key);
-        let value = values.pop_first()?;
-        values.is_empty().then_some((key, value))
-    };
-    keys.filter_map(single).collect()
-}
-
-fn aggregate(figures: &[Figure<'_>], question: &Question) -> Aggregate {
-    let tasks = values(figures, Key::Task);
-    if tasks.len() <= 1 || question.by.contains(&Key::Task) {
-        return Aggregate::OneTask;
+    /// Keys with one value, the same in all figures.
+    pub(super) fn keys(&self, keys: impl Iterator<Item = Key>) -> BTreeMap<Key, String> {
+        let single = |key: Key| {
+            let mut values = self.values(key);
+            let value = values.pop_first()?;
+            values.is_empty().then_some((key, value))
+        };
+        keys.filter_map(single).collect()
     }
-    match question.metric.definition.kind {
-        Kind::Ratio { .. } => Aggregate::RatioOfSums(tasks),
-        Kind::Percentile { .. } | Kind::Number => Aggregate::Mean {
-            tasks,
-            is_share: question.metric.definition.is_share(),
-        },
-    }
-}
 
-fn values(figures: &[Figure<'_>], key: Key) -> BTreeSet<String> {
-    figures.iter().map(|figure| key.of(figure.report)).collect()
+    /// Whether there are several models, which differ in what a token is.
+    pub(super) fn has_several_tokenizers(&self) -> bool {
+        self.values(Key::Model).len() > 1
+    }
+
+    fn aggregate(&self, question: &Question) -> Result<Aggregate, RankError> {
+        let tasks = self.values(Key::Task);
+        if tasks.len() <= 1 || question.by.contains(&Key::Task) {
+            return Ok(Aggregate::OneTask);
+        }
+        let definition = question.metric.definition;
+        let is_ratio = matches!(definition.kind, Kind::Ratio { .. });
+        let is_share = definition.is_share();
+        match question.over_tasks {
+            Some(OverTasks::Sums) if !is_ratio => Err(RankError::NoSums(definition.id)),
+            Some(OverTasks::Macro) => Ok(Aggregate::Mean { tasks, is_share }),
+            Some(OverTasks::Sums) | None if is_ratio => Ok(Aggregate::RatioOfSums(tasks)),
+            Some(OverTasks::Sums) | None => Ok(Aggregate::Mean { tasks, is_share }),
+        }
+    }
+
+    fn values(&self, key: Key) -> BTreeSet<String> {
+        let words = distinct(self.figures.iter().map(|figures| figures.cell.key(key)));
+        texts(self.catalogue, &words)
+    }
 }

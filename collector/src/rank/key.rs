@@ -1,6 +1,6 @@
 //! Keys: the properties of runs that decide what is compared with what.
 
-use tokwatt_domain::{metrics::RunReport, spelling};
+use tokwatt_domain::{ids::DeviceId, metrics::RunReport, run::Cell, spelling, workload::Limits};
 
 use super::RankError;
 
@@ -151,6 +151,11 @@ impl Key {
         (Self::Suite..=Self::IsStreaming).contains(&self)
     }
 
+    /// Where it stands in [`Key::ALL`].
+    pub(super) fn position(self) -> usize {
+        self as usize
+    }
+
     /// Whether it says which engine: `--strict` fixes these too.
     pub fn is_engine(self) -> bool {
         matches!(self, Self::Backend | Self::Engine | Self::EngineFlags)
@@ -158,10 +163,15 @@ impl Key {
 
     /// Its value in a run, as text; `none` where it is absent.
     pub fn of(self, report: &RunReport) -> String {
-        let identity = &report.cell.identity;
-        let configuration = &report.cell.configuration;
+        self.of_cell(&report.device, &report.cell, report.limits)
+    }
+
+    /// Its value in all runs of a cell, as text; `none` where it is absent.
+    pub fn of_cell(self, device: &DeviceId, cell: &Cell, limits: Option<Limits>) -> String {
+        let identity = &cell.identity;
+        let configuration = &cell.configuration;
         match self {
-            Self::Device => report.device.to_string(),
+            Self::Device => device.to_string(),
             Self::Suite => identity.suite.clone(),
             Self::SuiteDigest => identity.suite_digest.to_string(),
             Self::Task => identity.task.clone(),
@@ -171,7 +181,7 @@ impl Key {
             Self::MaxTokens => identity.max_tokens.to_string(),
             Self::Sampling => identity.sampling.to_string(),
             Self::Load => identity.load.to_string(),
-            Self::Limits => or_none(report.limits),
+            Self::Limits => or_none(limits),
             Self::CachePolicy => identity.cache_policy.to_string(),
             Self::IsStreaming => identity.is_streaming.to_string(),
             Self::Backend => configuration.backend.clone(),
@@ -202,8 +212,9 @@ mod tests {
 
     #[test]
     fn every_key_is_found_by_its_name() {
-        for key in Key::ALL {
+        for (position, key) in Key::ALL.into_iter().enumerate() {
             assert_eq!(Key::parse(key.as_str()), Ok(key));
+            assert_eq!(key.position(), position);
         }
     }
 

@@ -1,17 +1,15 @@
 //! Places: a row is behind those that are better beyond doubt, and shares its place with the rest.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
-use tokwatt_domain::metrics::spread::{
-    Repetitions, log_t_interval, ratio, repetitions_to_separate,
-};
+use tokwatt_domain::metrics::spread::LogSample;
 
 use super::candidate::{Candidate, describe};
 
 /// A candidate with its place.
 #[derive(Clone, Debug)]
-pub(super) struct Placed {
-    pub(super) candidate: Candidate,
+pub(super) struct Placed<'a> {
+    pub(super) candidate: Candidate<'a>,
     pub(super) place: Option<u32>,
     pub(super) place_range: Option<(u32, u32)>,
     /// `needs about k more repetitions to …`.
@@ -19,12 +17,13 @@ pub(super) struct Placed {
 }
 
 /// Gives places and puts in order: by place, then value, then key; what has no place comes last, what is blocked after that.
-pub(super) fn place(candidates: Vec<Candidate>, is_lower_better: bool) -> Vec<Placed> {
+pub(super) fn place(candidates: Vec<Candidate<'_>>, is_lower_better: bool) -> Vec<Placed<'_>> {
+    let field = Field::new(candidates.iter().filter_map(ranked), is_lower_better);
     let places: Vec<Option<(u32, (u32, u32))>> = candidates
         .iter()
-        .map(|candidate| place_of(candidate, &candidates, is_lower_better))
+        .map(|candidate| ranked(candidate).map(|sample| field.place_of(sample)))
         .collect();
-    let mut placed: Vec<Placed> = candidates
+    let mut placed: Vec<Placed<'_>> = candidates
         .into_iter()
         .zip(places)
         .map(|(candidate, place)| Placed {
@@ -39,49 +38,108 @@ pub(super) fn place(candidates: Vec<Candidate>, is_lower_better: bool) -> Vec<Pl
     placed
 }
 
-fn place_of(
-    candidate: &Candidate,
-    all: &[Candidate],
-    is_lower_better: bool,
-) -> Option<(u32, (u32, u32))> {
-    if !is_ranked(candidate) {
-        return None;
-    }
-    let ranked = all.iter().filter(|other| is_ranked(other));
-    let (mut n, mut better, mut worse) = (0, 0, 0);
-    for other in ranked {
-        n += 1;
-        better += u32::from(beats(other, candidate, is_lower_better));
-        worse += u32::from(beats(candidate, other, is_lower_better));
-    }
-    Some((1 + better, (1 + better, n - worse)))
-}
-
 /// No interval, no place.
-fn is_ranked(candidate: &Candidate) -> bool {
-    !candidate.is_blocked && log_t_interval(&candidate.values).is_some()
+fn ranked<'c>(candidate: &'c Candidate<'_>) -> Option<&'c LogSample> {
+    let sample = candidate.sample.as_ref();
+    sample.filter(|_| !candidate.is_blocked)
 }
 
-/// Whether the ratio of the two excludes 1 in the first one's favour.
-fn beats(left: &Candidate, right: &Candidate, is_lower_better: bool) -> bool {
-    ratio(&repetitions(left), &repetitions(right)).is_some_and(|ratio| {
-        if is_lower_better {
-            ratio.interval.high < 1.0
-        } else {
-            ratio.interval.low > 1.0
+/// All that are ranked, in classes of about the same spread, so that most are told apart by their means alone.
+struct Field<'c> {
+    n: u32,
+    is_lower_better: bool,
+    classes: Vec<Class<'c>>,
+}
+
+/// Samples by their means, with what none of them exceeds.
+struct Class<'c> {
+    samples: Vec<&'c LogSample>,
+    quantile: f64,
+    error: f64,
+    widening: f64,
+}
+
+impl<'c> Field<'c> {
+    fn new(ranked: impl Iterator<Item = &'c LogSample>, is_lower_better: bool) -> Self {
+        let mut classes: BTreeMap<[u64; 3], Vec<&LogSample>> = BTreeMap::new();
+        let mut n = 0;
+        for sample in ranked {
+            n += 1;
+            // One of which nothing is known beats nobody and is beaten by nobody.
+            if sample.widening().is_finite() {
+                let sizes = [sample.quantile(), sample.error(), sample.widening()];
+                let class = sizes.map(magnitude);
+                classes.entry(class).or_default().push(sample);
+            }
         }
-    })
-}
+        Self {
+            n,
+            is_lower_better,
+            classes: classes.into_values().map(Class::new).collect(),
+        }
+    }
 
-fn repetitions(candidate: &Candidate) -> Repetitions<'_> {
-    Repetitions {
-        values: &candidate.values,
-        relative_bound: candidate.relative_bound,
+    /// Its place, and the first and the last that the intervals leave open.
+    fn place_of(&self, sample: &LogSample) -> (u32, (u32, u32)) {
+        let counts = self.classes.iter().map(|class| class.apart(sample));
+        let (above, below) = counts.fold((0, 0), |(above, below), (more, less)| {
+            (above + more, below + less)
+        });
+        let (better, worse) = match self.is_lower_better {
+            true => (below, above),
+            false => (above, below),
+        };
+        (1 + better, (1 + better, self.n - worse))
     }
 }
 
-fn order(left: &Placed, right: &Placed, is_lower_better: bool) -> Ordering {
-    let rest = |placed: &Placed| {
+impl<'c> Class<'c> {
+    fn new(mut samples: Vec<&'c LogSample>) -> Self {
+        samples.sort_by(|left, right| left.middle().total_cmp(&right.middle()));
+        let most =
+            |of: fn(&LogSample) -> f64| samples.iter().map(|own| of(own)).fold(0.0, f64::max);
+        Self {
+            quantile: most(LogSample::quantile),
+            error: most(LogSample::error),
+            widening: most(LogSample::widening),
+            samples,
+        }
+    }
+
+    /// How many lie above the sample beyond doubt, and how many below it.
+    fn apart(&self, sample: &LogSample) -> (u32, u32) {
+        if !sample.widening().is_finite() {
+            return (0, 0);
+        }
+        // Welch has no fewer degrees of freedom than the smaller of both, and √(a² + b²) is no more than a + b.
+        let error = sample.error() + self.error;
+        let reach =
+            sample.quantile().max(self.quantile) * error + sample.widening() + self.widening;
+        let reach = reach * (1.0 + ROUNDING) + f64::MIN_POSITIVE;
+        let middle = sample.middle();
+        let first = self
+            .samples
+            .partition_point(|other| other.middle() < middle - reach);
+        let last = self
+            .samples
+            .partition_point(|other| other.middle() <= middle + reach);
+        let (mut above, mut below) = (self.samples.len() - last, first);
+        for other in &self.samples[first..last] {
+            above += usize::from(other.exceeds(sample));
+            below += usize::from(sample.exceeds(other));
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        (count(above), count(below))
+    }
+}
+
+/// The power of two below a number.
+fn magnitude(size: f64) -> u64 {
+    size.to_bits() >> f64::MANTISSA_DIGITS.saturating_sub(1)
+}
+
+fn order(left: &Placed<'_>, right: &Placed<'_>, is_lower_better: bool) -> Ordering {
+    let rest = |placed: &Placed<'_>| {
         (
             placed.candidate.is_blocked,
             placed.place.is_none(),
@@ -106,7 +164,7 @@ fn order(left: &Placed, right: &Placed, is_lower_better: bool) -> Ordering {
 }
 
 /// What it would take to tell a row from the one above it.
-fn advise(placed: &mut [Placed]) {
+fn advise(placed: &mut [Placed<'_>]) {
     let advice: Vec<Option<String>> = (0..placed.len())
         .map(|position| {
             let above = position.checked_sub(1).and_then(|above| placed.get(above));
@@ -118,7 +176,7 @@ fn advise(placed: &mut [Placed]) {
     }
 }
 
-fn advice(placed: &Placed, above: Option<&Placed>) -> Option<String> {
+fn advice(placed: &Placed<'_>, above: Option<&Placed<'_>>) -> Option<String> {
     let candidate = &placed.candidate;
     // What has failed, more repetitions do not mend.
     if candidate.is_blocked || candidate.mean.is_infinite() {
@@ -132,7 +190,8 @@ fn advice(placed: &Placed, above: Option<&Placed>) -> Option<String> {
         ));
     }
     let above = above.filter(|above| above.place.is_some())?;
-    let more = repetitions_to_separate(&repetitions(&above.candidate), &repetitions(candidate))?;
+    let (above, below) = (&above.candidate, candidate.sample.as_ref()?);
+    let more = above.sample.as_ref()?.repetitions_to_separate(below)?;
     (more > 0).then(|| {
         format!(
             "needs about {} to separate from {}",
@@ -141,10 +200,13 @@ fn advice(placed: &Placed, above: Option<&Placed>) -> Option<String> {
                 "more repetition",
                 "more repetitions"
             ),
-            describe(&above.candidate.by)
+            describe(&above.by)
         )
     })
 }
 
 /// Fewer have no interval: METRICS, "Spread, intervals, places".
 const REPETITIONS_LEAST: usize = 3;
+
+/// More than what rounding does to a reach.
+const ROUNDING: f64 = 1e-9;

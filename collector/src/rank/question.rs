@@ -23,6 +23,19 @@ pub struct Question {
     pub provenance: Provenance,
     /// Fix the engine too.
     pub is_strict: bool,
+    /// How tasks are put together; where nobody says, as sums where there are sums.
+    pub over_tasks: Option<OverTasks>,
+    /// Whether models that differ in what a token is may stand on one board of tokens; every row says so then.
+    pub may_differ: bool,
+}
+
+/// How the figures of several tasks are put together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OverTasks {
+    /// Sums over all tasks, then one divided by the other: a task counts by its tokens.
+    Sums,
+    /// The mean of the tasks' figures: every task counts the same.
+    Macro,
 }
 
 /// A metric as it was asked for.
@@ -65,12 +78,39 @@ impl Question {
                 .collect::<Result<_, _>>()?,
             provenance: parse_provenance(provenance)?,
             is_strict,
+            over_tasks: None,
+            may_differ: false,
         })
+    }
+
+    /// The same about one power scope.
+    pub(super) fn of_scope(&self, scope: Scope) -> Self {
+        let mut question = self.clone();
+        question.metric.scope = Some(scope);
+        question
     }
 
     /// Whether a condition gives the key a value.
     pub fn fixes(&self, key: Key) -> bool {
         self.conditions.iter().any(|condition| condition.key == key)
+    }
+}
+
+impl OverTasks {
+    /// Reads a way's name; an empty text leaves it to the metric.
+    ///
+    /// # Errors
+    /// There is none of that name; the error suggests a similar one.
+    pub fn parse(text: &str) -> Result<Option<Self>, RankError> {
+        match text {
+            "" => Ok(None),
+            "sums" => Ok(Some(Self::Sums)),
+            "macro" => Ok(Some(Self::Macro)),
+            _ => Err(RankError::UnknownAggregate {
+                name: text.to_owned(),
+                advice: spelling::advice(text, &["sums", "macro"]),
+            }),
+        }
     }
 }
 

@@ -353,7 +353,7 @@ fn models_are_not_compared_by_their_tokens() {
     let other = |report: &mut RunReport| report.cell.identity.model = "other".to_owned();
     let runs = [three(1, "a", 1000.0), with(three(4, "a", 2000.0), other)].concat();
     let error = rank(&runs, &question("output_tps", &["model"], &[])).unwrap_err();
-    assert_eq!(error, RankError::TokenizersDiffer("output_tps"));
+    assert_eq!(error, RankError::TokenizersDiffer("output_tps".to_owned()));
     assert!(rank(&runs, &question("ttft", &["model"], &[])).is_ok());
 }
 
@@ -664,4 +664,308 @@ fn a_wide_row_above_a_better_value_is_explained() {
         .collect();
     assert_eq!(order, ["best", "wide", "second"]);
     assert!(explains(&board), "{:?}", board.notes);
+}
+
+fn ask(runs: &[RankedRun], question: Question) -> Result<Board, RankError> {
+    rank(runs, &question)
+}
+
+/// The same runs under other numbers, so that they are other runs.
+fn renumbered(runs: Vec<RankedRun>) -> Vec<RankedRun> {
+    let numbered = runs.into_iter().zip(1..);
+    numbered
+        .map(|(mut run, number)| {
+            run.report.run = RunId([number; 16]);
+            run
+        })
+        .collect()
+}
+
+#[test]
+fn tasks_count_the_same_where_that_is_asked_for() {
+    let long = |report: &mut RunReport| {
+        report.cell.identity.task = "scene_context".to_owned();
+        report.totals.insert("window_s".to_owned(), 300.0);
+    };
+    let runs = renumbered([three(1, "a", 1000.0), with(three(1, "a", 1000.0), long)].concat());
+    let over = |way: &str, metric: &str| Question {
+        over_tasks: OverTasks::parse(way).unwrap(),
+        ..question(metric, &[], &[])
+    };
+    let each = ask(&runs, over("macro", "output_tps")).unwrap();
+    assert_eq!(each.aggregate, "geometric mean");
+    // √(10 · 3.33), not 2,000 tokens in 400 s.
+    assert!((value(&each.rows[0]) - (100.0_f64 / 3.0).sqrt()).abs() < 1e-4);
+    let sums = ask(&runs, over("sums", "output_tps")).unwrap();
+    assert_eq!(sums, board(&runs));
+    let error = ask(&runs, over("sums", "ttft")).unwrap_err().to_string();
+    assert!(error.contains("`ttft` is not made of sums"), "{error}");
+    let error = OverTasks::parse("marco").unwrap_err().to_string();
+    assert!(error.contains("did you mean `macro`?"), "{error}");
+}
+
+#[test]
+fn models_stand_on_a_board_of_tokens_only_with_a_flag_and_always_with_their_answers() {
+    let other = |report: &mut RunReport| {
+        report.cell.identity.model = "other".to_owned();
+        report.quality.insert("counts_f1".to_owned(), Some(0.25));
+        let chars = Some(median(160.0));
+        report.metrics.insert("output_chars".to_owned(), chars);
+    };
+    let runs = [three(1, "a", 1000.0), with(three(4, "a", 2000.0), other)].concat();
+    let tokens = Question {
+        may_differ: true,
+        ..question("output_tps", &["model"], &[])
+    };
+    let board = ask(&runs, tokens).unwrap();
+    assert_eq!(board.rows.len(), 2);
+    for row in &board.rows {
+        assert_eq!(row.flags, ["tokenizer_differs"]);
+    }
+    let latency = ask(&runs, question("ttft", &["model"], &[])).unwrap();
+    for board in [&board, &latency] {
+        let beside: Vec<_> = board.rows.iter().map(|row| row.beside.clone()).collect();
+        let [other, tiny] = &*beside else {
+            panic!("{beside:?}")
+        };
+        assert!((other["output_chars"] - 160.0).abs() < 1e-9 && tiny.is_empty());
+        assert!((other["counts_f1"] - 0.25).abs() < 1e-9);
+    }
+    assert_eq!(latency.rows[0].flags.len(), 0);
+    let one = ask(&runs, question("output_tps", &[], &["model=other"])).unwrap();
+    assert!(one.rows[0].beside.is_empty() && one.rows[0].flags.is_empty());
+}
+
+#[test]
+fn scopes_stand_side_by_side_where_that_is_asked_for_and_never_on_one_board() {
+    let both = |report: &mut RunReport| {
+        powered(report, Scope::Module, 1000.0);
+        powered(report, Scope::Wall, 3000.0);
+    };
+    let module = |report: &mut RunReport| powered(report, Scope::Module, 1500.0);
+    let runs = [
+        with(three(1, "a", 1000.0), both),
+        with(three(4, "b", 1000.0), module),
+    ]
+    .concat();
+    let index = MemoryIndex::of(&runs).unwrap();
+    let mixed = |metric| boards(&index.catalogue, &index, &question(metric, &[], &[])).unwrap();
+    let energy = mixed("j_per_image");
+    let scopes: Vec<_> = energy.boards.iter().map(|board| board.scope).collect();
+    assert_eq!(scopes, [Some(Scope::Module), Some(Scope::Wall)]);
+    let rows: Vec<usize> = energy.boards.iter().map(|board| board.rows.len()).collect();
+    assert_eq!(rows, [2, 1]);
+    assert!(energy.warning.unwrap().contains("may be compared"));
+    assert_eq!(
+        energy.boards[0],
+        rank(&runs, &question("j_per_image@module", &[], &[])).unwrap()
+    );
+    for metric in ["j_per_image@wall", "output_tps"] {
+        let one = mixed(metric);
+        assert_eq!((one.boards.len(), one.warning), (1, None), "{metric}");
+    }
+}
+
+#[test]
+fn a_row_that_looks_copied_says_so_and_a_share_does_not() {
+    let succeeding = |report: &mut RunReport| {
+        report.totals.insert("successes".to_owned(), 20.0);
+        report.totals.insert("requests".to_owned(), 20.0);
+    };
+    let runs = [
+        three(1, "a", 1000.0),
+        three(4, "b", 1000.0),
+        three(7, "c", 900.0),
+    ]
+    .concat();
+    let runs = with(runs, succeeding);
+    let board = board(&runs);
+    assert_eq!(of(&board, "a").flags, ["duplicate"]);
+    assert_eq!(of(&board, "b").flags, ["duplicate"]);
+    assert_eq!(of(&board, "c").flags.len(), 0);
+    let note = "duplicate: device=a and device=b have the same figures to the last digit, as if one had been copied";
+    assert!(board.notes.contains(&note.to_owned()), "{:?}", board.notes);
+    let shares = rank(&runs, &question("success_rate", &[], &[])).unwrap();
+    assert!(shares.rows.iter().all(|row| row.flags.is_empty()));
+}
+
+#[test]
+fn a_size_that_takes_as_many_tokens_as_another_is_noted_though_one_is_shown() {
+    let sized = |size: u32, tokens: f64| {
+        move |report: &mut RunReport| {
+            report.cell.identity.model = "qwen".to_owned();
+            report.cell.identity.image_px = Some(size);
+            let tokens = Some(MetricValue::Number(tokens));
+            report.metrics.insert("image_tokens".to_owned(), tokens);
+        }
+    };
+    let runs = [
+        with(three(1, "a", 1000.0), sized(512, 300.0)),
+        with(three(4, "a", 900.0), sized(1024, 300.0)),
+        with(three(7, "a", 800.0), sized(256, 81.0)),
+    ]
+    .concat();
+    let flags = |size: &str| {
+        let condition = format!("image_px={size}");
+        let board = rank(&runs, &question("output_tps", &[], &[&condition])).unwrap();
+        board.rows[0].flags.clone()
+    };
+    assert_eq!(flags("512"), ["resized"]);
+    assert_eq!(flags("1024"), ["resized"]);
+    assert_eq!(flags("256").len(), 0);
+}
+
+#[test]
+fn imported_figures_that_contradict_each_other_are_flagged_and_keep_their_place() {
+    let imported = |stated: f64| {
+        move |report: &mut RunReport| {
+            powered(report, Scope::Module, 1000.0);
+            report.provenance.requests = Provenance::Imported;
+            report.power[0].tok_per_s_per_w = Some(18.78);
+            report.power[0].j_per_output_token = Some(stated);
+        }
+    };
+    let runs = [
+        with(three(1, "a", 1000.0), imported(0.051)),
+        with(three(4, "b", 2000.0), imported(0.0532)),
+    ]
+    .concat();
+    let question = Question {
+        provenance: Provenance::Imported,
+        ..question("tok_per_s_per_w@module", &[], &[])
+    };
+    let board = rank(&runs, &question).unwrap();
+    assert_eq!(of(&board, "a").flags, ["reciprocal"]);
+    assert!(of(&board, "a").place.is_some());
+    assert_eq!(of(&board, "b").flags.len(), 0);
+}
+
+proptest! {
+    /// What the classes of a field count is what every pair by itself says.
+    #[test]
+    fn places_are_those_that_all_pairs_give(
+        rows in prop::collection::vec((0.5..2.0_f64, 1e-5..0.3_f64, 3..6_usize), 2..12),
+        is_lower_better in any::<bool>(),
+    ) {
+        let mut runs = Vec::new();
+        for (row, (middle, spread, n)) in rows.iter().enumerate() {
+            let steps = [-1.0, 0.0, 1.0, 0.5, -0.5];
+            for (step, number) in steps.iter().take(*n).zip(0_u8..) {
+                let number = number + 10 * u8::try_from(row).unwrap();
+                runs.push(run(number, &format!("d{row}"), 1000.0 * middle * (1.0 + spread * step)));
+            }
+        }
+        let metric = if is_lower_better { "ttft" } else { "output_tps" };
+        let board = rank(&runs, &question(metric, &[], &[])).unwrap();
+        let values = |device: &str| -> Vec<f64> {
+            let own = runs.iter().filter(|run| run.report.device.as_str() == device);
+            let definition = tokwatt_domain::metrics::dictionary::definition(metric).unwrap();
+            own.map(|run| definition.figure(&run.report, None).unwrap()).collect()
+        };
+        for row in &board.rows {
+            let own = values(&row.key["device"]);
+            let beaten_by = board.rows.iter().filter(|other| {
+                let other = values(&other.key["device"]);
+                let plain = |values| tokwatt_domain::metrics::spread::Repetitions { values, relative_bound: 0.0 };
+                let ratio = tokwatt_domain::metrics::spread::ratio(&plain(&other), &plain(&own)).unwrap();
+                if is_lower_better { ratio.interval.high < 1.0 } else { ratio.interval.low > 1.0 }
+            });
+            prop_assert_eq!(row.place, Some(1 + u32::try_from(beaten_by.count()).unwrap()));
+        }
+    }
+
+    /// An index that was followed up cell by cell, in any order, gives the answers of one that was made at once.
+    #[test]
+    fn an_index_gives_the_same_bytes_however_it_came_about(
+        order in Just((0..5_usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let cells = [
+            three(1, "a", 1000.0),
+            with(three(4, "b", 1000.4), |report| report.cell.configuration.os = "zeta".to_owned()),
+            with(three(7, "b", 990.0), |report| report.cell.configuration.os = "alpha".to_owned()),
+            with(three(10, "c", 700.0), |report| powered(report, Scope::Module, 500.0)),
+            with(three(13, "d", 710.0), |report| report.reasons.insert("ttft".to_owned(), "none".to_owned()).map_or((), drop)),
+        ];
+        let runs: Vec<RankedRun> = order.iter().flat_map(|cell| cells[*cell].clone()).collect();
+        let whole = MemoryIndex::of(&cells.concat()).unwrap();
+        let mut catalogue = Catalogue::default();
+        let mut columns = BTreeMap::new();
+        for (number, cell) in (1..).zip(&order) {
+            let name = serde_json::to_string(&CellName::of(&cells[*cell][0].report)).unwrap();
+            // A cell that grows, goes, and comes back.
+            for runs in [&cells[*cell][..1], &[], &cells[*cell][..]] {
+                let index = CellIndex::of(runs);
+                let name = (!runs.is_empty()).then_some(&*name);
+                catalogue.put(number, name, &index.runs).unwrap();
+                columns.insert(number, (name.map(str::to_owned), index.columns));
+            }
+        }
+        let followed = Followed { columns };
+        for metric in ["output_tps", "ttft", "j_per_image", "energy"] {
+            let question = question(metric, &[], &[]);
+            let boards = [
+                rank(&runs, &question).unwrap(),
+                super::board(&catalogue, &followed, &question).unwrap(),
+                super::board(&whole.catalogue, &whole, &question).unwrap(),
+            ].map(|board| serde_json::to_string(&board).unwrap());
+            prop_assert_eq!(&boards[0], &boards[1]);
+            prop_assert_eq!(&boards[0], &boards[2]);
+        }
+        let listed = [
+            super::cells(&runs, &[], Provenance::Measured),
+            cells_of(&catalogue, &followed, &[], Provenance::Measured).unwrap(),
+        ];
+        prop_assert_eq!(listed[0].len(), 5);
+        prop_assert_eq!(&listed[0], &listed[1]);
+    }
+}
+
+/// Columns by the numbers of cells.
+struct Followed {
+    columns: BTreeMap<i64, (Option<String>, BTreeMap<String, Vec<u8>>)>,
+}
+
+impl Columns for Followed {
+    type Error = RankError;
+
+    fn columns(
+        &self,
+        metric: &str,
+        cells: &[i64],
+        take: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<(), RankError> {
+        for (position, number) in cells.iter().enumerate() {
+            if let Some(column) = self.columns[number].1.get(metric) {
+                take(position, column);
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self, cells: &[i64]) -> Result<Vec<String>, RankError> {
+        let name = |number| self.columns[number].0.clone().unwrap();
+        Ok(cells.iter().map(name).collect())
+    }
+}
+
+#[test]
+fn a_damaged_index_is_said_and_never_ranked() {
+    let index = CellIndex::of(&three(1, "a", 1000.0));
+    let name = serde_json::to_string(&CellName::of(&run(1, "a", 1.0).report)).unwrap();
+    let mut catalogue = Catalogue::default();
+    for length in 0..index.runs.len() {
+        let error = catalogue.put(1, Some(&name), &index.runs[..length]);
+        assert!(matches!(error, Err(RankError::Index(_))), "{length}");
+    }
+    catalogue.put(1, Some(&name), &index.runs).unwrap();
+    let column = &index.columns["output_tps"];
+    for length in 0..column.len() {
+        let columns = BTreeMap::from([("output_tps".to_owned(), column[..length].to_vec())]);
+        let columns = Followed {
+            columns: BTreeMap::from([(1, (None, columns))]),
+        };
+        let asked = question("output_tps", &[], &[]);
+        let error = super::board(&catalogue, &columns, &asked).unwrap_err();
+        assert!(error.to_string().contains("check --rebuild"), "{error}");
+    }
 }

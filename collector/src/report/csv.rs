@@ -10,8 +10,10 @@ pub fn csv(board: &Board) -> String {
     let (short, long) = super::keys(board);
     let keys: Vec<&str> = short.into_iter().chain(long).collect();
     let head = FIRST.iter().copied().chain(keys.iter().copied());
+    let beside = super::beside(board);
     let head = head
         .chain(LAST)
+        .chain(beside.iter().copied())
         .chain(board.fixed.keys().map(String::as_str));
     let mut text = line(head.map(str::to_owned));
     for row in &board.rows {
@@ -43,8 +45,11 @@ fn fields(board: &Board, row: &Row, keys: &[&str]) -> impl Iterator<Item = Strin
         row.n_requests.to_string(),
         row.flags.join("; "),
     ];
+    let beside = super::beside(board).into_iter();
+    let beside: Vec<String> = beside.map(|id| or_empty(row.beside.get(id))).collect();
     let fixed: Vec<String> = board.fixed.values().cloned().collect();
-    first.into_iter().chain(keys).chain(last).chain(fixed)
+    let row = first.into_iter().chain(keys).chain(last);
+    row.chain(beside).chain(fixed)
 }
 
 fn line(fields: impl Iterator<Item = String>) -> String {

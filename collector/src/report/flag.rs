@@ -26,7 +26,7 @@ fn meaning(flag: &str) -> Option<&'static str> {
     Some(meaning)
 }
 
-const MEANINGS: [(&str, &str); 23] = [
+const MEANINGS: [(&str, &str); 27] = [
     ("aborted", "the engine died and did not come back"),
     (
         "aliased",
@@ -44,6 +44,10 @@ const MEANINGS: [(&str, &str); 23] = [
     ("cancelled", "a person stopped it"),
     ("client_lag", "requests were sent later than scheduled"),
     ("clock_step", "the clock was set meanwhile"),
+    (
+        "duplicate",
+        "the same figures, to the last digit, as another row's",
+    ),
     (
         "interval_not_kept",
         "the instrument's own pace is another than it was asked for",
@@ -77,12 +81,24 @@ const MEANINGS: [(&str, &str); 23] = [
         "report_differs",
         "the agent came to other figures than we did from the same trace: see `runs show`",
     ),
+    (
+        "reciprocal",
+        "tokens per joule and joules per token, as printed, contradict each other beyond their rounding",
+    ),
+    (
+        "resized",
+        "pictures of another size take as many prompt tokens: they are made smaller on the way, or always take as many",
+    ),
     ("roofline", "faster than the memory can deliver the weights"),
     ("shared_device", "somebody else used the device too"),
     ("throttled", "the device was too hot, or slowed its clocks"),
     (
         "token_leak",
         "unusually many or few characters for each token: they may be miscounted",
+    ),
+    (
+        "tokenizer_differs",
+        "models differ in what a token is: tokens of one are not tokens of another",
     ),
     (
         "too_few_requests",

@@ -3,8 +3,8 @@
 use tokwatt_domain::leaderboard::{Board, Row};
 
 use super::{
-    cell, details, fixed, flags, has_flag_column, keys, notes, number::Scale, place, scale, title,
-    value,
+    beside, beside_of, cell, details, fixed, flags, has_flag_column, keys, notes, number::Scale,
+    place, scale, title, value,
 };
 
 /// Heading, what is fixed, table, what is too long for it, notes.
@@ -17,6 +17,7 @@ pub fn markdown(board: &Board) -> String {
     let head = ["place"].into_iter().chain(keys.iter().copied());
     let head: Vec<String> = head
         .chain(["value", "95 % interval", "runs", "provenance"])
+        .chain(beside(board))
         .chain(has_flag_column(board).then_some("flags"))
         .map(str::to_owned)
         .collect();
@@ -40,6 +41,7 @@ fn cells(board: &Board, row: &Row, keys: &[&str], scale: &Scale<'_>) -> Vec<Stri
     cells.extend(keys.iter().map(|key| cell(row, key)));
     cells.extend(value(row, scale));
     cells.extend([row.n_runs.to_string(), board.provenance.to_string()]);
+    cells.extend(beside(board).into_iter().map(|id| beside_of(row, id)));
     cells.extend(has_flag_column(board).then(|| words.join(", ")));
     cells
 }

@@ -12,7 +12,7 @@ use tokwatt_domain::{
 };
 
 use super::{
-    cell, date, details, fixed, flags, has_flag_column, keys,
+    beside, beside_of, cell, date, details, fixed, flags, has_flag_column, keys,
     lines::{dashed, wrapped},
     notes,
     number::{self, Scale},
@@ -40,6 +40,8 @@ fn rows(board: &Board) -> Table {
     let mut head = vec!["place"];
     head.extend(&keys);
     head.extend(["value", "95 % interval", "runs"]);
+    let beside = beside(board);
+    head.extend(&beside);
     head.extend((!is_measured).then_some("provenance"));
     head.extend(has_flag_column(board).then_some("flags"));
     let mut table = table(&head);
@@ -50,6 +52,7 @@ fn rows(board: &Board) -> Table {
         cells.extend(keys.iter().map(|key| Cell::new(cell(row, key))));
         cells.extend(value(row, &scale).map(right));
         cells.push(right(row.n_runs));
+        cells.extend(beside.iter().map(|id| right(beside_of(row, id))));
         cells.extend((!is_measured).then(|| Cell::new(board.provenance)));
         cells.extend(has_flag_column(board).then(|| Cell::new(words.join(", "))));
         table.add_row(cells);

@@ -11,22 +11,12 @@ use tokwatt_domain::{
         spread::{Spread, spread},
     },
     power::Scope,
-    run::Cell,
-    workload::Limits,
 };
 
-use crate::store::CellRow;
-
-/// What makes two runs repetitions of each other.
-#[derive(Serialize)]
-struct Name<'a> {
-    device: &'a str,
-    #[serde(flatten)]
-    cell: &'a Cell,
-    /// Goodput under other limits is another figure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Limits>,
-}
+use crate::{
+    rank::{CellIndex, CellName, RankedRun},
+    store::CellRow,
+};
 
 /// What they come to.
 #[derive(Serialize)]
@@ -58,48 +48,44 @@ pub(super) fn key(report: &RunReport) -> [u8; 32] {
 }
 
 /// The cell of these runs, which are of one.
-pub(super) fn roll_up(reports: &[RunReport]) -> CellRow {
-    let Some(first) = reports.first() else {
+pub(super) fn roll_up(runs: &[RankedRun]) -> CellRow {
+    let Some(RankedRun { report: first, .. }) = runs.first() else {
         unreachable!("a cell is made when its first run is measured");
     };
-    let is_blocked = |report: &&RunReport| report.flags.iter().any(|flag| flag.blocking);
+    let is_blocked = |run: &&RankedRun| run.report.flags.iter().any(|flag| flag.blocking);
     let rollup = Rollup {
-        n_runs: reports.len(),
-        n_blocked: reports.iter().filter(is_blocked).count(),
+        n_runs: runs.len(),
+        n_blocked: runs.iter().filter(is_blocked).count(),
         figures: definitions()
             .iter()
-            .flat_map(|definition| figures(definition, reports))
+            .flat_map(|definition| figures(definition, runs))
             .collect(),
     };
+    let index = CellIndex::of(runs);
     CellRow {
         key: key(first),
         device: first.device.to_string(),
         name: name(first),
         rollup: json(&rollup),
+        runs: index.runs,
+        figures: index.columns,
     }
 }
 
 /// All cells, by key.
-pub(super) fn roll_up_all(reports: Vec<RunReport>) -> Vec<CellRow> {
-    let mut cells: BTreeMap<[u8; 32], Vec<RunReport>> = BTreeMap::new();
-    for report in reports {
-        cells.entry(key(&report)).or_default().push(report);
+pub(super) fn roll_up_all(runs: Vec<RankedRun>) -> Vec<CellRow> {
+    let mut cells: BTreeMap<[u8; 32], Vec<RankedRun>> = BTreeMap::new();
+    for run in runs {
+        cells.entry(key(&run.report)).or_default().push(run);
     }
-    cells
-        .into_values()
-        .map(|reports| roll_up(&reports))
-        .collect()
+    cells.into_values().map(|runs| roll_up(&runs)).collect()
 }
 
 fn name(report: &RunReport) -> String {
-    json(&Name {
-        device: report.device.as_str(),
-        cell: &report.cell,
-        limits: report.limits,
-    })
+    json(&CellName::of(report))
 }
 
-fn figures(definition: &Definition, reports: &[RunReport]) -> Vec<(String, Figure)> {
+fn figures(definition: &Definition, runs: &[RankedRun]) -> Vec<(String, Figure)> {
     let scopes: Vec<Option<Scope>> = if definition.needs_scope {
         Scope::ALL.into_iter().map(Some).collect()
     } else {
@@ -107,8 +93,9 @@ fn figures(definition: &Definition, reports: &[RunReport]) -> Vec<(String, Figur
     };
     let is_counted = |report: &&RunReport| !report.flags.iter().any(|flag| flag.blocks(definition));
     let of_scope = |scope: Option<Scope>| {
-        let values = reports
+        let values = runs
             .iter()
+            .map(|run| &run.report)
             .filter(is_counted)
             .filter_map(|report| definition.figure(report, scope));
         let (values, failed): (Vec<f64>, Vec<f64>) = values.partition(|value| value.is_finite());

@@ -350,6 +350,7 @@ async fn a_measured_run_is_measured_once() {
             device: "lab-1".to_owned(),
             name: "{}".to_owned(),
             rollup: rollup.to_owned(),
+            ..CellRow::default()
         },
         at: WallTime(7),
     };
@@ -702,6 +703,7 @@ async fn measure_for_job(store: &Store, first_seq: u64, id: RunId) {
             device: "lab-1".to_owned(),
             name: "{}".to_owned(),
             rollup: "{}".to_owned(),
+            ..CellRow::default()
         },
     };
     store.put_measured(measured).await.unwrap();
@@ -721,6 +723,7 @@ async fn a_cell_that_may_have_a_run_twice_is_made_again() {
             device: "lab-1".to_owned(),
             name: "{}".to_owned(),
             rollup: format!("{runs:?}"),
+            ..CellRow::default()
         },
         at: WallTime(7),
     };
@@ -807,6 +810,111 @@ async fn a_cell_is_stale_until_it_is_made_after_the_last_change() {
     store.refresh_cell(stale[0], None).await.unwrap();
     assert_eq!(store.stale_cells().await.unwrap(), []);
     assert_eq!(store.cells().await.unwrap(), []);
+}
+
+/// A cell with the figures of one metric, which all say `value`.
+fn indexed(key: u8, metrics: &[&str], value: u8) -> CellRow {
+    let figures = metrics
+        .iter()
+        .map(|metric| ((*metric).to_owned(), vec![value; 8]));
+    CellRow {
+        key: [key; 32],
+        device: "lab-1".to_owned(),
+        name: format!("\"cell {key}\""),
+        rollup: "{}".to_owned(),
+        runs: vec![value],
+        figures: figures.collect(),
+    }
+}
+
+/// What the index says of a metric in cells: position and first byte.
+async fn figures(store: &Store, metric: &'static str, cells: &'static [i64]) -> Vec<(usize, u8)> {
+    let read = store.ask_index(move |index| {
+        let mut read = Vec::new();
+        index
+            .figures(metric, cells, &mut |position, bytes| {
+                read.push((position, bytes[0]));
+            })
+            .unwrap();
+        read
+    });
+    read.await.unwrap()
+}
+
+/// Who changed after a revision: number, revision, whether it is there, its runs.
+async fn changed(store: &Store, after: i64) -> Vec<(i64, i64, bool, Vec<u8>)> {
+    let rows = store.ask_index(move |index| index.changed_after(after).unwrap());
+    let rows = rows.await.unwrap().into_iter();
+    rows.map(|row| (row.number, row.revision, row.name.is_some(), row.runs))
+        .collect()
+}
+
+#[tokio::test]
+async fn whoever_follows_the_index_hears_of_every_change_of_a_cell() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    let cells = vec![
+        indexed(1, &["energy@module", "ttft"], 1),
+        indexed(2, &["ttft"], 2),
+    ];
+    store.replace_cells(cells.clone()).await.unwrap();
+    assert_eq!(store.cells().await.unwrap(), cells);
+    assert_eq!(
+        changed(&store, 0).await,
+        [(1, 1, true, vec![1]), (2, 2, true, vec![2])]
+    );
+    let stale = |key| StaleCell {
+        key: [key; 32],
+        n_changes: 1,
+    };
+    let without_energy = indexed(1, &["ttft"], 3);
+    store
+        .refresh_cell(stale(1), Some(without_energy.clone()))
+        .await
+        .unwrap();
+    store.refresh_cell(stale(2), None).await.unwrap();
+    assert_eq!(
+        changed(&store, 2).await,
+        [(1, 3, true, vec![3]), (2, 4, false, vec![])]
+    );
+    assert_eq!(figures(&store, "energy@module", &[1, 2]).await, []);
+    assert_eq!(figures(&store, "ttft", &[1, 2]).await, [(0, 3)]);
+    assert_eq!(store.cells().await.unwrap(), [without_energy]);
+    // Nothing is indexed of a cell that never was.
+    store.refresh_cell(stale(9), None).await.unwrap();
+    assert_eq!(changed(&store, 4).await, []);
+    // A cell keeps its place, whatever became of it.
+    store.replace_cells(cells.clone()).await.unwrap();
+    assert_eq!(store.cells().await.unwrap(), cells);
+    let numbers: Vec<i64> = changed(&store, 4).await.iter().map(|row| row.0).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[tokio::test]
+async fn figures_are_the_same_whether_few_or_many_cells_are_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    let cell = |key: u8| {
+        let metrics: &[&str] = if key % 3 == 0 {
+            &["tpot"]
+        } else {
+            &["tpot", "ttft"]
+        };
+        indexed(key, metrics, key)
+    };
+    store
+        .replace_cells((1..=200).map(cell).collect())
+        .await
+        .unwrap();
+    assert_eq!(figures(&store, "ttft", &[]).await, []);
+    assert_eq!(
+        figures(&store, "ttft", &[2, 3, 4, 7]).await,
+        [(0, 2), (2, 4), (3, 7)]
+    );
+    assert_eq!(
+        figures(&store, "ttft", &[2, 3, 200, 201]).await,
+        [(0, 2), (2, 200)]
+    );
 }
 
 proptest! {

@@ -83,10 +83,11 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("../../migrations/sqlite/0002_identities.sql"),
     include_str!("../../migrations/sqlite/0003_campaigns.sql"),
     include_str!("../../migrations/sqlite/0004_accounts.sql"),
+    include_str!("../../migrations/sqlite/0005_index_of_figures.sql"),
 ];
 
 /// What `user_version` is when all are applied.
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 
 /// `tokw` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x746f_6b77;
@@ -117,6 +118,8 @@ mod tests {
                     "certificate",
                     "device",
                     "device_label",
+                    "figure",
+                    "indexed_cell",
                     "job",
                     "job_run",
                     "offer",

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokwatt_domain::ids::RunId;
 use tokwatt_proto::identity::Role;
 
-use super::{CellRow, CertificateRow, Labels, RawSamples, StaleCell, identities};
+use super::{CellRow, CertificateRow, Labels, RawSamples, StaleCell, identities, index};
 
 /// A run as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -236,35 +236,43 @@ pub(super) fn reports(connection: &Connection) -> rusqlite::Result<Vec<ReportRow
         "SELECT report, differs <> '[]' FROM run
          WHERE state = 'complete' AND id NOT IN (SELECT run FROM uncounted_run) ORDER BY id",
     )?;
-    let reports = statement.query_map([], |row| {
-        Ok(ReportRow {
-            report: row.get(0)?,
-            differs: row.get(1)?,
-        })
-    })?;
+    let reports = statement.query_map([], report_row)?;
     reports.collect()
+}
+
+fn report_row(row: &Row<'_>) -> rusqlite::Result<ReportRow> {
+    Ok(ReportRow {
+        report: row.get(0)?,
+        differs: row.get(1)?,
+    })
 }
 
 pub(super) fn reports_of_cell(
     connection: &Connection,
     key: [u8; 32],
-) -> rusqlite::Result<Vec<String>> {
+) -> rusqlite::Result<Vec<ReportRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT report FROM run WHERE cell = ?1 AND id NOT IN (SELECT run FROM uncounted_run) ORDER BY id",
+        "SELECT report, differs <> '[]' FROM run
+         WHERE cell = ?1 AND id NOT IN (SELECT run FROM uncounted_run) ORDER BY id",
     )?;
-    let reports = statement.query_map(params![key], |row| row.get(0))?;
+    let reports = statement.query_map(params![key], report_row)?;
     reports.collect()
 }
 
 pub(super) fn cells(connection: &Connection) -> rusqlite::Result<Vec<CellRow>> {
+    let mut indexed = index::all(connection)?;
     let mut statement =
         connection.prepare_cached("SELECT key, device, name, rollup FROM cell ORDER BY key")?;
     let cells = statement.query_map([], |row| {
+        let key = row.get(0)?;
+        let (runs, figures) = indexed.remove(&key).unwrap_or_default();
         Ok(CellRow {
-            key: row.get(0)?,
+            key,
             device: row.get(1)?,
             name: row.get(2)?,
             rollup: row.get(3)?,
+            runs,
+            figures,
         })
     })?;
     cells.collect()

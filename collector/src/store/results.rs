@@ -1,9 +1,11 @@
 //! What was made of a run: its report, where it differs from the agent's, and the cache of its cell.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 use tokwatt_domain::{ids::RunId, time::WallTime};
 
-use super::{StoreError, database::execute};
+use super::{StoreError, database::execute, index};
 
 /// Reports of some runs of a cell, and the cell with these runs in it.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ pub struct MeasuredRun {
 }
 
 /// A configuration that was run, and what its repetitions come to.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct CellRow {
     /// SHA-256 of `name`.
     pub key: [u8; 32],
@@ -38,6 +40,10 @@ pub struct CellRow {
     pub name: String,
     /// Number of runs and the spread of every figure, as JSON.
     pub rollup: String,
+    /// What ranking reads of its runs, packed.
+    pub runs: Vec<u8>,
+    /// Metric to the figures of its runs, packed.
+    pub figures: BTreeMap<String, Vec<u8>>,
 }
 
 /// A cell of which other runs count than when it was made.
@@ -106,6 +112,7 @@ pub(super) fn refresh_cell(
         Some(cell) => put_cell(connection, cell)?,
         None => {
             connection.execute("DELETE FROM cell WHERE key = ?1", params![stale.key])?;
+            index::remove(connection, stale.key)?;
         }
     }
     execute(
@@ -140,9 +147,10 @@ pub(super) fn measure_again(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Empties the cache and fills it.
+/// Empties the caches and fills them.
 pub(super) fn replace_cells(connection: &Connection, cells: &[CellRow]) -> Result<(), StoreError> {
     connection.execute("DELETE FROM cell", [])?;
+    index::clear(connection)?;
     cells.iter().try_for_each(|cell| put_cell(connection, cell))
 }
 
@@ -153,5 +161,6 @@ fn put_cell(connection: &Connection, cell: &CellRow) -> Result<(), StoreError> {
          ON CONFLICT (key) DO UPDATE SET rollup = excluded.rollup",
         params![cell.key, cell.device, cell.name, cell.rollup],
     )?;
+    index::put(connection, cell)?;
     Ok(())
 }

@@ -34,6 +34,17 @@ pub struct Board {
     pub notes: Vec<String>,
 }
 
+/// Boards of several power scopes, side by side.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Boards {
+    /// `tokwatt.boards/1`.
+    pub schema: String,
+    /// Why no value on one board may be compared with a value on another; absent where there is one board.
+    pub warning: Option<String>,
+    /// In the order of their scopes.
+    pub boards: Vec<Board>,
+}
+
 /// One configuration's place.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Row {
@@ -54,4 +65,7 @@ pub struct Row {
     pub n_requests: u32,
     /// Flags of its runs, and `needs about k more repetitions to separate from …`.
     pub flags: Vec<String>,
+    /// What has to be read beside the value where models differ in what a token is: metric to value, such as `output_chars` and scores.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, f64>,
 }

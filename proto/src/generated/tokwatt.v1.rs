@@ -3377,6 +3377,15 @@ pub struct RankRequest {
     /// Fix the engine too.
     #[prost(bool, tag = "5")]
     pub strict: bool,
+    /// How tasks are put together: sums, macro; empty: sums where the metric is made of sums.
+    #[prost(string, tag = "6")]
+    pub aggregate: ::prost::alloc::string::String,
+    /// Let models stand on one board of tokens, though they differ in what a token is: every row says so.
+    #[prost(bool, tag = "7")]
+    pub across_tokenizers: bool,
+    /// Answer with `tokwatt.boards/1`: a board for each power scope, where the metric names none.
+    #[prost(bool, tag = "8")]
+    pub allow_mixed_scope: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRunsRequest {
@@ -3448,7 +3457,7 @@ pub mod query_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// The questions that the command line asks a running collector. Answers are the JSON documents of the command-line contract
-    /// (`tokwatt.rank/1`, `tokwatt.runs/1`, `tokwatt.run/1`, `tokwatt.devices/1`), so that a program that asks here and one that
+    /// (`tokwatt.rank/1`, `tokwatt.boards/1`, `tokwatt.runs/1`, `tokwatt.run/1`, `tokwatt.devices/1`), so that a program that asks here and one that
     /// runs `--format json` read the same bytes.
     /// Errors: INVALID_ARGUMENT an unknown metric, key or scope, with the nearest name; NOT_FOUND no such run.
     #[derive(Debug, Clone)]
@@ -3718,7 +3727,7 @@ pub mod query_server {
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
     }
     /// The questions that the command line asks a running collector. Answers are the JSON documents of the command-line contract
-    /// (`tokwatt.rank/1`, `tokwatt.runs/1`, `tokwatt.run/1`, `tokwatt.devices/1`), so that a program that asks here and one that
+    /// (`tokwatt.rank/1`, `tokwatt.boards/1`, `tokwatt.runs/1`, `tokwatt.run/1`, `tokwatt.devices/1`), so that a program that asks here and one that
     /// runs `--format json` read the same bytes.
     /// Errors: INVALID_ARGUMENT an unknown metric, key or scope, with the nearest name; NOT_FOUND no such run.
     #[derive(Debug)]

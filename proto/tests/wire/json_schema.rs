@@ -37,6 +37,7 @@ fn rank() -> Value {
         n_runs: 3,
         n_requests: 36,
         flags: vec!["quick".to_owned()],
+        beside: BTreeMap::new(),
     };
     let board = Board {
         schema: "tokwatt.rank/1".to_owned(),
@@ -210,6 +211,11 @@ fn a_board_has_no_words_of_its_own() {
     refuse("/rows/0/value", Value::Null);
     refuse("/rows/0/value", json!("slow"));
     refuse("/rows/0/surprise", json!(1));
+    refuse("/rows/0/beside", json!({}));
+    refuse("/rows/0/beside", json!({ "output_chars": "long" }));
+    let mut document = document.clone();
+    document["rows"][0]["beside"] = json!({ "output_chars": 168.0 });
+    check_valid(RANK_SCHEMA, &document);
 }
 
 #[test]

@@ -56,11 +56,18 @@ fn image_tokens(report: &RunReport) -> Option<u64> {
 fn is_fixed(report: &RunReport) -> bool {
     let cell = &report.cell;
     let architecture = cell.configuration.model_facts.get("architecture");
-    let names = [Some(&cell.identity.model), architecture];
-    names.into_iter().flatten().any(|name| {
-        let name = name.to_ascii_lowercase();
-        FIXED.iter().any(|fixed| name.contains(fixed))
-    })
+    takes_equally_many(&cell.identity.model, architecture.map(String::as_str))
+}
+
+/// Whether a model is known to take as many tokens for a picture of any size.
+pub fn takes_equally_many(model: &str, architecture: Option<&str>) -> bool {
+    [Some(model), architecture]
+        .into_iter()
+        .flatten()
+        .any(|name| {
+            let name = name.to_ascii_lowercase();
+            FIXED.iter().any(|fixed| name.contains(fixed))
+        })
 }
 
 /// Parts of names of models that take equally many tokens for a picture of any size.

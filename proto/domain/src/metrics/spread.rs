@@ -7,7 +7,7 @@
 pub mod student;
 
 use crate::metrics::{Failed, Percentile};
-use student::t_quantile;
+use student::{t_bounds, t_quantile, t_quantile_of};
 
 /// What some values have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +56,16 @@ pub struct Repetitions<'a> {
     /// How far each may be off for reasons that repetition does not show, as a share of it: an energy's error bound divided by the
     /// energy, the largest of the repetitions; 0 for what is not over energy.
     pub relative_bound: f64,
+}
+
+/// One row's repetitions on the logarithms, worked out once where it is compared with many others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogSample {
+    n: u32,
+    mean: f64,
+    variance: f64,
+    /// −ln(1 − b): by how much an interval is widened for its bound; infinite for a bound of the whole value.
+    widening: f64,
 }
 
 /// One row's value as a multiple of another's.
@@ -124,9 +134,11 @@ pub fn arithmetic_mean(values: &[f64]) -> Option<f64> {
 /// The 95 % interval of the geometric mean: exp(m ± t(0.975, n − 1) · s / √n) over the logarithms' mean m and sample
 /// standard deviation s. `None` for fewer than 3 values, or if one is not above 0.
 pub fn log_t_interval(values: &[f64]) -> Option<Interval> {
-    let sample = Sample::of_logarithms(values)?;
-    let half = t_quantile(0.975, sample.n - 1.0) * libm::sqrt(sample.variance / sample.n);
-    Some(exponentials(sample.mean, half))
+    let repetitions = Repetitions {
+        values,
+        relative_bound: 0.0,
+    };
+    LogSample::of(&repetitions).map(|sample| sample.interval())
 }
 
 /// How many times `right` is `left`, with Welch's 95 % interval on the logarithms, widened by both bounds:
@@ -134,33 +146,13 @@ pub fn log_t_interval(values: &[f64]) -> Option<Interval> {
 ///
 /// `None` for fewer than 3 values on a side, a value not above 0, or a bound of the whole value.
 pub fn ratio(left: &Repetitions<'_>, right: &Repetitions<'_>) -> Option<Ratio> {
-    let comparison = Comparison::of(left, right)?;
-    Some(Ratio {
-        value: libm::exp(comparison.difference()),
-        interval: exponentials(comparison.difference(), comparison.half_width(0.0)),
-    })
+    LogSample::of(left)?.ratio(&LogSample::of(right)?)
 }
 
 /// How many more repetitions *of each* would exclude 1 from the interval of [`ratio`], if their means and spreads stayed: 0 if
 /// it is excluded now; `None` if 1,000 would not do, or where there is no interval.
 pub fn repetitions_to_separate(left: &Repetitions<'_>, right: &Repetitions<'_>) -> Option<u32> {
-    let comparison = Comparison::of(left, right)?;
-    let separates =
-        |more: u32| comparison.half_width(f64::from(more)) < libm::fabs(comparison.difference());
-    if !separates(MOST_REPETITIONS) {
-        return None;
-    }
-    // The half width falls with every repetition.
-    let (mut low, mut high) = (0, MOST_REPETITIONS);
-    while low < high {
-        let middle = low.midpoint(high);
-        if separates(middle) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    Some(high)
+    LogSample::of(left)?.repetitions_to_separate(&LogSample::of(right)?)
 }
 
 /// The nearest-rank percentile of values sorted upwards, followed by `failures` that count as larger than any value: the one at
@@ -190,38 +182,101 @@ pub fn requests_needed(percent: u32) -> usize {
 /// More are not advised to anybody.
 const MOST_REPETITIONS: u32 = 1000;
 
-/// Logarithms of repetitions' values.
-struct Sample {
-    n: f64,
-    mean: f64,
-    variance: f64,
-}
+/// More than what rounding does to a half width.
+const ROUNDING: f64 = 1e-9;
 
-/// Two of them, and by how much both may be off.
-struct Comparison {
-    left: Sample,
-    right: Sample,
+/// Two samples, and by how much both may be off.
+struct Comparison<'a> {
+    left: &'a LogSample,
+    right: &'a LogSample,
     widening: f64,
 }
 
-impl Sample {
-    fn of_logarithms(values: &[f64]) -> Option<Self> {
+impl LogSample {
+    /// `None` for fewer than 3 values, or if one is not above 0.
+    pub fn of(repetitions: &Repetitions<'_>) -> Option<Self> {
+        let values = repetitions.values;
         let logarithms = logarithms(values).filter(|logarithms| logarithms.len() >= 3)?;
         Some(Self {
-            n: count(logarithms.len()),
+            n: u32::try_from(logarithms.len()).ok()?,
             mean: mean(&logarithms),
             variance: variance(&logarithms)?,
+            widening: -libm::log1p(-repetitions.relative_bound),
         })
+    }
+
+    /// As [`geometric_mean`].
+    pub fn geometric_mean(&self) -> f64 {
+        libm::exp(self.mean)
+    }
+
+    /// As [`log_t_interval`].
+    pub fn interval(&self) -> Interval {
+        let half = t_quantile_of(self.n - 1) * self.error();
+        exponentials(self.mean, half)
+    }
+
+    /// As [`ratio`].
+    pub fn ratio(&self, other: &Self) -> Option<Ratio> {
+        let comparison = Comparison::of(self, other)?;
+        Some(Ratio {
+            value: libm::exp(comparison.difference()),
+            interval: exponentials(comparison.difference(), comparison.half_width(0)),
+        })
+    }
+
+    /// Whether the interval of [`ratio`] lies above 1.
+    pub fn exceeds(&self, other: &Self) -> bool {
+        self.mean > other.mean && Comparison::of(self, other).is_some_and(|own| own.separates(0))
+    }
+
+    /// As [`repetitions_to_separate`].
+    pub fn repetitions_to_separate(&self, other: &Self) -> Option<u32> {
+        let comparison = Comparison::of(self, other)?;
+        if !comparison.separates(MOST_REPETITIONS) {
+            return None;
+        }
+        // The half width falls with every repetition.
+        let (mut low, mut high) = (0, MOST_REPETITIONS);
+        while low < high {
+            let middle = low.midpoint(high);
+            if comparison.separates(middle) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Some(high)
+    }
+
+    /// Mean of the logarithms.
+    pub fn middle(&self) -> f64 {
+        self.mean
+    }
+
+    /// Standard error of the mean of the logarithms.
+    pub fn error(&self) -> f64 {
+        libm::sqrt(self.variance / f64::from(self.n))
+    }
+
+    /// By how much an interval is widened for how far off its repetitions may be; infinite if nothing is known of it.
+    pub fn widening(&self) -> f64 {
+        self.widening
+    }
+
+    /// The quantile that a comparison with a sample of as many or more repetitions does not exceed.
+    pub fn quantile(&self) -> f64 {
+        t_quantile_of(self.n - 1)
     }
 }
 
-impl Comparison {
-    fn of(left: &Repetitions<'_>, right: &Repetitions<'_>) -> Option<Self> {
-        let widening = -libm::log1p(-left.relative_bound) - libm::log1p(-right.relative_bound);
-        Some(Self {
-            left: Sample::of_logarithms(left.values)?,
-            right: Sample::of_logarithms(right.values)?,
-            widening: Some(widening).filter(|widening| widening.is_finite())?,
+impl<'a> Comparison<'a> {
+    fn of(left: &'a LogSample, right: &'a LogSample) -> Option<Self> {
+        let widening = left.widening + right.widening;
+        widening.is_finite().then_some(Self {
+            left,
+            right,
+            widening,
         })
     }
 
@@ -230,16 +285,40 @@ impl Comparison {
     }
 
     /// Half of the interval's width on the logarithms, if each side had `more` repetitions of the same spread.
-    fn half_width(&self, more: f64) -> f64 {
-        let share = |sample: &Sample| sample.variance / (sample.n + more);
-        let (left, right) = (share(&self.left), share(&self.right));
+    fn half_width(&self, more: u32) -> f64 {
+        match self.error(more) {
+            None => self.widening,
+            Some((error, freedom)) => t_quantile(0.975, freedom) * error + self.widening,
+        }
+    }
+
+    /// Whether that half width is below the difference. The quantile is long to compute, and seldom needed to all its digits.
+    fn separates(&self, more: u32) -> bool {
+        let difference = libm::fabs(self.difference());
+        let Some((error, freedom)) = self.error(more) else {
+            return self.widening < difference;
+        };
+        let (low, high) = t_bounds(freedom);
+        if (low * error + self.widening) * (1.0 - ROUNDING) > difference {
+            return false;
+        }
+        if (high * error + self.widening) * (1.0 + ROUNDING) < difference {
+            return true;
+        }
+        t_quantile(0.975, freedom) * error + self.widening < difference
+    }
+
+    /// Standard error of the difference and its degrees of freedom; `None` without any spread.
+    fn error(&self, more: u32) -> Option<(f64, f64)> {
+        let n = |sample: &LogSample| f64::from(sample.n + more);
+        let share = |sample: &LogSample| sample.variance / n(sample);
+        let (left, right) = (share(self.left), share(self.right));
         let error = left + right;
         if error <= 0.0 {
-            return self.widening;
+            return None;
         }
-        let doubt =
-            left * left / (self.left.n + more - 1.0) + right * right / (self.right.n + more - 1.0);
-        t_quantile(0.975, error * error / doubt) * libm::sqrt(error) + self.widening
+        let doubt = left * left / (n(self.left) - 1.0) + right * right / (n(self.right) - 1.0);
+        Some((libm::sqrt(error), error * error / doubt))
     }
 }
 
@@ -405,9 +484,9 @@ mod tests {
     fn advice_on_repetitions_is_the_least_that_does() {
         let (left, right) = ([1.0, 1.1, 0.9], [1.1, 1.2, 1.0]);
         let more = repetitions_to_separate(&plain(&left), &plain(&right)).unwrap();
-        let comparison = Comparison::of(&plain(&left), &plain(&right)).unwrap();
-        let separates =
-            |more| comparison.half_width(f64::from(more)) < comparison.difference().abs();
+        let samples = [&left, &right].map(|values| LogSample::of(&plain(values)).unwrap());
+        let comparison = Comparison::of(&samples[0], &samples[1]).unwrap();
+        let separates = |more| comparison.half_width(more) < comparison.difference().abs();
         assert!(
             more > 0 && separates(more) && !separates(more - 1),
             "{more}"
@@ -454,6 +533,25 @@ mod tests {
             prop_assert_eq!(log_t_interval(&values), log_t_interval(&shuffled));
             let other = plain(&[1.0, 2.0, 3.0]);
             prop_assert_eq!(ratio(&plain(&values), &other), ratio(&plain(&shuffled), &other));
+        }
+
+        #[test]
+        fn what_is_decided_by_bounds_is_what_the_quantile_decides(
+            left in prop::collection::vec(0.9..1.1_f64, 3..40),
+            right in prop::collection::vec(0.9..1.1_f64, 3..9),
+            factor in 0.8..1.25_f64,
+            more in 0..50_u32,
+        ) {
+            let right: Vec<f64> = right.iter().map(|value| value * factor).collect();
+            let samples = [&left, &right].map(|values| LogSample::of(&plain(values)).unwrap());
+            let comparison = Comparison::of(&samples[0], &samples[1]).unwrap();
+            let difference = comparison.difference().abs();
+            prop_assert_eq!(comparison.separates(more), comparison.half_width(more) < difference);
+            let ratio = samples[0].ratio(&samples[1]).unwrap();
+            prop_assert_eq!(samples[0].exceeds(&samples[1]), ratio.interval.low > 1.0);
+            prop_assert_eq!(samples[1].exceeds(&samples[0]), ratio.interval.high < 1.0);
+            let quantile = samples[0].quantile().max(samples[1].quantile());
+            prop_assert!(comparison.half_width(0) <= quantile * (samples[0].error() + samples[1].error()));
         }
 
         #[test]

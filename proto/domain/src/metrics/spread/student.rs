@@ -4,7 +4,10 @@
 //! fraction of DLMF 8.17.22; the quantile by bisection until neighbouring floats are reached. From ν = 1,000 on, the expansion
 //! of Abramowitz and Stegun 26.7.5 about the normal quantile, whose next term is below 1e-12 there.
 
-use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use std::{
+    f64::consts::{FRAC_1_SQRT_2, PI},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// The t below which a share `probability` of Student's distribution lies; `probability` in (0, 1), `freedom` > 0.
 pub fn t_quantile(probability: f64, freedom: f64) -> f64 {
@@ -23,6 +26,54 @@ pub fn t_quantile(probability: f64, freedom: f64) -> f64 {
 
 /// From here on the expansion is as precise as the fraction.
 const LARGE: f64 = 1000.0;
+
+/// The t(0.975) of a whole number of degrees of freedom, worked out once in a process: a board asks for the same ones again and again.
+pub fn t_quantile_of(freedom: u32) -> f64 {
+    let quantile = || t_quantile(0.975, f64::from(freedom));
+    let Some(known) = usize::try_from(freedom)
+        .ok()
+        .and_then(|freedom| KNOWN.get(freedom))
+    else {
+        return quantile();
+    };
+    match known.load(Ordering::Relaxed) {
+        0 => {
+            let quantile = quantile();
+            known.store(quantile.to_bits(), Ordering::Relaxed);
+            quantile
+        }
+        bits => f64::from_bits(bits),
+    }
+}
+
+/// Two values between which the t(0.975) of `freedom` ≥ 1 lies, near each other: as a function of the degrees of freedom it falls
+/// and is convex, so that it lies below the chord between the whole numbers around it and above the next chord, drawn out.
+pub fn t_bounds(freedom: f64) -> (f64, f64) {
+    if freedom >= LARGEST_KNOWN {
+        return (NORMAL, t_quantile_of(LARGEST_KNOWN_FREEDOM));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and 1,000"
+    )]
+    let whole = freedom.max(1.0) as u32;
+    let [below, above, next] = [whole, whole + 1, whole + 2].map(t_quantile_of);
+    let part = freedom - f64::from(whole);
+    (
+        above + (above - next) * (1.0 - part),
+        below + (above - below) * part,
+    )
+}
+
+/// Bits of t(0.975) by degrees of freedom; 0 where nobody has asked.
+static KNOWN: [AtomicU64; 1003] = [const { AtomicU64::new(0) }; 1003];
+
+const LARGEST_KNOWN_FREEDOM: u32 = 1000;
+const LARGEST_KNOWN: f64 = 1000.0;
+
+/// Below the 97.5 % quantile of the normal distribution, to which t falls.
+const NORMAL: f64 = 1.959_963_984_540_054;
 
 /// Where `is_below` turns from true to false on the positive axis.
 fn root(is_below: impl Fn(f64) -> bool) -> f64 {
@@ -156,5 +207,26 @@ mod tests {
             (-t_quantile(0.975, 7.0)).to_bits()
         );
         assert!(t_quantile(0.5, 3.0).abs() < 1e-300);
+    }
+
+    #[test]
+    fn what_lies_between_whole_numbers_is_bounded_closely() {
+        for freedom in [
+            1.0, 1.3, 2.0, 2.5, 4.99, 17.2, 58.0, 301.7, 999.5, 1000.0, 4e4,
+        ] {
+            let (low, high) = t_bounds(freedom);
+            let exact = t_quantile(0.975, freedom);
+            assert!(low <= exact && exact <= high, "{low} {exact} {high}");
+            assert!(
+                freedom < 17.0 || high / low < 1.002,
+                "{freedom}: {low} {high}"
+            );
+        }
+        assert_eq!(t_quantile_of(7).to_bits(), t_quantile(0.975, 7.0).to_bits());
+        assert_eq!(t_quantile_of(7).to_bits(), t_quantile_of(7).to_bits());
+        assert_eq!(
+            t_quantile_of(5000).to_bits(),
+            t_quantile(0.975, 5000.0).to_bits()
+        );
     }
 }
