@@ -19,6 +19,9 @@ mod selection;
 mod suspicion;
 
 #[cfg(test)]
+pub(crate) mod made_up;
+
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokwatt_domain::{
     ids::{DeviceId, RunId},
     metrics::spread::log_t_interval,
-    power::Provenance,
+    power::{Provenance, Scope},
     run::Cell,
+    time::WallTime,
     workload::Limits,
 };
 
@@ -29,12 +30,18 @@ pub struct RankedCell {
     pub limits: Option<Limits>,
     /// Its repetitions, by their number, then their start, then their id.
     pub runs: Vec<RunId>,
+    /// Start of the first of them, by the agent's wall clock.
+    pub started: WallTime,
     /// Requests in them.
     pub n_requests: u32,
     /// Of these, those that failed.
     pub n_failed: u32,
+    /// Those by what went wrong.
+    pub failures: BTreeMap<String, u32>,
     /// Flags of its runs.
     pub flags: BTreeSet<String>,
+    /// Key to why it is absent, in the words of the first run that lacks it.
+    pub reasons: BTreeMap<String, String>,
     /// Metric id, with `@scope` for those over energy, to its figure; what no run has is not there.
     pub figures: BTreeMap<String, CellFigure>,
 }
@@ -60,6 +67,40 @@ impl RankedCell {
     /// A figure by `id` or `id@scope`.
     pub fn figure(&self, id: &str) -> Option<&CellFigure> {
         self.figures.get(id)
+    }
+
+    /// Its value of a key, as text.
+    pub fn value(&self, key: Key) -> String {
+        key.of_cell(&self.device, &self.cell, self.limits)
+    }
+
+    /// Whether it meets a condition.
+    pub fn meets(&self, condition: &Condition) -> bool {
+        self.value(condition.key) == condition.value
+    }
+
+    /// The scopes of which it has energies.
+    pub fn scopes(&self) -> BTreeSet<Scope> {
+        let scopes = self.figures.keys().filter_map(|id| id.split_once('@'));
+        scopes.filter_map(|(_, scope)| scope.parse().ok()).collect()
+    }
+
+    /// Why a figure is absent, in the report's own words where it has some.
+    pub fn reason(&self, metric: &Metric) -> Option<&str> {
+        let id = metric.definition.id;
+        let scoped = metric.to_string();
+        let power = metric.definition.needs_scope.then_some("power");
+        let base = id.split('.').next();
+        let keys = [
+            Some(scoped.as_str()),
+            Some(id),
+            power,
+            base,
+            Some("quality").filter(|_| metric.definition.is_share()),
+        ];
+        let mut said = keys.into_iter().flatten();
+        said.find_map(|key| self.reasons.get(key))
+            .map(String::as_str)
     }
 }
 
@@ -214,6 +255,16 @@ impl Group<'_> {
     fn cell(self, catalogue: &Catalogue) -> Result<RankedCell, RankError> {
         let name: Option<CellName> = self.name.and_then(|name| serde_json::from_str(&name).ok());
         let name = name.ok_or_else(|| damaged("the name of a cell"))?;
+        let mut failures: BTreeMap<String, u32> = BTreeMap::new();
+        let mut reasons = BTreeMap::new();
+        for kind in self.runs.iter().map(|run| catalogue.kind(run.kind)) {
+            for (class, n) in &kind.failures {
+                *failures.entry(class.clone()).or_default() += n;
+            }
+            for (key, reason) in &kind.reasons {
+                reasons.entry(key.clone()).or_insert_with(|| reason.clone());
+            }
+        }
         let kinds = self.cells.iter().flat_map(|cell| &cell.kinds);
         let flags = kinds.flat_map(|(kind, _)| &catalogue.kind(*kind).flags);
         let flags = flags.filter(|flag| !flag.is_ours());
@@ -224,6 +275,14 @@ impl Group<'_> {
             runs: self.runs.iter().map(|run| run.id).collect(),
             n_requests: self.runs.iter().map(|run| run.n_requests).sum(),
             n_failed: self.runs.iter().map(|run| run.n_failed).sum(),
+            started: self
+                .runs
+                .iter()
+                .map(|run| run.started)
+                .min()
+                .unwrap_or_default(),
+            failures,
+            reasons,
             flags: flags.map(|flag| flag.id.clone()).collect(),
             figures: self.figures,
         })

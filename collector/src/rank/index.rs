@@ -68,7 +68,9 @@ pub(super) struct Kind {
     pub(super) power: Option<Provenance>,
     pub(super) scopes: BTreeSet<Scope>,
     pub(super) flags: Vec<Doubt>,
-    /// Of metrics and of power only.
+    /// Failed requests by what went wrong: hardly any run has some.
+    pub(super) failures: BTreeMap<String, u32>,
+    /// Of metrics, of power and of quality only.
     pub(super) reasons: BTreeMap<String, String>,
     /// Prompt tokens of a picture, a whole number.
     pub(super) image_tokens: Option<String>,
@@ -153,7 +155,7 @@ impl Kind {
         let reciprocal = contradicts(report).then(|| Doubt::note(RECIPROCAL));
         let is_asked_for = |key: &str| {
             let id = key.split('@').next().unwrap_or_default();
-            id == POWER || definition(id).is_ok()
+            [POWER, QUALITY].contains(&id) || definition(id).is_ok()
         };
         let reasons = report.reasons.iter();
         Self {
@@ -165,6 +167,7 @@ impl Kind {
                 .filter(|(key, _)| is_asked_for(key))
                 .map(|(key, reason)| (key.clone(), reason.clone()))
                 .collect(),
+            failures: report.requests.failed.clone(),
             image_tokens: match report.metrics.get("image_tokens") {
                 Some(Some(MetricValue::Number(tokens))) => Some(format!("{tokens:.0}")),
                 _ => None,
@@ -476,6 +479,9 @@ const VERSION: u8 = 1;
 
 /// Key of the reason for which a run has no energy at all.
 const POWER: &str = "power";
+
+/// The reason that stands for all of quality.
+const QUALITY: &str = "quality";
 
 const DIFFERS: &str = "report_differs";
 const RECIPROCAL: &str = "reciprocal";

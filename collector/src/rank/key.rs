@@ -166,7 +166,7 @@ impl Key {
         self.of_cell(&report.device, &report.cell, report.limits)
     }
 
-    /// Its value in all runs of a cell, as text; `none` where it is absent.
+    /// Its value in a cell on a device, as text; `none` where it is absent.
     pub fn of_cell(self, device: &DeviceId, cell: &Cell, limits: Option<Limits>) -> String {
         let identity = &cell.identity;
         let configuration = &cell.configuration;

@@ -120,14 +120,23 @@ impl Metric {
     /// # Errors
     /// No such metric or scope, one that is never ranked, or a scope where there is no energy.
     pub fn parse(text: &str) -> Result<Self, RankError> {
+        let metric = Self::parse_any(text)?;
+        if !metric.definition.is_rankable {
+            return Err(RankError::NotRanked(metric.definition.id));
+        }
+        Ok(metric)
+    }
+
+    /// The same, also of metrics that are never ranked: for limits, and to be shown beside others.
+    ///
+    /// # Errors
+    /// No such metric or scope, or a scope where there is no energy.
+    pub fn parse_any(text: &str) -> Result<Self, RankError> {
         let (id, scope) = match text.split_once('@') {
             None => (text, None),
             Some((id, scope)) => (id, Some(scope.parse()?)),
         };
         let definition = definition(id)?;
-        if !definition.is_rankable {
-            return Err(RankError::NotRanked(definition.id));
-        }
         if scope.is_some() && !definition.needs_scope {
             return Err(RankError::ScopeWithoutEnergy(definition.id));
         }

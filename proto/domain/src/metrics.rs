@@ -33,6 +33,15 @@ pub mod spread;
 /// Two models on one machine: what a switch costs, and when it pays.
 pub mod swap;
 
+/// Whether a model fits into memory.
+pub mod fit;
+
+/// What energy costs.
+pub mod cost;
+
+/// What nothing else beats in every respect.
+pub mod front;
+
 /// What goes together with what.
 pub mod correlation;
 

@@ -2,6 +2,9 @@
 //!
 //! Every figure is a ratio of sums over one energy, so tok/s/W and J/token are each other's reciprocals.
 
+/// Those of single requests.
+mod requests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -18,6 +21,8 @@ use crate::{
     run::{IdleBaseline, IdleState, RunTrace, Segment},
     units::Watts,
 };
+
+pub use self::requests::request_energies;
 
 /// Reports of all sensors, sorted by scope and source, and why some of their figures are absent: `energy@SCOPE` to the reason.
 ///

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::spread::{Interval, spread, student::t_quantile};
+use super::spread::{Interval, geometric_mean, spread, student::t_quantile};
 
 /// Requests that were asked in one go, with everything around them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +26,15 @@ pub struct Projection {
     pub interval: Option<Interval>,
 }
 
+/// How much of something there would be, in the unit of what it was made from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// At the mean of the repetitions.
+    pub value: f64,
+    /// 95 %; absent with fewer than three repetitions.
+    pub interval: Option<Interval>,
+}
+
 /// How long so many further requests would take; nothing if none were asked yet.
 pub fn project(stretches: &[Stretch], requests: u64) -> Option<Projection> {
     let asked: u64 = stretches.iter().map(|stretch| stretch.requests).sum();
@@ -36,7 +45,11 @@ pub fn project(stretches: &[Stretch], requests: u64) -> Option<Projection> {
     let (asked, requests) = (asked as f64, requests as f64);
     let seconds = time.as_secs_f64() / asked * requests;
     let size = asked / stretches.len() as f64;
-    let factor = factor(stretches, (requests / size).max(1.0));
+    let per_request: Vec<f64> = stretches
+        .iter()
+        .map(|stretch| stretch.time.as_secs_f64() / stretch.requests as f64)
+        .collect();
+    let factor = factor(&per_request, (requests / size).max(1.0));
     Some(Projection {
         seconds,
         interval: factor.map(|factor| Interval {
@@ -46,12 +59,30 @@ pub fn project(stretches: &[Stretch], requests: u64) -> Option<Projection> {
     })
 }
 
+/// How much time or energy so many requests would take, from what a request took in repetitions of `requests_each`: the geometric mean,
+/// each repetition as uncertain as a stretch of that size. Nothing without a repetition, or where one took nothing.
+pub fn project_repetitions(
+    per_request: &[f64],
+    requests_each: f64,
+    requests: f64,
+) -> Option<Prediction> {
+    let mean = geometric_mean(per_request)?;
+    let whole = mean * requests;
+    let factor = factor(per_request, (requests / requests_each).max(1.0));
+    Some(Prediction {
+        value: whole,
+        interval: factor.map(|factor| Interval {
+            low: whole / factor,
+            high: whole * factor,
+        }),
+    })
+}
+
 /// How many times more or less it may be, for so many stretches ahead.
-fn factor(stretches: &[Stretch], ahead: f64) -> Option<f64> {
-    let per_request = stretches
-        .iter()
-        .map(|stretch| stretch.time.as_secs_f64() / stretch.requests as f64);
+fn factor(per_request: &[f64], ahead: f64) -> Option<f64> {
     let logarithms: Vec<f64> = per_request
+        .iter()
+        .copied()
         .filter(|time| *time > 0.0)
         .map(libm::log)
         .collect();
@@ -111,6 +142,20 @@ mod tests {
             (interval.low * factor / 70.0 - 1.0).abs() < 1e-9,
             "{interval:?}"
         );
+    }
+
+    #[test]
+    fn repetitions_are_stretches_of_the_same_size() {
+        // Logarithms −ln 2, 0, ln 2 again, of 10 requests each, 60 ahead.
+        let projection = project_repetitions(&[0.5, 1.0, 2.0], 10.0, 60.0).unwrap();
+        assert!((projection.value - 60.0).abs() < 1e-9);
+        let factor = 2.0_f64.powf(4.302_652_729_9 * (1.0_f64 / 3.0 + 1.0 / 6.0).sqrt());
+        let interval = projection.interval.unwrap();
+        assert!((interval.high / (60.0 * factor) - 1.0).abs() < 1e-9);
+        let two = project_repetitions(&[0.5, 1.0], 10.0, 60.0).unwrap();
+        assert_eq!(two.interval, None);
+        assert_eq!(project_repetitions(&[], 10.0, 60.0), None);
+        assert_eq!(project_repetitions(&[0.0, 1.0, 1.0], 10.0, 60.0), None);
     }
 
     #[test]

@@ -42,6 +42,20 @@ use facts::Facts;
 use lexicon::Lexicon;
 use reading::{Reading, read};
 
+/// The score that stands for a task, of each kind of scoring: a task has one of them at most.
+pub const HEADLINES: [&str; 10] = [
+    "caption_true_facts",
+    "counts_f1",
+    "attributes_f1",
+    "spatial_true",
+    "scene_true_facts",
+    "direct_exact",
+    "number_right",
+    "facts_named",
+    "code_facts_named",
+    "json_values",
+];
+
 /// What one answer is worth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {

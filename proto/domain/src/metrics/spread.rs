@@ -6,6 +6,12 @@
 /// Quantiles of Student's t.
 pub mod student;
 
+/// What can be said of two rows.
+pub mod verdict;
+
+/// The same pictures on both sides.
+pub mod bootstrap;
+
 use crate::metrics::{Failed, Percentile};
 use student::{t_bounds, t_quantile, t_quantile_of};
 
