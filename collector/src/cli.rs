@@ -4,13 +4,17 @@ mod backup;
 mod campaign;
 mod check;
 mod client;
+mod compare;
 mod config;
 mod devices;
 mod enrol;
+mod estimate;
 mod import;
 mod init;
 mod output;
+mod page;
 mod rank;
+mod recommend;
 mod runs;
 mod serve;
 mod token;
@@ -57,6 +61,11 @@ enum Command {
     Enrol(enrol::Enrol),
     /// Says which device, model or configuration is better, and how surely
     Rank(rank::Rank),
+    Compare(compare::Compare),
+    Recommend(recommend::Recommend),
+    /// Plans: whether a model fits, how long a batch takes, what energy costs, when a swap pays
+    #[command(subcommand)]
+    Estimate(estimate::EstimateCommand),
     /// Runs that were delivered
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -117,6 +126,9 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Token(token) => token::token(&token, output),
         Command::Enrol(enrol) => enrol::enrol(&enrol, output),
         Command::Rank(rank) => rank::rank(&rank, output),
+        Command::Compare(compare) => compare::compare(&compare, output),
+        Command::Recommend(recommend) => recommend::recommend(&recommend, output),
+        Command::Estimate(estimate) => estimate::estimate(&estimate, output),
         Command::Runs(runs) => runs::runs(&runs, output),
         Command::Devices(devices) => devices::devices(&devices, output),
         Command::Backup(backup) => backup::backup(&backup, output),

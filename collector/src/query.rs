@@ -1,5 +1,6 @@
 //! The questions that command line, web and gRPC all ask, and their answers as documents.
 
+mod answers;
 mod documents;
 mod follow;
 mod service;
@@ -16,7 +17,10 @@ use tokwatt_domain::{
 
 use self::follow::Followed;
 use crate::{
+    compare::CompareError,
+    estimate::EstimateError,
     rank::{self, Catalogue, Condition, Question, RankError, RankedCell},
+    recommend::RecommendError,
     rollup,
     store::{FigureIndex, RunRow, Store, StoreError},
 };
@@ -45,6 +49,23 @@ pub enum QueryError {
     /// The question cannot be answered as it is asked.
     #[error(transparent)]
     Rank(#[from] RankError),
+    /// These runs cannot be compared as it is asked.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// Nothing can be recommended as it is asked.
+    #[error(transparent)]
+    Recommend(#[from] RecommendError),
+    /// Nothing can be estimated as it is asked.
+    #[error(transparent)]
+    Estimate(#[from] EstimateError),
+    /// No run of that provenance meets the conditions.
+    #[error("no run that is {provenance} meets these conditions: {advice}")]
+    NothingOfThat {
+        /// What was asked for.
+        provenance: Provenance,
+        /// What to do.
+        advice: String,
+    },
     /// Not the name of a run.
     #[error("`{0}` names no run: give 6 to 32 hexadecimal digits, `runs list` shows them")]
     RunName(String),

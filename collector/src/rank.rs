@@ -47,7 +47,7 @@ pub use self::{
     cell::{CellFigure, RankedCell, cells, cells_of},
     index::{CellIndex, CellName},
     key::{Condition, Key},
-    question::{Metric, OverTasks, Question, parse_provenance},
+    question::{Metric, OverTasks, PROVENANCES, Question, parse_provenance},
 };
 
 /// A measured run, as far as ranking looks at it.

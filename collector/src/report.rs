@@ -2,14 +2,18 @@
 
 mod campaign;
 mod check;
+mod compare;
 mod csv;
 mod date;
+mod estimate;
 mod fixed;
 mod flag;
 mod lines;
 mod markdown;
 mod members;
 mod number;
+mod page;
+mod recommend;
 mod table;
 
 use std::collections::BTreeSet;
@@ -25,10 +29,14 @@ use self::number::Scale;
 pub use self::{
     campaign::{campaign, campaigns, job},
     check::check,
+    compare::{comparison, history},
     csv::csv,
     date::utc,
+    estimate::estimate,
     markdown::markdown,
     members::{device, tokens},
+    page::Page,
+    recommend::{recommendation, use_cases},
     table::{board, devices, run, runs},
 };
 

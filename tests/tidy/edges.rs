@@ -101,7 +101,8 @@ const COLLECTOR: Edges = &[
     ("rank", &[]),
     ("compare", &["rank"]),
     ("recommend", &["rank"]),
-    ("estimate", &["rank"]),
+    // Two models on one device are two sides.
+    ("estimate", &["compare", "rank"]),
     (
         "query",
         &[
@@ -118,7 +119,17 @@ const COLLECTOR: Edges = &[
     // Documents of the questions, of a check, and of what an operator sees.
     (
         "report",
-        &["chart", "check", "enrol", "peer", "query", "rank"],
+        &[
+            "chart",
+            "check",
+            "compare",
+            "enrol",
+            "estimate",
+            "peer",
+            "query",
+            "rank",
+            "recommend",
+        ],
     ),
     (
         "web",
@@ -147,12 +158,25 @@ const COLLECTOR: Edges = &[
             "web",
         ],
     ),
-    // `check` looks at the database itself.
+    // `check` looks at the database itself. Use cases that are built in need no collector, and plans and sides are read before they are
+    // sent.
     (
         "cli",
         &[
-            "backup", "check", "clock", "enrol", "exchange", "query", "report", "server",
-            "settings", "store", "vitals",
+            "backup",
+            "check",
+            "clock",
+            "compare",
+            "enrol",
+            "estimate",
+            "exchange",
+            "query",
+            "recommend",
+            "report",
+            "server",
+            "settings",
+            "store",
+            "vitals",
         ],
     ),
 ];

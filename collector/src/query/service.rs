@@ -8,8 +8,11 @@ use tonic::{Request, Response, Status};
 
 use super::{Query, QueryError};
 use crate::{
+    compare,
+    estimate::Plan,
     peer::Peer,
-    rank::{Condition, OverTasks, Question, RankError},
+    rank::{Condition, OverTasks, Question, RankError, parse_provenance},
+    recommend::{RecommendError, UseCase},
 };
 
 #[tonic::async_trait]
@@ -49,11 +52,7 @@ impl v1::query_server::Query for Query {
         Peer::of(&request)?.may_ask()?;
         let request = request.into_inner();
         answer(async {
-            let conditions = request
-                .r#where
-                .iter()
-                .map(|text| Condition::parse(text))
-                .collect::<Result<Vec<_>, _>>()?;
+            let conditions = conditions(&request.r#where)?;
             let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
             let limit = if limit == 0 { LIMIT } else { limit };
             let runs = self.runs(&conditions, limit).await?;
@@ -92,7 +91,27 @@ impl v1::query_server::Query for Query {
         request: Request<v1::CompareRequest>,
     ) -> Result<Response<v1::Document>, Status> {
         Peer::of(&request)?.may_ask()?;
-        Err(Status::unimplemented("not in this version"))
+        let request = request.into_inner();
+        answer(async {
+            let conditions = conditions(&request.r#where)?;
+            if !request.over.is_empty() {
+                let (over, metrics) = compare::parse_history(&request.over, &request.metrics)?;
+                let provenance = parse_provenance(&request.provenance)?;
+                let history = self
+                    .history(over, &metrics, &conditions, provenance)
+                    .await?;
+                return document(&history.schema, &history);
+            }
+            let question = compare::Question::parse(
+                &request.left,
+                &request.right,
+                &request.metrics,
+                &request.provenance,
+            )?;
+            let comparison = self.compare(&question, &conditions).await?;
+            document(&comparison.schema, &comparison)
+        })
+        .await
     }
 
     async fn recommend(
@@ -100,7 +119,23 @@ impl v1::query_server::Query for Query {
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::Document>, Status> {
         Peer::of(&request)?.may_ask()?;
-        Err(Status::unimplemented("not in this version"))
+        let request = request.into_inner();
+        answer(async {
+            let use_case = UseCase::parse(&request.use_case)
+                .and_then(|case| {
+                    case.with(
+                        &request.r#where,
+                        &request.scope,
+                        &request.at_most,
+                        &request.at_least,
+                    )
+                })
+                .map_err(RecommendError::from)?;
+            let provenance = parse_provenance(&request.provenance)?;
+            let recommendation = self.recommend(&use_case, provenance).await?;
+            document(&recommendation.schema, &recommendation)
+        })
+        .await
     }
 
     async fn estimate(
@@ -108,8 +143,20 @@ impl v1::query_server::Query for Query {
         request: Request<v1::EstimateRequest>,
     ) -> Result<Response<v1::Document>, Status> {
         Peer::of(&request)?.may_ask()?;
-        Err(Status::unimplemented("not in this version"))
+        let request = request.into_inner();
+        answer(async {
+            let plan = Plan::parse(&request.plan_json)?;
+            let conditions = conditions(&request.r#where)?;
+            let provenance = parse_provenance(&request.provenance)?;
+            let estimate = self.estimate(&plan, &conditions, provenance).await?;
+            document(&estimate.schema, &estimate)
+        })
+        .await
     }
+}
+
+fn conditions(texts: &[String]) -> Result<Vec<Condition>, RankError> {
+    texts.iter().map(|text| Condition::parse(text)).collect()
 }
 
 async fn answer(
@@ -135,9 +182,13 @@ fn status(error: &QueryError) -> Status {
             tracing::error!(%error, "a question could not be answered");
             Status::internal(text)
         }
-        QueryError::Rank(_) | QueryError::RunName(_) | QueryError::Ambiguous { .. } => {
-            Status::invalid_argument(text)
-        }
+        QueryError::Rank(_)
+        | QueryError::Compare(_)
+        | QueryError::Recommend(_)
+        | QueryError::Estimate(_)
+        | QueryError::NothingOfThat { .. }
+        | QueryError::RunName(_)
+        | QueryError::Ambiguous { .. } => Status::invalid_argument(text),
         QueryError::NoSuchRun(_) => Status::not_found(text),
         QueryError::Store(_) | QueryError::Document(_) | QueryError::Unreadable { .. } => {
             tracing::error!(%error, source = ?error.source(), "a question could not be answered");

@@ -36,8 +36,6 @@ pub struct RankedCell {
     pub n_requests: u32,
     /// Of these, those that failed.
     pub n_failed: u32,
-    /// Those by what went wrong.
-    pub failures: BTreeMap<String, u32>,
     /// Flags of its runs.
     pub flags: BTreeSet<String>,
     /// Key to why it is absent, in the words of the first run that lacks it.
@@ -255,12 +253,8 @@ impl Group<'_> {
     fn cell(self, catalogue: &Catalogue) -> Result<RankedCell, RankError> {
         let name: Option<CellName> = self.name.and_then(|name| serde_json::from_str(&name).ok());
         let name = name.ok_or_else(|| damaged("the name of a cell"))?;
-        let mut failures: BTreeMap<String, u32> = BTreeMap::new();
         let mut reasons = BTreeMap::new();
         for kind in self.runs.iter().map(|run| catalogue.kind(run.kind)) {
-            for (class, n) in &kind.failures {
-                *failures.entry(class.clone()).or_default() += n;
-            }
             for (key, reason) in &kind.reasons {
                 reasons.entry(key.clone()).or_insert_with(|| reason.clone());
             }
@@ -281,7 +275,6 @@ impl Group<'_> {
                 .map(|run| run.started)
                 .min()
                 .unwrap_or_default(),
-            failures,
             reasons,
             flags: flags.map(|flag| flag.id.clone()).collect(),
             figures: self.figures,

@@ -68,8 +68,6 @@ pub(super) struct Kind {
     pub(super) power: Option<Provenance>,
     pub(super) scopes: BTreeSet<Scope>,
     pub(super) flags: Vec<Doubt>,
-    /// Failed requests by what went wrong: hardly any run has some.
-    pub(super) failures: BTreeMap<String, u32>,
     /// Of metrics, of power and of quality only.
     pub(super) reasons: BTreeMap<String, String>,
     /// Prompt tokens of a picture, a whole number.
@@ -167,7 +165,6 @@ impl Kind {
                 .filter(|(key, _)| is_asked_for(key))
                 .map(|(key, reason)| (key.clone(), reason.clone()))
                 .collect(),
-            failures: report.requests.failed.clone(),
             image_tokens: match report.metrics.get("image_tokens") {
                 Some(Some(MetricValue::Number(tokens))) => Some(format!("{tokens:.0}")),
                 _ => None,

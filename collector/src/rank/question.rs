@@ -188,7 +188,8 @@ pub fn parse_provenance(text: &str) -> Result<Provenance, RankError> {
     })
 }
 
-const PROVENANCES: [Provenance; 5] = [
+/// All of them, the strongest first.
+pub const PROVENANCES: [Provenance; 5] = [
     Provenance::Measured,
     Provenance::Replayed,
     Provenance::Simulated,

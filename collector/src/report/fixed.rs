@@ -8,9 +8,17 @@ use super::shortened;
 
 /// A group's name and its words. What goes without saying is left out here and stands in the JSON; a group without words too.
 pub(super) fn groups(board: &Board) -> Vec<(&'static str, String)> {
-    let mut fixed = Fixed(board.fixed.clone());
+    groups_of(&board.fixed, &board.aggregate)
+}
+
+/// The same of any keys and values, with the name of how tasks were put together.
+pub(super) fn groups_of(
+    fixed: &BTreeMap<String, String>,
+    aggregate: &str,
+) -> Vec<(&'static str, String)> {
+    let mut fixed = Fixed(fixed.clone());
     let groups = [
-        ("asked", asked(&mut fixed, board)),
+        ("asked", asked(&mut fixed, aggregate)),
         ("model", model(&mut fixed)),
         ("engine", engine(&mut fixed)),
         ("device", device(&mut fixed)),
@@ -65,8 +73,8 @@ impl Fixed {
     }
 }
 
-fn asked(fixed: &mut Fixed, board: &Board) -> Vec<String> {
-    let tasks = |tasks: &str| match board.aggregate.as_str() {
+fn asked(fixed: &mut Fixed, aggregate: &str) -> Vec<String> {
+    let tasks = |tasks: &str| match aggregate {
         "one task" => tasks.to_owned(),
         aggregate => format!("{tasks} ({aggregate} over tasks)"),
     };

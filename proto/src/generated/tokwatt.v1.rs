@@ -3420,6 +3420,9 @@ pub struct CompareRequest {
     /// measured (default), replayed, simulated, imported, estimated.
     #[prost(string, tag = "5")]
     pub provenance: ::prost::alloc::string::String,
+    /// A key, instead of both sides: all its values in the order in which they came. Answered with `tokwatt.history/1`.
+    #[prost(string, tag = "6")]
+    pub over: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecommendRequest {
@@ -3432,10 +3435,18 @@ pub struct RecommendRequest {
     /// measured (default), replayed, simulated, imported, estimated.
     #[prost(string, tag = "3")]
     pub provenance: ::prost::alloc::string::String,
+    /// Power scope of all energies; empty: the use case's, else the only one there is.
+    #[prost(string, tag = "4")]
+    pub scope: ::prost::alloc::string::String,
+    /// Limits `id=value` that take the place of the use case's over the same metric.
+    #[prost(string, repeated, tag = "5")]
+    pub at_most: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "6")]
+    pub at_least: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EstimateRequest {
-    /// What is asked, as a JSON document: `tokwatt.plan/1`.
+    /// What is asked, as a JSON document: one of the plans fit, batch, cost, swap.
     #[prost(string, tag = "1")]
     pub plan_json: ::prost::alloc::string::String,
     /// Conditions `key=value` on the runs that it is estimated from.

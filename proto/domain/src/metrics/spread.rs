@@ -12,6 +12,9 @@ pub mod verdict;
 /// The same pictures on both sides.
 pub mod bootstrap;
 
+/// Several figures as one.
+pub mod composite;
+
 use crate::metrics::{Failed, Percentile};
 use student::{t_bounds, t_quantile, t_quantile_of};
 

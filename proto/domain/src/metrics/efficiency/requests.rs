@@ -1,53 +1,63 @@
 //! The energy of single requests, where a request can be told from its neighbours.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{COVERAGE_LEAST, of_sensor, stretches};
+use super::{COVERAGE_LEAST, of_sensor, power_reports, stretches, surest};
 use crate::{
     metrics::{
-        RunReport,
         energy::{Energy, energy},
         latency::request_latency,
+        totals::Totals,
     },
     power::{PowerSample, PowerTrace, Scope},
-    run::{RequestTrace, RunTrace},
+    run::{RequestTrace, RunTrace, Segment},
     time::Window,
     workload::Load,
 };
 
-/// Energy of each success in J, by what was asked, at one scope and by the sensor that stands for it in the run's report.
+/// Energy of each success in J, by what was asked, for each scope: by the sensor that stands for it in the run's report.
 ///
 /// A request has its own only at concurrency 1, and if it lasted ten times as long as the sensor's sample period, refresh and averaging
 /// time, and was seen as a whole; the others are not there.
-pub fn request_energies<'a>(
-    trace: &'a RunTrace,
-    report: &RunReport,
-    scope: Scope,
-) -> Vec<(&'a str, f64)> {
-    let Some(power) = report.power_of(scope) else {
-        return Vec::new();
-    };
+pub fn request_energies(trace: &RunTrace) -> BTreeMap<Scope, Vec<(&str, f64)>> {
     if trace.header.cell.identity.load != Load::Closed(1) {
-        return Vec::new();
+        return BTreeMap::new();
     }
+    let (reports, _) = power_reports(trace, &mut Totals::default());
+    let scopes: BTreeSet<Scope> = reports.iter().map(|report| report.scope).collect();
+    let of_scope = |scope| {
+        let source = &surest(&reports, scope)?.source;
+        Some((scope, of_sensor_in(trace, scope, source)?))
+    };
+    scopes.into_iter().filter_map(of_scope).collect()
+}
+
+fn of_sensor_in<'a>(
+    trace: &'a RunTrace,
+    scope: Scope,
+    source: &str,
+) -> Option<Vec<(&'a str, f64)>> {
     let segments = trace.segments.iter();
-    let powered =
-        segments.filter_map(|segment| Some((segment, of_sensor(segment, scope, &power.source)?)));
-    let Some((_, first)) = powered.clone().next() else {
-        return Vec::new();
-    };
-    let whole = energy(&first.sensor, &stretches(trace, scope, &power.source));
+    let powered: Vec<(&Segment, &PowerTrace)> = segments
+        .filter_map(|segment| Some((segment, of_sensor(segment, scope, source)?)))
+        .collect();
+    let (_, first) = powered.first()?;
+    let whole = energy(&first.sensor, &stretches(trace, scope, source));
     let shortest = SPAN_LEAST * slowest(first, &whole);
-    let of_request = |power: &'a PowerTrace, request: &'a RequestTrace| {
-        let is_long_enough = request_latency(request) >= shortest;
-        let own = is_long_enough.then(|| own_energy(power, request))??;
-        Some((request.item.as_str(), own))
+    let requests = powered.into_iter().flat_map(|(segment, power)| {
+        let requests = segment.requests.iter();
+        requests.map(move |request| (power, request))
+    });
+    let is_long = |request: &RequestTrace| {
+        request.outcome.is_success() && request_latency(request) >= shortest
     };
-    powered
-        .flat_map(|(segment, power)| segment.requests.iter().map(move |one| (power, one)))
-        .filter(|(_, request)| request.outcome.is_success())
-        .filter_map(|(power, request)| of_request(power, request))
-        .collect()
+    let own = requests
+        .filter(|(_, request)| is_long(request))
+        .filter_map(|(power, request)| Some((request.item.as_str(), own_energy(power, request)?)));
+    Some(own.collect())
 }
 
 /// The slowest of what lies between power and its reading.
@@ -90,7 +100,7 @@ const SPAN_LEAST: u32 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{example, measure};
+    use crate::metrics::example;
 
     /// Two requests of 2 s each, a second apart; 10 W, then 20 W from 3 s on, read every 100 ms.
     fn run(load: Load, every_ms: u64) -> RunTrace {
@@ -109,10 +119,9 @@ mod tests {
 
     #[track_caller]
     fn check(trace: &RunTrace, want: &[(&str, f64)]) {
-        assert_eq!(
-            request_energies(trace, &measure(trace), Scope::Module),
-            want
-        );
+        let energies = request_energies(trace);
+        let own = energies.get(&Scope::Module).cloned();
+        assert_eq!(own.unwrap_or_default(), want);
     }
 
     #[test]

@@ -1,0 +1,190 @@
+//! Whether a model fits into the memory of each device: tried there, or by what it needs.
+
+use std::collections::BTreeMap;
+
+use tokwatt_domain::metrics::fit::{KvCache, Needs};
+
+use super::{EstimateError, FitPlan, FitRow, Outcome};
+use crate::rank::{Key, RankedCell};
+
+/// A device's memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Machine {
+    /// Its name.
+    pub device: String,
+    /// `system` or `gpu`.
+    pub memory: &'static str,
+    /// How much there is; absent where the device could not say.
+    pub total_bytes: Option<u64>,
+    /// In use before a model is loaded, where it was measured.
+    pub baseline_bytes: Option<u64>,
+}
+
+/// Runs of the model on a device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tried {
+    /// How many.
+    pub n_runs: u32,
+    /// The most memory that they took; absent where it was not sampled.
+    pub peak_bytes: Option<f64>,
+    /// Requests that ended for want of memory or because the engine died, by kind.
+    pub failures: BTreeMap<String, u32>,
+}
+
+impl Machine {
+    /// The most of this memory that a cell's runs took, by the mean of its repetitions.
+    pub fn peak_of(&self, cell: &RankedCell) -> Option<f64> {
+        let own = format!("memory_peak.{}", self.memory);
+        let figure = cell.figure(&own);
+        figure
+            .or_else(|| cell.figure("memory_peak.process_tree"))
+            .map(|figure| figure.mean)
+    }
+}
+
+/// Judges every device, by name.
+///
+/// # Errors
+/// A figure of the model that nobody gave, and that no run knows.
+pub fn fit(
+    plan: &FitPlan,
+    machines: &[Machine],
+    tried: &BTreeMap<String, Tried>,
+) -> Result<Vec<FitRow>, EstimateError> {
+    let needs = needs(plan)?;
+    let row = |machine: &Machine| {
+        let nothing = Tried::default();
+        row(
+            needs,
+            machine,
+            tried.get(&machine.device).unwrap_or(&nothing),
+        )
+    };
+    Ok(machines.iter().map(row).collect())
+}
+
+/// Fills in what runs of the model say of it, in the words of its weights file.
+pub fn facts_of(plan: &FitPlan, cells: &[RankedCell]) -> FitPlan {
+    let is_same = |cell: &&RankedCell| {
+        let is = |wanted: &Option<String>, key: Key| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| *wanted == cell.value(key))
+        };
+        is(&plan.model, Key::Model) && plan.model.is_some() && is(&plan.precision, Key::Precision)
+    };
+    let known = cells.iter().filter(is_same).map(|cell| Facts {
+        facts: &cell.cell.configuration.model_facts,
+    });
+    let mut plan = plan.clone();
+    for facts in known {
+        plan.layers = plan.layers.or_else(|| facts.of_language("block_count"));
+        plan.kv_heads = plan.kv_heads.or_else(|| {
+            facts
+                .of_language("attention.head_count_kv")
+                .or_else(|| facts.of_language("attention.head_count"))
+        });
+        plan.head_size = plan.head_size.or_else(|| facts.head_size());
+    }
+    plan
+}
+
+/// What a weights file says of itself.
+struct Facts<'a> {
+    facts: &'a BTreeMap<String, String>,
+}
+
+impl Facts<'_> {
+    /// A fact under the architecture's name.
+    fn of_language(&self, name: &str) -> Option<u64> {
+        let architecture = self.facts.get("general.architecture")?;
+        let value = self.facts.get(&format!("{architecture}.{name}"))?;
+        value.parse().ok()
+    }
+
+    fn head_size(&self) -> Option<u64> {
+        self.of_language("attention.key_length").or_else(|| {
+            let heads = self.of_language("attention.head_count")?;
+            self.of_language("embedding_length")?.checked_div(heads)
+        })
+    }
+}
+
+fn needs(plan: &FitPlan) -> Result<Needs, EstimateError> {
+    let known = |flag: &str, value: Option<u64>| {
+        value.filter(|value| *value > 0).ok_or_else(|| {
+            EstimateError::Figure(format!(
+                "{flag} is missing, and no run of this model knows it: its weights file or its card says it"
+            ))
+        })
+    };
+    let cache = KvCache {
+        layers: known("--layers", plan.layers)?,
+        kv_heads: known("--kv-heads", plan.kv_heads)?,
+        head_size: known("--head-size", plan.head_size)?,
+        context: plan.context,
+        slots: plan.slots,
+        kind: plan.kv_kind,
+    };
+    Ok(Needs {
+        weights_bytes: plan.weights_bytes,
+        kv_cache_bytes: cache.bytes(),
+        encoder_bytes: plan.encoder_bytes,
+        scratch_bytes: plan.scratch_bytes,
+        baseline_bytes: None,
+    })
+}
+
+fn row(needs: Needs, machine: &Machine, tried: &Tried) -> FitRow {
+    let needs = Needs {
+        baseline_bytes: machine.baseline_bytes,
+        ..needs
+    };
+    let headroom = machine.total_bytes.map(|total| needs.headroom_bytes(total));
+    let outcome = outcome(headroom, tried);
+    FitRow {
+        device: machine.device.clone(),
+        memory: machine.memory.to_owned(),
+        total_bytes: machine.total_bytes,
+        needs,
+        needed_bytes: needs.total_bytes(),
+        headroom_bytes: headroom,
+        outcome,
+        n_runs: tried.n_runs,
+        measured_peak_bytes: tried.peak_bytes,
+        failures: tried.failures.clone(),
+        text: text(outcome, needs, tried),
+    }
+}
+
+fn outcome(headroom: Option<i64>, tried: &Tried) -> Outcome {
+    if !tried.failures.is_empty() {
+        return Outcome::Failed;
+    }
+    match headroom {
+        _ if tried.n_runs > 0 && tried.peak_bytes.is_some() => Outcome::Tested,
+        None => Outcome::Unknown,
+        Some(0..) => Outcome::Estimated,
+        Some(_) => Outcome::WillNotFit,
+    }
+}
+
+fn text(outcome: Outcome, needs: Needs, tried: &Tried) -> String {
+    let failures: Vec<String> = tried
+        .failures
+        .iter()
+        .map(|(kind, n)| format!("{kind} {n} times"))
+        .collect();
+    let mut text = match outcome {
+        Outcome::Tested => format!("{} runs of it there", tried.n_runs),
+        Outcome::Failed => format!("{} runs of it there: {}", tried.n_runs, failures.join(", ")),
+        Outcome::Estimated => "by the formula, never run there".to_owned(),
+        Outcome::WillNotFit => "by the formula it needs more than there is".to_owned(),
+        Outcome::Unknown => "the device does not say how much memory it has".to_owned(),
+    };
+    let is_by_formula = matches!(outcome, Outcome::Estimated | Outcome::WillNotFit);
+    if is_by_formula && needs.baseline_bytes.is_none() {
+        text += "; what the system itself takes was never measured there, and is not counted";
+    }
+    text
+}
