@@ -8,3 +8,15 @@ pub const SWAP_SCHEMA: &str = include_str!("../schema/json/swap.schema.json");
 
 /// JSON Schema of `rank --format json`: a document `tokwatt.rank/1`, a [`Board`](tokwatt_domain::leaderboard::Board).
 pub const RANK_SCHEMA: &str = include_str!("../schema/json/rank.schema.json");
+
+/// JSON Schema of `compare A B --format json`: a document `tokwatt.compare/1`.
+pub const COMPARE_SCHEMA: &str = include_str!("../schema/json/compare.schema.json");
+
+/// JSON Schema of `compare --over KEY --format json`: a document `tokwatt.history/1`.
+pub const HISTORY_SCHEMA: &str = include_str!("../schema/json/history.schema.json");
+
+/// JSON Schema of `recommend NAME --format json`: a document `tokwatt.recommend/1`.
+pub const RECOMMEND_SCHEMA: &str = include_str!("../schema/json/recommend.schema.json");
+
+/// JSON Schema of `estimate … --format json`: a document `tokwatt.estimate/1`.
+pub const ESTIMATE_SCHEMA: &str = include_str!("../schema/json/estimate.schema.json");

@@ -157,3 +157,42 @@ fn cell() -> Cell {
         },
     }
 }
+
+/// The document is as its JSON Schema says, and is not without any of its keys, but for those of objects whose path ends in one of `open`.
+#[track_caller]
+pub(crate) fn check_schema(schema: &str, document: &impl serde::Serialize, open: &[&str]) {
+    let schema = serde_json::from_str(schema).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let document = serde_json::to_value(document).unwrap();
+    let problems: Vec<String> = validator
+        .iter_errors(&document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(problems.is_empty(), "{problems:#?}");
+    let mut rest = vec![(String::new(), &document)];
+    let mut n_keys = 0;
+    while let Some((pointer, value)) = rest.pop() {
+        if let Some(array) = value.as_array() {
+            let items = array.iter().enumerate();
+            rest.extend(items.map(|(number, item)| (format!("{pointer}/{number}"), item)));
+        }
+        let Some(object) = value.as_object() else {
+            continue;
+        };
+        for (key, value) in object {
+            rest.push((format!("{pointer}/{key}"), value));
+            if open.iter().any(|open| pointer.ends_with(open)) {
+                continue;
+            }
+            let mut changed = document.clone();
+            let without = changed.pointer_mut(&pointer).unwrap();
+            without.as_object_mut().unwrap().remove(key);
+            assert!(
+                !validator.is_valid(&changed),
+                "{pointer} may be without {key}"
+            );
+            n_keys += 1;
+        }
+    }
+    assert!(n_keys > 10, "{n_keys} keys");
+}
