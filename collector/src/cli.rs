@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod compare;
 mod config;
+mod dashboard;
 mod devices;
 mod enrol;
 mod estimate;
@@ -75,6 +76,8 @@ enum Command {
     /// Suites for a set of devices
     #[command(subcommand)]
     Campaign(campaign::Campaign),
+    /// Opens the pages of a collector on this machine in a browser
+    Dashboard(dashboard::Dashboard),
     /// Copies the data folder while the collector goes on, and looks through the copy
     Backup(backup::Backup),
     /// Looks whether the database is what it says: file, books, records, reports, roll-ups
@@ -131,6 +134,7 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Estimate(estimate) => estimate::estimate(&estimate, output),
         Command::Runs(runs) => runs::runs(&runs, output),
         Command::Devices(devices) => devices::devices(&devices, output),
+        Command::Dashboard(dashboard) => dashboard::dashboard(&dashboard, output),
         Command::Backup(backup) => backup::backup(&backup, output),
         Command::Check(check) => check::check(&check, output),
         Command::Import(import) => import::import(&import, output),

@@ -20,9 +20,10 @@ mod model;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{Instant, MissedTickBehavior},
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokwatt_domain::{
     campaign::{Campaign, CampaignLine, CampaignView, CampaignsView, JobRef, JobState, JobView},
@@ -238,6 +239,32 @@ impl Dispatch {
             is_over: jobs.iter().all(|job| job.state.is_over()),
             jobs: jobs.into_iter().map(|job| self.view(job)).collect(),
         })
+    }
+
+    /// A campaign at once, and then its latest state after changes, until it is over.
+    ///
+    /// # Errors
+    /// [`CampaignError::Unknown`].
+    pub async fn follow(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<ReceiverStream<Result<v1::Document, Status>>, CampaignError> {
+        self.row(name).await?;
+        // One at a time: who reads slowly gets the latest next.
+        let (documents, answers) = mpsc::channel(1);
+        let watch = Arc::clone(self).watch(name.to_owned(), documents);
+        self.tasks.spawn(watch);
+        Ok(ReceiverStream::new(answers))
+    }
+
+    /// Changes whenever a device comes, goes or tells something, and when a campaign is made or ended.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.roster.changes()
+    }
+
+    /// Whether a device is there now.
+    pub fn attends(&self, device: &DeviceId) -> bool {
+        self.roster.is_present(device)
     }
 
     /// Sends a campaign at once, and then its latest state after changes, until it is over or nobody listens.

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokwatt_domain::{
-    ids::RunId,
+    ids::{DeviceId, RunId},
     leaderboard::{Board, Boards},
     power::Provenance,
     run::RunTrace,
@@ -33,6 +33,8 @@ pub struct Query {
     store: Arc<Store>,
     settled: watch::Receiver<u64>,
     followed: Followed,
+    /// How long an answer waits for runs that are being measured; what is not done by then is said.
+    patience: Duration,
 }
 
 /// What an answer was not made to wait for.
@@ -103,6 +105,16 @@ impl Query {
             store,
             settled,
             followed: Followed::default(),
+            patience: PATIENCE,
+        }
+    }
+
+    /// The same, answering at once by what is measured: for who looks again by themselves.
+    #[must_use]
+    pub fn impatient(&self) -> Self {
+        Self {
+            patience: Duration::ZERO,
+            ..self.clone()
         }
     }
 
@@ -189,6 +201,28 @@ impl Query {
         Ok(Runs::new(lines, n_more, &set_aside))
     }
 
+    /// Some runs, of one device or of all, latest start first, each with its report: so many, after so many that are left out. Nothing is
+    /// waited for.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn latest_runs(
+        &self,
+        device: Option<&DeviceId>,
+        left_out: usize,
+        most: usize,
+    ) -> Result<Vec<RunDetail>, QueryError> {
+        let rows = self.store.latest_runs(device.cloned(), left_out, most);
+        let runs = rows.await?;
+        let runs = runs.iter().map(|row| RunDetail::new(row, None));
+        Ok(runs.collect::<Result<_, _>>()?)
+    }
+
+    /// Changes whenever a finished run is measured.
+    pub fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.clone()
+    }
+
     /// One run: `name` is its id or how that begins.
     ///
     /// # Errors
@@ -256,7 +290,7 @@ impl Query {
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, all).await {
+        match tokio::time::timeout(self.patience, all).await {
             Ok(outcome) => outcome,
             Err(_) => self.waiting().await,
         }
@@ -299,5 +333,5 @@ impl Waiting {
     }
 }
 
-/// How long an answer waits for runs that are being measured; what is not done by then is said.
+/// For who asks right after a delivery.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -24,7 +24,13 @@ use tokwatt_domain::{
     power::Provenance,
 };
 
-use self::number::Scale;
+pub(crate) use self::{
+    date::minute,
+    fixed::groups,
+    flag::meaning,
+    number::{Scale, percentile, short},
+    table::unit,
+};
 
 pub use self::{
     campaign::{campaign, campaigns, job},
@@ -52,7 +58,7 @@ pub fn boards(boards: &Boards, board: impl Fn(&Board) -> String) -> String {
 }
 
 /// In what the values of a board are shown.
-fn scale(board: &Board) -> Scale<'_> {
+pub(crate) fn scale(board: &Board) -> Scale<'_> {
     let values = board.rows.iter().filter_map(|row| match row.value {
         Percentile::Value(value) => Some(value),
         Percentile::Failed(_) => None,
@@ -61,7 +67,7 @@ fn scale(board: &Board) -> Scale<'_> {
 }
 
 /// What a board is of: `decode_tps in tok/s, higher is better`.
-fn title(board: &Board) -> String {
+pub(crate) fn title(board: &Board) -> String {
     let scope = board
         .scope
         .map(|scope| format!("@{scope}"))
@@ -86,7 +92,7 @@ fn title(board: &Board) -> String {
 }
 
 /// Keys that tell rows apart, and those that stand below the table, each in a line of its own.
-fn keys(board: &Board) -> (Vec<&str>, Vec<&str>) {
+pub(crate) fn keys(board: &Board) -> (Vec<&str>, Vec<&str>) {
     let rows = || board.rows.iter().flat_map(|row| &row.key);
     let keys: BTreeSet<&str> = rows().map(|(key, _)| key.as_str()).collect();
     let is_wide = |key: &&str| {
@@ -103,7 +109,7 @@ fn keys(board: &Board) -> (Vec<&str>, Vec<&str>) {
 }
 
 /// Keys below the table: each with its values, of engine flags those that differ, and whose they are.
-fn details(board: &Board) -> Vec<(&str, String)> {
+pub(crate) fn details(board: &Board) -> Vec<(&str, String)> {
     let (short, long) = keys(board);
     let detail = |key: &str| {
         let whose = deciding(board, &short, key);
@@ -156,13 +162,13 @@ fn differing_flags(board: &Board, row: &Row) -> String {
 }
 
 /// A row's value of a key.
-fn cell(row: &Row, key: &str) -> String {
+pub(crate) fn cell(row: &Row, key: &str) -> String {
     let value = row.key.get(key);
     value.map(|value| shortened(value)).unwrap_or_default()
 }
 
 /// `1`, `1 (1–2)`, or `–` for a row without one.
-fn place(row: &Row) -> String {
+pub(crate) fn place(row: &Row) -> String {
     match (row.place, row.place_range) {
         (Some(place), Some((first, last))) if first != last => format!("{place} ({first}–{last})"),
         (Some(place), _) => place.to_string(),
@@ -171,7 +177,7 @@ fn place(row: &Row) -> String {
 }
 
 /// A row's value and its interval.
-fn value(row: &Row, scale: &Scale) -> [String; 2] {
+pub(crate) fn value(row: &Row, scale: &Scale) -> [String; 2] {
     let value = number::percentile(row.value, scale);
     let interval = match row.ci95 {
         Some((low, high)) => format!("{} – {}", scale.show(low), scale.show(high)),
@@ -193,20 +199,20 @@ fn beside_of(row: &Row, id: &str) -> String {
 }
 
 /// Flags as words, and what is a sentence.
-fn flags(row: &Row) -> (Vec<&str>, Vec<&str>) {
+pub(crate) fn flags(row: &Row) -> (Vec<&str>, Vec<&str>) {
     let flags = row.flags.iter().map(String::as_str);
     flags.partition(|flag| !flag.contains(' '))
 }
 
 /// Whether a column of flags would say nothing: they are the same in every row, and then in the notes.
-fn has_flag_column(board: &Board) -> bool {
+pub(crate) fn has_flag_column(board: &Board) -> bool {
     let mut words = board.rows.iter().map(|row| flags(row).0);
     let first = words.next();
     words.any(|words| Some(words) != first)
 }
 
 /// What goes below a board: advice to its rows, what marks mean, then its notes.
-fn notes(board: &Board) -> Vec<String> {
+pub(crate) fn notes(board: &Board) -> Vec<String> {
     let (short, _) = keys(board);
     let mut advice: Vec<String> = Vec::new();
     for row in &board.rows {
@@ -241,7 +247,7 @@ fn name(row: &Row, keys: &[&str]) -> String {
 }
 
 /// A digest by its first digits; everything else whole.
-fn shortened(value: &str) -> String {
+pub(crate) fn shortened(value: &str) -> String {
     let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let most = if is_digest { DIGEST_DIGITS } else { usize::MAX };
     value.chars().take(most).collect()

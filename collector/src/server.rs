@@ -51,7 +51,7 @@ use crate::{
     settings::{Http, Settings, SettingsError},
     store::{Store, StoreError, database_in},
     vitals::Vitals,
-    web::{Pages, Web, WebError},
+    web::{Followers, Front, Opening, Probes, Sessions, Site, Web, WebError},
 };
 
 /// A collector that has its addresses and its database, and serves once it is run.
@@ -60,7 +60,7 @@ pub struct Collector {
     pub addr: SocketAddr,
     /// Where one enrols, if it has an identity.
     pub enrol_addr: Option<SocketAddr>,
-    /// Where health and figures can be asked for, if anywhere.
+    /// Where health, figures and pages can be asked for, if anywhere.
     pub http: Option<SocketAddr>,
     listener: TcpListener,
     enrolment: Option<(Arc<Identity>, TcpListener)>,
@@ -107,6 +107,9 @@ pub enum ServeError {
         .0.display()
     )]
     IdentityMissing(PathBuf),
+    /// There are no random bytes for sessions.
+    #[error("cannot make secrets for browsers: {0}")]
+    Secrets(getrandom::Error),
     /// The address for health and figures cannot be had.
     #[error(transparent)]
     Web(#[from] WebError),
@@ -131,7 +134,7 @@ impl ServeError {
             Self::Listen { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
             Self::Web(error) => error.may_pass(),
             Self::Store(error) => error.may_pass(),
-            Self::Broken(_) | Self::Transport(_) => true,
+            Self::Broken(_) | Self::Secrets(_) | Self::Transport(_) => true,
         }
     }
 }
@@ -206,8 +209,9 @@ impl Collector {
             let (store, days) = (Arc::clone(&store), shared.raw_samples_days);
             tasks.spawn(retention::run(store, days, stopping.clone()));
         }
-        let watchers = Watchers::new(&stopping, &store, &shared.vitals, self.web.take());
-        let serving = self.serve(query)?;
+        let site = shared.site(&query, self.http)?;
+        let watchers = Watchers::new(shared, &site, self.web.take());
+        let serving = self.serve(query, &site)?;
         tokio::pin!(serving);
         let outcome = tokio::select! {
             served = &mut serving => served.map_err(ServeError::from),
@@ -228,6 +232,7 @@ impl Collector {
     fn serve(
         self,
         query: Query,
+        site: &Arc<Site>,
     ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>>, ServeError> {
         let shared = self.shared;
         let (connections, incoming) = mpsc::channel(INCOMING_MAX);
@@ -237,14 +242,16 @@ impl Collector {
         }
         let identity = self.enrolment.as_ref();
         let identity = identity.map(|(identity, _)| Arc::clone(identity));
-        let mut services = shared.services(query, identity, self.enrol_addr);
+        let mut services = shared.services(query, site, identity, self.enrol_addr);
         let mut enrolling = None;
         let mut door = Door::Open;
         if let Some((identity, listener)) = self.enrolment {
             let tls =
                 |asks_for| Tls::new(Arc::clone(&identity), Arc::clone(&shared.clock), asks_for);
             door = Door::Certificate(tls(AsksFor::Certificate)?, shared.reception());
-            services = services.with(shared.renewal(&identity, self.addr));
+            services = services
+                .with(shared.renewal(&identity, self.addr))
+                .with_pages(site.pages());
             let (connections, incoming) = mpsc::channel(INCOMING_MAX);
             shared.open(
                 Door::Enrolment(tls(AsksFor::Nothing)?),
@@ -272,20 +279,18 @@ struct Watchers {
 }
 
 impl Watchers {
-    fn new(
-        stopping: &CancellationToken,
-        store: &Arc<Store>,
-        vitals: &Arc<Vitals>,
-        web: Option<Web>,
-    ) -> Self {
+    fn new(shared: &Shared, site: &Arc<Site>, web: Option<Web>) -> Self {
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         if let Some(web) = web {
-            let pages = Arc::new(Pages {
-                store: Arc::clone(store),
-                vitals: Arc::clone(vitals),
-                stopping: stopping.clone(),
-            });
-            tasks.spawn(web.run(pages, tasks.clone(), closing.clone()));
+            let front = Front {
+                probes: Probes {
+                    store: Arc::clone(&shared.store),
+                    vitals: Arc::clone(&shared.vitals),
+                    stopping: shared.stopping.clone(),
+                },
+                pages: site.pages(),
+            };
+            tasks.spawn(web.run(front, tasks.clone(), closing.clone()));
         }
         Self { tasks, closing }
     }
@@ -350,10 +355,24 @@ impl Shared {
         reception
     }
 
+    fn site(&self, query: &Query, http: Option<SocketAddr>) -> Result<Arc<Site>, ServeError> {
+        Ok(Arc::new(Site {
+            query: query.impatient(),
+            dispatch: self.dispatch(),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            sessions: Arc::new(Sessions::new().map_err(ServeError::Secrets)?),
+            http,
+            stopping: self.stopping.clone(),
+            followers: Followers::default(),
+        }))
+    }
+
     /// What everybody who comes to the main address may call, each as far as they may.
     fn services(
         &self,
         query: Query,
+        site: &Site,
         identity: Option<Arc<Identity>>,
         enrol_addr: Option<SocketAddr>,
     ) -> Services {
@@ -364,7 +383,6 @@ impl Shared {
             stopping: self.stopping.clone(),
             vitals: Arc::clone(&self.vitals),
         };
-        let dispatch = self.dispatch();
         let importer = identity.as_ref().map(|identity| {
             Arc::new(Importer {
                 store: Arc::clone(&self.store),
@@ -402,8 +420,12 @@ impl Shared {
                     .max_encoding_message_size(ANSWER_BYTES_MAX),
             )
             .with(ExchangeServer::new(exchange).max_decoding_message_size(PART_BYTES_MAX))
-            .with(dispatch.control())
-            .with(dispatch.campaigns())
+            .with(site.dispatch.control())
+            .with(site.dispatch.campaigns())
+            .with(
+                Opening::service(Arc::clone(&site.sessions), site.http)
+                    .max_decoding_message_size(QUESTION_BYTES_MAX),
+            )
     }
 
     fn dispatch(&self) -> Arc<Dispatch> {

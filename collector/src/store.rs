@@ -697,6 +697,22 @@ impl Store {
         self.read(reading::runs).await
     }
 
+    /// Some runs, of one device or of all, latest start first: so many, after so many that are left out.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn latest_runs(
+        &self,
+        device: Option<DeviceId>,
+        left_out: usize,
+        most: usize,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        self.read(move |connection| {
+            reading::latest_runs(connection, device.as_ref(), left_out, most)
+        })
+        .await
+    }
+
     /// Runs whose id begins so; `prefix` is hexadecimal digits in lower case.
     ///
     /// # Errors

@@ -1,11 +1,31 @@
-//! Health, readiness and figures for whoever watches the collector: HTTP/1 on an address of this machine.
+//! The collector over HTTP: health and figures for whoever watches it, and pages for people with a browser.
 //!
-//! Small on purpose, since anything on this machine may connect: one request for each connection, everything bounded in size and
-//! time, and a request whose `Host` is not this address is refused, so that a page in a browser cannot be made to ask by a name
-//! that leads here.
+//! Anything on this machine may connect, so that everything is bounded in size and time, and a request whose `Host` is not this address
+//! is refused: a page in a browser cannot be made to ask by a name that leads here. A connection lives for as long as one question
+//! takes, unless somebody who was let in asks by it. The pages are a service that does not care who carries it: on the address
+//! for devices and people elsewhere it is reached by certificate.
 
+mod admittance;
+mod assets;
+mod boards;
+mod campaigns;
+mod device;
 mod door;
-mod pages;
+mod download;
+mod fleet;
+mod history;
+mod live;
+mod names;
+mod opening;
+mod page;
+mod patience;
+mod power;
+mod probes;
+mod problem;
+mod run;
+mod runs;
+mod sessions;
+mod site;
 
 use std::{
     io,
@@ -14,17 +34,19 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-pub use self::pages::Pages;
+use self::patience::Patience;
+
+pub use self::{live::Followers, opening::Opening, probes::Probes, sessions::Sessions, site::Site};
 
 /// An address that is taken; nobody is answered yet.
 #[derive(Debug)]
@@ -34,9 +56,18 @@ pub struct Web {
     listener: TcpListener,
 }
 
+/// What is behind the address.
+#[derive(Debug)]
+pub struct Front {
+    /// For whoever watches the collector.
+    pub probes: Probes,
+    /// For people; see [`Site::pages`].
+    pub pages: Router,
+}
+
 /// Why the address cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr} for health and metrics: {}", hint(.source))]
+#[error("cannot listen on {addr} for pages, health and metrics: {}", hint(.source))]
 pub struct WebError {
     addr: SocketAddr,
     source: io::Error,
@@ -64,7 +95,8 @@ impl Web {
     }
 
     /// Answers until `closing`.
-    pub async fn run(self, pages: Arc<Pages>, tasks: TaskTracker, closing: CancellationToken) {
+    pub async fn run(self, front: Front, tasks: TaskTracker, closing: CancellationToken) {
+        let front = Arc::new(front);
         let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             // Who finds no seat waits in the kernel's queue.
@@ -77,12 +109,12 @@ impl Web {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection for health and metrics");
+                    tracing::warn!(%error, "cannot accept a connection over HTTP");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
-            let answer = answer(stream, self.addr, Arc::clone(&pages));
+            let answer = answer(stream, self.addr, Arc::clone(&front));
             let closing = closing.clone();
             let task = async move {
                 tokio::select! {
@@ -96,23 +128,27 @@ impl Web {
     }
 }
 
-/// One request, and its answer.
-async fn answer(stream: TcpStream, addr: SocketAddr, pages: Arc<Pages>) {
-    let service = service_fn(move |request| {
-        let pages = Arc::clone(&pages);
-        async move { Ok::<_, std::convert::Infallible>(door::answer(request, addr, &pages).await) }
+/// One request and its answer; of somebody who was let in, one after the other.
+async fn answer(stream: TcpStream, addr: SocketAddr, front: Arc<Front>) {
+    let (patience, over) = Patience::new(CONNECTION_TIME);
+    let service = service_fn(move |mut request| {
+        request.extensions_mut().insert(patience.clone());
+        let front = Arc::clone(&front);
+        async move { Ok::<_, std::convert::Infallible>(door::answer(request, addr, &front).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_BYTES)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION_TIME, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a question over HTTP was not answered"),
-        Err(_) => tracing::debug!(after = ?CONNECTION_TIME, "a connection over HTTP took too long"),
+    tokio::select! {
+        outcome = connection => {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "a question over HTTP was not answered");
+            }
+        }
+        () = over => tracing::debug!("a connection over HTTP took too long"),
     }
 }
 
@@ -133,10 +169,11 @@ fn hint(error: &io::Error) -> String {
     }
 }
 
-/// Whoever watches asks every few seconds, and is answered at once: more are no watchers.
+/// Whoever watches asks every few seconds, and is answered at once; a browser has six: more are neither.
 const CONNECTIONS_MAX: usize = 64;
 
-/// For the head of a request, and for all of it with its answer. A readiness question waits for the database meanwhile.
+/// For the head of a request, and for all of it with its answer. A readiness question waits for the database meanwhile. The first is also
+/// how long a connection stays open between two requests.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
@@ -163,18 +200,22 @@ mod tests {
     /// How long a connection that sends `request` and no more is kept.
     async fn kept_for(request: &str) -> Duration {
         let folder = tempfile::tempdir().unwrap();
-        let pages = Arc::new(Pages {
-            store: Arc::new(Store::open(folder.path()).unwrap()),
-            vitals: Arc::new(Vitals::new(&database_in(folder.path()))),
-            stopping: CancellationToken::new(),
-        });
+        let front = Front {
+            probes: Probes {
+                store: Arc::new(Store::open(folder.path()).unwrap()),
+                vitals: Arc::new(Vitals::new(&database_in(folder.path()))),
+                stopping: CancellationToken::new(),
+            },
+            pages: Router::new(),
+        };
         let web = Web::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap();
         let mut stranger = TcpStream::connect(web.addr).await.unwrap();
+        let request = request.replace("ADDR", &web.addr.to_string());
         stranger.write_all(request.as_bytes()).await.unwrap();
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(web.run(pages, tasks.clone(), closing.clone()));
+        tasks.spawn(web.run(front, tasks.clone(), closing.clone()));
         let began = Instant::now();
         drop(stranger.read_to_end(&mut Vec::new()).await);
         let kept = began.elapsed();
@@ -189,6 +230,14 @@ mod tests {
         for request in ["", "GET /healthz HTTP/1.1\r\nHost: x"] {
             let kept = kept_for(request).await;
             assert!(kept <= HEADER_TIME + PAUSE, "{request:?}: {kept:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_not_let_in_has_one_answer_and_no_more() {
+        for path in ["/healthz", "/nowhere"] {
+            let kept = kept_for(&format!("GET {path} HTTP/1.1\r\nHost: ADDR\r\n\r\n")).await;
+            assert!(kept < HEADER_TIME, "{path}: {kept:?}");
         }
     }
 }

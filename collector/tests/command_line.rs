@@ -81,7 +81,10 @@ impl Server {
         };
         let url = said("listening on ");
         let is_watched = !arguments.is_empty();
-        let http = is_watched.then(|| said("health and metrics on http://").parse().unwrap());
+        let http = is_watched.then(|| {
+            let said = said("dashboard on http://");
+            said.split(' ').next().unwrap().parse().unwrap()
+        });
         Self { child, url, http }
     }
 

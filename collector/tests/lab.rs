@@ -18,7 +18,7 @@ use tokwatt_collector::{
     clock::Clock,
     enrol::Identity,
     server::{Collector, ServeError},
-    settings::Settings,
+    settings::{Http, Settings},
     vitals::Vitals,
 };
 use tokwatt_domain::{ids::DeviceId, ids::Epoch, time::WallTime};
@@ -41,6 +41,8 @@ use crate::agent::Agent;
 pub(crate) struct Lab {
     pub(crate) addr: SocketAddr,
     pub(crate) enrol_addr: SocketAddr,
+    /// Where pages are.
+    pub(crate) http: SocketAddr,
     pub(crate) data: TempDir,
     pub(crate) vitals: Arc<Vitals>,
     clock: Arc<Hands>,
@@ -69,6 +71,7 @@ impl Lab {
         let settings = Settings {
             listen: any,
             enrol_listen: any,
+            http: Http::At(any),
             data: data.path().to_owned(),
             ..Settings::default()
         };
@@ -79,6 +82,7 @@ impl Lab {
         Self {
             addr: collector.addr,
             enrol_addr: collector.enrol_addr.unwrap(),
+            http: collector.http.unwrap(),
             data,
             vitals: collector.vitals(),
             clock,

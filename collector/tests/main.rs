@@ -12,4 +12,5 @@ mod delivery;
 mod identity;
 mod lab;
 mod operations;
+mod pages;
 mod people;

@@ -26,7 +26,7 @@ pub(super) struct Serve {
     /// Address and port to enrol at, if the collector has an identity. Port 0: any
     #[arg(long, value_name = "ADDR")]
     enrol_listen: Option<SocketAddr>,
-    /// Address and port for /healthz, /readyz and /metrics, of this machine only, e.g. 127.0.0.1:7480; or off
+    /// Address and port for the dashboard, /healthz, /readyz and /metrics, of this machine only, e.g. 127.0.0.1:7480; or off
     #[arg(long, value_name = "ADDR")]
     http: Option<Http>,
     /// Folder of the database
@@ -81,7 +81,9 @@ fn announce(
     };
     output.print(&format!("listening on {scheme}://{}", collector.addr))?;
     if let Some(http) = collector.http {
-        output.print(&format!("health and metrics on http://{http}"))?;
+        output.print(&format!(
+            "dashboard on http://{http} (`tokwatt-collector dashboard --data {data}` opens it; health and metrics are there, too)"
+        ))?;
     }
     let Some(enrol_addr) = collector.enrol_addr else {
         tracing::info!(%data, "serving in plain text, to this machine only; `tokwatt-collector init` makes an identity for others");

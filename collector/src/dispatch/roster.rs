@@ -144,6 +144,12 @@ impl Roster {
         self.changed();
     }
 
+    /// Whether the device is there.
+    pub(super) fn is_present(&self, device: &DeviceId) -> bool {
+        let devices = self.devices();
+        devices.get(device).is_some_and(|own| own.present.is_some())
+    }
+
     /// Whether the device is there, and what it told last of the job that it has.
     pub(super) fn seen(&self, device: &DeviceId, job: JobRef) -> (bool, Option<JobProgress>) {
         let devices = self.devices();

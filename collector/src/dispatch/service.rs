@@ -133,13 +133,8 @@ impl v1::campaigns_server::Campaigns for Campaigns {
         request: Request<v1::ShowCampaignRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         Peer::of(&request)?.may_ask()?;
-        let name = request.into_inner().name;
-        self.0.row(&name).await?;
-        // One at a time: who reads slowly gets the latest next.
-        let (documents, answers) = mpsc::channel(1);
-        let dispatch = Arc::clone(&self.0);
-        self.0.tasks.spawn(dispatch.watch(name, documents));
-        Ok(Response::new(ReceiverStream::new(answers)))
+        let documents = self.0.follow(&request.into_inner().name).await?;
+        Ok(Response::new(documents))
     }
 
     async fn cancel(

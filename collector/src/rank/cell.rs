@@ -67,7 +67,7 @@ impl RankedCell {
         self.figures.get(id)
     }
 
-    /// Its value of a key, as text.
+    /// Its value of a key, as text; `none` where it is absent.
     pub fn value(&self, key: Key) -> String {
         key.of_cell(&self.device, &self.cell, self.limits)
     }

@@ -14,7 +14,7 @@ pub fn utc(micros: i64) -> String {
 }
 
 /// `2026-11-22 02:17`.
-pub(super) fn minute(micros: i64) -> String {
+pub(crate) fn minute(micros: i64) -> String {
     let mut text = utc(micros);
     text.truncate(text.len() - ":00".len());
     text

@@ -7,7 +7,7 @@ use tokwatt_domain::leaderboard::Board;
 use super::shortened;
 
 /// A group's name and its words. What goes without saying is left out here and stands in the JSON; a group without words too.
-pub(super) fn groups(board: &Board) -> Vec<(&'static str, String)> {
+pub(crate) fn groups(board: &Board) -> Vec<(&'static str, String)> {
     groups_of(&board.fixed, &board.aggregate)
 }
 

@@ -21,7 +21,8 @@ pub(super) fn notes(board: &Board) -> Vec<String> {
     words.into_iter().map(note).collect()
 }
 
-fn meaning(flag: &str) -> Option<&'static str> {
+/// What a flag means, if it is one of those that stand on boards.
+pub(crate) fn meaning(flag: &str) -> Option<&'static str> {
     let (_, meaning) = MEANINGS.iter().find(|(own, _)| *own == flag)?;
     Some(meaning)
 }

@@ -1,3 +1,3 @@
 //! Figures for people, as pictures have them too.
 
-pub(super) use crate::chart::number::{Scale, percentile, short};
+pub(crate) use crate::chart::number::{Scale, percentile, short};

@@ -290,7 +290,7 @@ fn distribution(id: &str, spread: &Distribution) -> Vec<Cell> {
 }
 
 /// Of a metric, behind whose id its scope and instrument may stand; baselines are measured as what they are baselines of.
-fn unit(id: &str) -> &'static str {
+pub(crate) fn unit(id: &str) -> &'static str {
     let id = id.split('@').next().unwrap_or(id);
     let baseline = id
         .strip_suffix(".constant")

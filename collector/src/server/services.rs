@@ -1,28 +1,31 @@
-//! Several gRPC services behind one address.
-//!
-//! tonic's own router would bring a web framework with it for the one look at the path that this is.
+//! Several gRPC services behind one address, and beside them the pages for whoever has a certificate.
 
 use std::{
     convert::Infallible,
     task::{Context, Poll},
 };
 
+use axum::Router;
 use tonic::{
     Status,
     body::Body,
     codegen::{BoxFuture, Service, http},
     server::NamedService,
 };
-use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use super::{
     connection::Caller,
     ending::{Direction, Ending},
 };
+use crate::peer::Peer;
 
-/// Services by their names.
+/// Services by their names, and what is asked without one.
 #[derive(Clone, Default)]
-pub(super) struct Services(Vec<(&'static str, Boxed)>);
+pub(super) struct Services {
+    named: Vec<(&'static str, Boxed)>,
+    pages: Option<Router>,
+}
 
 type Boxed = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Infallible>;
 
@@ -38,8 +41,31 @@ impl Services {
             + 'static,
         S::Future: Send + 'static,
     {
-        self.0.push((S::NAME, BoxCloneSyncService::new(service)));
+        self.named
+            .push((S::NAME, BoxCloneSyncService::new(service)));
         self
+    }
+
+    /// And these pages, for whoever has a certificate and does not speak gRPC.
+    pub(super) fn with_pages(self, pages: Router) -> Self {
+        Self {
+            pages: Some(pages),
+            ..self
+        }
+    }
+
+    fn of(&mut self, request: &http::Request<Body>, peer: &Peer) -> Option<Boxed> {
+        let is_page = !is_grpc(request) && matches!(peer, Peer::Certified(_));
+        if let Some(pages) = self.pages.as_ref().filter(|_| is_page) {
+            let pages = ServiceBuilder::new()
+                .map_request(|request: http::Request<Body>| request.map(axum::body::Body::new))
+                .map_response(|answer: http::Response<axum::body::Body>| answer.map(Body::new))
+                .service(pages.clone());
+            return Some(BoxCloneSyncService::new(pages));
+        }
+        let asked = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let service = self.named.iter().find(|(name, _)| *name == asked);
+        service.map(|(_, service)| service.clone())
     }
 }
 
@@ -60,9 +86,7 @@ impl Service<http::Request<Body>> for Services {
         if let Some(status) = caller.ending.as_ref().and_then(Ending::status) {
             return refusal(status.clone());
         }
-        let asked = request.uri().path().split('/').nth(1).unwrap_or_default();
-        let service = self.0.iter_mut().find(|(name, _)| *name == asked);
-        let Some((_, service)) = service else {
+        let Some(mut service) = self.of(&request, &caller.peer) else {
             return refusal(Status::unimplemented("no such service here"));
         };
         request.extensions_mut().insert(caller.peer);
@@ -75,6 +99,11 @@ impl Service<http::Request<Body>> for Services {
             Ok(answer.map(|body| ending.until(Direction::Out, body)))
         })
     }
+}
+
+fn is_grpc(request: &http::Request<Body>) -> bool {
+    let content_type = request.headers().get(http::header::CONTENT_TYPE);
+    content_type.is_some_and(|text| text.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn refusal(status: Status) -> BoxFuture<http::Response<Body>, Infallible> {

@@ -1,7 +1,7 @@
 //! What readers ask of the database.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use tokwatt_domain::ids::RunId;
+use tokwatt_domain::ids::{DeviceId, RunId};
 use tokwatt_proto::identity::Role;
 
 use super::{CellRow, CertificateRow, Labels, RawSamples, StaleCell, identities, index};
@@ -171,11 +171,32 @@ pub(super) fn runs(connection: &Connection) -> rusqlite::Result<Vec<RunRow>> {
     runs.collect()
 }
 
-pub(super) fn runs_named(connection: &Connection, prefix: &str) -> rusqlite::Result<Vec<RunRow>> {
+pub(super) fn latest_runs(
+    connection: &Connection,
+    device: Option<&DeviceId>,
+    left_out: usize,
+    most: usize,
+) -> rusqlite::Result<Vec<RunRow>> {
+    let of = device.map_or("", |_| "WHERE device = ?1");
     let mut statement = connection.prepare_cached(&format!(
-        "{SELECT_RUN} WHERE substr(lower(hex(id)), 1, length(?1)) = ?1 ORDER BY id"
+        "{SELECT_RUN} {of} ORDER BY started_us DESC, id DESC LIMIT ?2 OFFSET ?3"
     ))?;
-    let runs = statement.query_map(params![prefix], run_row)?;
+    let device = device.map(DeviceId::as_str);
+    let [most, left_out] = [most, left_out].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    let runs = statement.query_map(params![device, most, left_out], run_row)?;
+    runs.collect()
+}
+
+pub(super) fn runs_named(connection: &Connection, prefix: &str) -> rusqlite::Result<Vec<RunRow>> {
+    // All ids that begin so lie next to each other.
+    let bounds = [format!("{prefix:0<32}"), format!("{prefix:f<32}")];
+    let [Ok(first), Ok(last)] = bounds.map(|bound| RunId::parse(&bound)) else {
+        return Ok(Vec::new());
+    };
+    let mut statement = connection.prepare_cached(&format!(
+        "{SELECT_RUN} WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
+    ))?;
+    let runs = statement.query_map(params![first.0, last.0], run_row)?;
     runs.collect()
 }
 

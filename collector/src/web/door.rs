@@ -1,45 +1,52 @@
-//! Who is let in: method, host and path of a request, before any page is made.
+//! Who is let in: host, path and method of a request, before anything is made.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+};
 
-use http_body_util::Full;
+use axum::body::Body;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::Incoming,
     header::{self, HeaderMap, HeaderValue},
 };
+use tower::ServiceExt;
 
-use super::{
-    is_of_this_machine,
-    pages::{Page, Pages},
-};
+use super::{Front, admittance::LetIn, is_of_this_machine, probes::Probe};
 
 /// What is answered.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Body>;
 
-/// Looks at the head of a request and has its page made. The body of a question is not read.
-pub(super) async fn answer(request: Request<Incoming>, addr: SocketAddr, pages: &Pages) -> Answer {
-    let (head, _body) = request.into_parts();
-    let authority = head.uri.authority().map(|name| name.as_str());
-    if !is_for(addr, authority, &head.headers) {
+/// Looks at the head of a request and has its answer made. Whoever was not let in asks once on a connection.
+pub(super) async fn answer(request: Request<Incoming>, addr: SocketAddr, front: &Front) -> Answer {
+    let mut answer = answer_to(request, addr, front).await;
+    if answer.extensions().get::<LetIn>().is_none() {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+    }
+    answer
+}
+
+async fn answer_to(request: Request<Incoming>, addr: SocketAddr, front: &Front) -> Answer {
+    let authority = request.uri().authority().map(|name| name.as_str());
+    if !is_for(addr, authority, request.headers()) {
         return text(
             StatusCode::MISDIRECTED_REQUEST,
             &format!("this is {addr}: ask it by that address, or as localhost\n"),
         );
     }
-    let Some(page) = Page::at(head.uri.path()) else {
-        return text(
-            StatusCode::NOT_FOUND,
-            "here are /healthz, /readyz and /metrics\n",
-        );
+    let Some(probe) = Probe::at(request.uri().path()) else {
+        let answered: Result<Answer, Infallible> = front.pages.clone().oneshot(request).await;
+        return answered.unwrap_or_else(|never| match never {});
     };
-    if ![Method::GET, Method::HEAD].contains(&head.method) {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         let allowed = HeaderValue::from_static("GET, HEAD");
         answer.headers_mut().insert(header::ALLOW, allowed);
         return answer;
     }
-    pages.make(page).await
+    front.probes.answer(probe).await
 }
 
 /// An answer in plain text.
@@ -50,7 +57,7 @@ pub(super) fn text(status: StatusCode, body: &str) -> Answer {
 /// An answer that no browser keeps, or takes for something else.
 pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: String) -> Answer {
     let length = HeaderValue::from(body.len());
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     for (name, value) in [

@@ -1,4 +1,4 @@
-//! The pages: whether the collector lives, whether it is ready and what is in the way, and its figures.
+//! For whoever watches: whether the collector lives, whether it is ready and what is in the way, and its figures.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use crate::{
     vitals::{Tally, Vitals},
 };
 
-/// What pages are made from.
+/// What its answers are made from.
 #[derive(Debug)]
-pub struct Pages {
+pub struct Probes {
     /// Asked whether it answers.
     pub store: Arc<Store>,
     /// What was counted.
@@ -25,13 +25,13 @@ pub struct Pages {
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Page {
+pub(super) enum Probe {
     Health,
     Readiness,
     Metrics,
 }
 
-impl Page {
+impl Probe {
     pub(super) fn at(path: &str) -> Option<Self> {
         match path {
             "/healthz" => Some(Self::Health),
@@ -42,12 +42,12 @@ impl Page {
     }
 }
 
-impl Pages {
-    pub(super) async fn make(&self, page: Page) -> Answer {
-        match page {
-            Page::Health => text(StatusCode::OK, "alive\n"),
-            Page::Readiness => self.readiness().await,
-            Page::Metrics => self.metrics().await,
+impl Probes {
+    pub(super) async fn answer(&self, probe: Probe) -> Answer {
+        match probe {
+            Probe::Health => text(StatusCode::OK, "alive\n"),
+            Probe::Readiness => self.readiness().await,
+            Probe::Metrics => self.metrics().await,
         }
     }
 

@@ -1,0 +1,163 @@
+//! Parts of pages that keep up with what happens: the same piece of HTML as in the page, sent anew whenever it has changed.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use futures::{Stream, StreamExt, future, stream};
+use maud::{Markup, html};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::sleep,
+};
+use tokwatt_domain::campaign::CampaignView;
+
+use super::{campaigns, fleet, patience::Patience, problem::Problem, site::Site};
+
+/// A part of a page that is kept up to date from `source`; complete without.
+pub(super) fn live(source: &str, content: Markup) -> Markup {
+    html! {
+        p.live-state data-state-of=(source) { "As of now; load the page again for the latest." }
+        div data-live=(source) { (content) }
+    }
+}
+
+/// The fleet, whenever a run is measured or a device tells something.
+pub(super) async fn fleet(
+    State(site): State<Arc<Site>>,
+    patience: Option<Extension<Patience>>,
+) -> Result<Response, Problem> {
+    let following = Following {
+        site: Arc::clone(&site),
+        measured: site.query.settled(),
+        told: site.dispatch.changes(),
+        shown: None,
+    };
+    let pieces = stream::unfold(following, Following::next);
+    follow(&site, patience, pieces)
+}
+
+/// A campaign, as `campaign watch` follows it.
+pub(super) async fn campaign(
+    State(site): State<Arc<Site>>,
+    Path(name): Path<String>,
+    patience: Option<Extension<Patience>>,
+) -> Result<Response, Problem> {
+    let documents = site.dispatch.follow(&name).await?;
+    let pieces = documents.filter_map(|document| {
+        let view = document.ok();
+        let view: Option<CampaignView> =
+            view.and_then(|document| serde_json::from_slice(&document.json).ok());
+        future::ready(view.map(|view| Piece {
+            html: campaigns::standing(&view).into_string(),
+            is_last: view.is_over,
+        }))
+    });
+    follow(&site, patience, pieces)
+}
+
+/// Seats for whoever follows live parts.
+#[derive(Clone, Debug)]
+pub struct Followers(Arc<Semaphore>);
+
+/// What stands in the live part now.
+struct Piece {
+    html: String,
+    /// Nothing will change any more.
+    is_last: bool,
+}
+
+/// Waits for changes of the fleet.
+struct Following {
+    site: Arc<Site>,
+    measured: watch::Receiver<u64>,
+    told: watch::Receiver<()>,
+    shown: Option<String>,
+}
+
+impl Default for Followers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(FOLLOWERS_MAX)))
+    }
+}
+
+impl Following {
+    async fn next(mut self) -> Option<(Piece, Self)> {
+        loop {
+            if self.shown.is_some() {
+                tokio::select! {
+                    changed = self.measured.changed() => changed.ok()?,
+                    changed = self.told.changed() => changed.ok()?,
+                }
+                sleep(PAUSE).await;
+            }
+            self.measured.mark_unchanged();
+            self.told.mark_unchanged();
+            let html = fleet::standing(&self.site).await.ok()?.into_string();
+            if self.shown.as_ref() != Some(&html) {
+                self.shown = Some(html.clone());
+                let is_last = false;
+                return Some((Piece { html, is_last }, self));
+            }
+        }
+    }
+}
+
+/// Sends pieces until there are no more, the collector stops, or it is time to look again whether the session is still good: the browser
+/// asks again by itself then.
+fn follow(
+    site: &Site,
+    patience: Option<Extension<Patience>>,
+    pieces: impl Stream<Item = Piece> + Send + 'static,
+) -> Result<Response, Problem> {
+    let seat = Arc::clone(&site.followers.0).try_acquire_owned();
+    let seat = seat.map_err(|_| {
+        Problem::busy(
+            "Too many pages follow live parts: close some, or load this one again by hand",
+        )
+    })?;
+    if let Some(Extension(patience)) = patience {
+        patience.extend(LIVE + KEEP_ALIVE);
+    }
+    let stopping = site.stopping.clone();
+    let end = async move {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = sleep(LIVE) => {}
+        }
+    };
+    let events = pieces.flat_map(|piece| stream::iter(events(&piece)));
+    let events = events.take_until(end).map(move |event| {
+        // Taken until the stream is dropped.
+        let _seat = &seat;
+        Ok::<_, Infallible>(event)
+    });
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
+    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+}
+
+fn events(piece: &Piece) -> Vec<Event> {
+    let mut events = vec![Event::default().event("piece").data(&piece.html)];
+    if piece.is_last {
+        events.push(Event::default().event("over").data("over"));
+    }
+    events
+}
+
+/// Each has a connection for as long as a page is open.
+const FOLLOWERS_MAX: usize = 24;
+
+/// Least time between two pieces of the fleet.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A session that has ended, or a certificate that was revoked, is followed for so long at most.
+const LIVE: Duration = Duration::from_mins(10);
+
+/// So that a connection whose other end vanished is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
