@@ -10,6 +10,9 @@ use std::{
 
 use anyhow::{Context, bail};
 
+/// A real browser.
+mod browser;
+
 /// A real inference server.
 mod llama_server;
 
@@ -22,6 +25,7 @@ mod sample;
 /// A wall clock that is wrong.
 mod stepping_clock;
 
+pub use browser::{Browser, Element, Key};
 pub use llama_server::LlamaServer;
 pub use random::{Random, number_from, seed};
 pub use sample::SampleRun;
@@ -129,6 +133,11 @@ impl CollectorProcess {
             started.enrol_url = Some(url);
         }
         Ok(started)
+    }
+
+    /// Where pages are, if it was started with them.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
     }
 
     /// Where one enrols, if it has an identity.
