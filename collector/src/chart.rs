@@ -11,6 +11,8 @@ mod color;
 mod description;
 mod draw;
 mod font;
+/// Charts from boards, cells and traces.
+pub mod make;
 mod sheet;
 mod table;
 

@@ -10,12 +10,14 @@ mod dashboard;
 mod devices;
 mod enrol;
 mod estimate;
+mod folder;
 mod import;
 mod init;
 mod output;
 mod page;
 mod rank;
 mod recommend;
+mod report;
 mod runs;
 mod serve;
 mod token;
@@ -67,6 +69,8 @@ enum Command {
     /// Plans: whether a model fits, how long a batch takes, what energy costs, when a swap pays
     #[command(subcommand)]
     Estimate(estimate::EstimateCommand),
+    /// Writes what was measured as a folder: a page, its pictures, every figure as CSV, rankings as text
+    Report(report::Report),
     /// Runs that were delivered
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -132,6 +136,7 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Compare(compare) => compare::compare(&compare, output),
         Command::Recommend(recommend) => recommend::recommend(&recommend, output),
         Command::Estimate(estimate) => estimate::estimate(&estimate, output),
+        Command::Report(report) => report::report(&report, output),
         Command::Runs(runs) => runs::runs(&runs, output),
         Command::Devices(devices) => devices::devices(&devices, output),
         Command::Dashboard(dashboard) => dashboard::dashboard(&dashboard, output),

@@ -8,12 +8,14 @@ mod date;
 mod estimate;
 mod fixed;
 mod flag;
+mod folder;
 mod lines;
 mod markdown;
 mod members;
 mod number;
 mod page;
 mod recommend;
+mod service;
 mod table;
 
 use std::collections::BTreeSet;
@@ -39,10 +41,12 @@ pub use self::{
     csv::csv,
     date::utc,
     estimate::estimate,
+    folder::Material,
     markdown::markdown,
     members::{device, tokens},
     page::Page,
     recommend::{recommendation, use_cases},
+    service::Reports,
     table::{board, devices, run, runs},
 };
 

@@ -26,6 +26,7 @@ use tokwatt_proto::{
     v1::{
         admin_server::AdminServer, enrol_server::EnrolServer, exchange_server::ExchangeServer,
         ingest_server::IngestServer, query_server::QueryServer, renew_server::RenewServer,
+        reports_server::ReportsServer,
     },
 };
 use tonic::transport::Server;
@@ -46,6 +47,7 @@ use crate::{
     ingest::Ingest,
     peer::Peer,
     query::Query,
+    report::Reports,
     retention,
     rollup::Rollup,
     settings::{Http, Settings, SettingsError},
@@ -392,6 +394,9 @@ impl Shared {
                 vitals: Arc::clone(&self.vitals),
             })
         });
+        let reports = Reports {
+            query: query.clone(),
+        };
         let exchange = Exchange {
             importer,
             folder: self.data.clone(),
@@ -420,6 +425,7 @@ impl Shared {
                     .max_encoding_message_size(ANSWER_BYTES_MAX),
             )
             .with(ExchangeServer::new(exchange).max_decoding_message_size(PART_BYTES_MAX))
+            .with(ReportsServer::new(reports).max_decoding_message_size(QUESTION_BYTES_MAX))
             .with(site.dispatch.control())
             .with(site.dispatch.campaigns())
             .with(

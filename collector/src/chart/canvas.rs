@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn values_that_are_all_the_same_have_an_axis() {
         let span = Span::around([3.0, 3.0].into_iter(), (0, 100));
-        assert_eq!(span.at(3.0), 95);
+        assert_eq!(span.at(3.0), 50);
         let span = Span::from_zero([].into_iter(), (0, 100));
         assert_eq!(span.at(0.0), 0);
     }

@@ -1,6 +1,6 @@
 //! Colours that people with any colour vision tell apart, and that keep their order in grey.
 
-use plotters::style::RGBColor;
+use plotters::style::{BLACK, RGBColor};
 
 /// Text.
 pub(super) const INK: RGBColor = RGBColor(0x1a, 0x1a, 0x1a);
@@ -18,7 +18,7 @@ pub(super) const SHADE: RGBColor = RGBColor(0xf0, 0xec, 0xdc);
 pub(super) const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
 
 /// Ground of a word that must not be missed; white stands out from it, also in print.
-pub(super) const WARNING: RGBColor = RGBColor(0x9c, 0x3a, 0x00);
+pub(super) const WARNING: RGBColor = RGBColor(0x8a, 0x33, 0x00);
 
 /// The colour of the category with this number: those of Okabe and Ito, the dark ones first; after them they come again.
 pub(super) fn category(number: usize) -> RGBColor {
@@ -44,10 +44,10 @@ pub(super) fn shade(value: f64) -> RGBColor {
 
 /// Black or white, whichever stands out more from the ground.
 pub(super) fn ink_on(ground: RGBColor) -> RGBColor {
-    if contrast(ground, PAPER) > contrast(ground, INK) {
+    if contrast(ground, PAPER) > contrast(ground, BLACK) {
         PAPER
     } else {
-        INK
+        BLACK
     }
 }
 

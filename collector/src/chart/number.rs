@@ -10,10 +10,11 @@ pub(crate) struct Scale<'a> {
 }
 
 impl<'a> Scale<'a> {
-    /// Milliseconds where every time is below a second, mega- and gigabytes for what is larger than one; else the unit itself.
+    /// Milliseconds where every time is below a second, hours where one is ten of them, mega- and gigabytes for what is larger than one; else the unit itself.
     pub(crate) fn of(unit: &'a str, values: impl Iterator<Item = f64>) -> Self {
         let largest = values.map(f64::abs).reduce(f64::max);
         let (unit, factor) = match (unit, largest) {
+            ("s", Some(largest)) if largest >= 36_000.0 => ("h", 1.0 / 3600.0),
             ("s", Some(largest)) if largest < 1.0 => ("ms", 1e3),
             ("B", Some(largest)) if largest >= 1e9 => ("GB", 1e-9),
             ("B", Some(largest)) if largest >= 1e6 => ("MB", 1e-6),

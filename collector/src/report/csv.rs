@@ -59,15 +59,29 @@ fn line(fields: impl Iterator<Item = String>) -> String {
 
 /// As RFC 4180 has it.
 fn quoted(field: String) -> String {
+    let field = defused(&field);
     if field.contains([',', '"', '\n', '\r']) {
         return format!("\"{}\"", field.replace('"', "\"\""));
     }
     field
 }
 
+/// Text that a spreadsheet would take for a formula gets an apostrophe before it, as OWASP advises: names come from devices. Numbers
+/// stay numbers, whatever their sign.
+pub(super) fn defused(field: &str) -> String {
+    let is_formula = field.starts_with(FORMULA) && field.parse::<f64>().is_err();
+    if is_formula {
+        return format!("'{field}");
+    }
+    field.to_owned()
+}
+
 fn or_empty(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
+
+/// What a formula begins with, also in its wide forms.
+const FORMULA: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
 
 const FIRST: [&str; 8] = [
     "metric",
@@ -87,3 +101,26 @@ const LAST: [&str; 6] = [
     "n_requests",
     "flags",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_formula() {
+        for formula in [
+            "=cmd()|' /C calc'!A0",
+            "+1+1",
+            "-1+1",
+            "@SUM(A1)",
+            "\t=1",
+            "＝1",
+        ] {
+            assert_eq!(defused(formula), format!("'{formula}"));
+        }
+        for text in ["orin-1", "-3.5", "+1e-3", "", "closed(1)"] {
+            assert_eq!(defused(text), text);
+        }
+        assert_eq!(quoted("=cmd(\"a\")".to_owned()), "\"'=cmd(\"\"a\"\")\"");
+    }
+}

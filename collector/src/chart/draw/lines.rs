@@ -11,9 +11,9 @@ use crate::chart::{
 use super::{AXIS_HEIGHT, LABEL, SMALL, horizontal_axis, reach, rows::ticks_in, ticks, title};
 
 impl Lines {
-    #[expect(clippy::unused_self, reason = "every kind has a height of its own")]
     pub(super) fn height(&self) -> i32 {
-        HEIGHT
+        let names = i32::try_from(self.series.len()).unwrap_or(0) * NAME_HEIGHT;
+        HEIGHT.max(names + HEAD + AXIS_HEIGHT)
     }
 
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>, area: Area) {
@@ -25,7 +25,7 @@ impl Lines {
         let names = names.max().unwrap_or(0).min(area.width() * 3 / 10);
         let plot = Area {
             left: area.left + 70,
-            top: area.top + 24,
+            top: area.top + HEAD,
             right: area.right - names - 24,
             bottom: area.bottom - AXIS_HEIGHT,
         };
@@ -54,9 +54,8 @@ impl Lines {
                 draw_interval(canvas, point.0, datum, &up, &y_scale);
                 points.push((point, datum));
             }
-            // Many readings lie on the same pixel.
-            let mut path: Vec<(i32, i32)> = points.iter().map(|(point, _)| *point).collect();
-            path.dedup();
+            let path: Vec<(i32, i32)> = points.iter().map(|(point, _)| *point).collect();
+            let path = outlined(&path);
             canvas.path(&path, ink, 2);
             if self.has_markers {
                 for (point, datum) in &points {
@@ -206,6 +205,19 @@ fn draw_interval(canvas: &mut Canvas<'_>, x: i32, datum: &Datum, up: &Span, scal
     }
 }
 
+/// Of many readings on one column of pixels the first, the lowest, the highest and the last: a peak stays a peak.
+fn outlined(path: &[(i32, i32)]) -> Vec<(i32, i32)> {
+    let mut outline = Vec::new();
+    for column in path.chunk_by(|left, right| left.0 == right.0) {
+        let lowest = column.iter().max_by_key(|(_, y)| *y);
+        let highest = column.iter().min_by_key(|(_, y)| *y);
+        let kept = [column.first(), lowest, highest, column.last()];
+        outline.extend(kept.into_iter().flatten());
+    }
+    outline.dedup();
+    outline
+}
+
 /// Moves sorted places apart, and up again where the last would be too low.
 fn spread(places: &mut [i32], distance: i32, lowest: i32) {
     for position in 1..places.len() {
@@ -219,16 +231,29 @@ fn spread(places: &mut [i32], distance: i32, lowest: i32) {
 }
 
 const HEIGHT: i32 = 380;
+const HEAD: i32 = 24;
 const NAME_HEIGHT: i32 = 15;
 
 #[cfg(test)]
 mod tests {
-    use super::spread;
+    use super::{outlined, spread};
 
     #[test]
     fn names_move_apart_and_stay_inside() {
         let mut places = [10, 12, 13, 98, 99];
         spread(&mut places, 15, 100);
         assert_eq!(places, [10, 25, 40, 85, 100]);
+    }
+
+    #[test]
+    fn a_peak_of_many_readings_stays() {
+        let path: Vec<(i32, i32)> = (0..1000)
+            .map(|step| (step / 100, if step == 555 { 5 } else { 50 }))
+            .collect();
+        let outline = outlined(&path);
+        assert!(
+            outline.contains(&(5, 5)) && outline.len() <= 14,
+            "{outline:?}"
+        );
     }
 }
