@@ -14,3 +14,4 @@ mod lab;
 mod operations;
 mod pages;
 mod people;
+mod report;

@@ -22,7 +22,7 @@ pub(super) const WARNING: RGBColor = RGBColor(0x8a, 0x33, 0x00);
 
 /// The colour of the category with this number: those of Okabe and Ito, the dark ones first; after them they come again.
 pub(super) fn category(number: usize) -> RGBColor {
-    CATEGORIES[number % CATEGORIES.len()]
+    CATEGORIES[number % N_CATEGORIES]
 }
 
 /// The colour of a value, 0 to 1: cividis, from dark blue to yellow.
@@ -78,7 +78,10 @@ fn between(from: u8, to: u8, part: f64) -> u8 {
     libm::round(from + (to - from) * part) as u8
 }
 
-const CATEGORIES: [RGBColor; 7] = [
+/// How many categories have colours of their own.
+pub(super) const N_CATEGORIES: usize = 7;
+
+const CATEGORIES: [RGBColor; N_CATEGORIES] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x00, 0x9e, 0x73),

@@ -77,6 +77,16 @@ pub(super) fn words(datum: &Datum, scale: &Scale<'_>) -> String {
     format!("{value}{marks}")
 }
 
+/// A figure without its interval and its marks.
+pub(super) fn number(datum: &Datum, scale: &Scale<'_>) -> String {
+    let bare = Datum {
+        interval: None,
+        marks: Vec::new(),
+        ..datum.clone()
+    };
+    words(&bare, scale)
+}
+
 /// Numbers of figures with the ends of their intervals.
 pub(super) fn reach<'a>(data: impl Iterator<Item = &'a Datum>) -> impl Iterator<Item = f64> {
     data.flat_map(|datum| {
@@ -88,14 +98,23 @@ pub(super) fn reach<'a>(data: impl Iterator<Item = &'a Datum>) -> impl Iterator<
     })
 }
 
-/// A vertical grid with values below it, and the axis' title under them.
-fn horizontal_axis(canvas: &mut Canvas<'_>, plot: Area, ticks: &[(i32, String)], title: &str) {
+/// A vertical grid, in so many stretches from above, with values below it, and the axis' title under them, not farther left than
+/// stated.
+fn horizontal_axis(
+    canvas: &mut Canvas<'_>,
+    (plot, stretches): (Area, &[(i32, i32)]),
+    ticks: &[(i32, String)],
+    (left, title): (i32, &str),
+) {
     for (at, words) in ticks {
-        canvas.line((*at, plot.top), (*at, plot.bottom), color::GRID, 1);
+        for (top, bottom) in stretches {
+            canvas.line((*at, *top), (*at, *bottom), color::GRID, 1);
+        }
         canvas.text((*at, plot.bottom + 11), Side::Middle, SMALL, words);
     }
-    let middle = plot.left.midpoint(plot.right);
-    let title = super::font::cut(title, LABEL.size, 2 * (middle.min(plot.width())));
+    let title = super::font::cut(title, LABEL.size, plot.right - left);
+    let half = super::font::width(&title, LABEL.size) / 2;
+    let middle = plot.left.midpoint(plot.right).max(left + half);
     canvas.text((middle, plot.bottom + 30), Side::Middle, LABEL, &title);
 }
 

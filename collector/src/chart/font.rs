@@ -51,6 +51,17 @@ pub(super) fn cut(text: &str, size: i32, most: i32) -> String {
     shortened(kept)
 }
 
+/// The text, or as much of its beginning as is not wider than this.
+pub(super) fn cut_behind(text: &str, size: i32, most: i32) -> String {
+    if width(text, size) <= most {
+        return text.to_owned();
+    }
+    let ends = text.char_indices().map(|(end, _)| end).rev();
+    let mut shortened = ends.map(|end| format!("{}…", text[..end].trim_end_matches([' ', '·'])));
+    let fitting = shortened.find(|text| width(text, size) <= most);
+    fitting.unwrap_or_else(|| "…".to_owned())
+}
+
 /// The text in lines that are no wider than this, broken at spaces, or cut where a word is too long.
 pub(super) fn wrapped(text: &str, size: i32, most: i32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -81,6 +92,11 @@ mod tests {
             "{short}"
         );
         assert_eq!(cut("orin", 12, 150), "orin");
+        let figure = cut_behind("1.438 (1.432–1.443) · window_below_60_s", 12, 180);
+        assert!(
+            figure.starts_with("1.438 (1.432–1.443)") && figure.ends_with('…'),
+            "{figure}"
+        );
     }
 
     #[test]

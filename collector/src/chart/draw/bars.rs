@@ -7,7 +7,7 @@ use crate::chart::{
     number::Scale,
 };
 
-use super::{SMALL, reach, rows, title, words};
+use super::{SMALL, number, reach, rows, title, words};
 
 impl Bars {
     pub(super) fn height(&self) -> i32 {
@@ -16,7 +16,8 @@ impl Bars {
 
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>, area: Area) {
         let scale = self.scale();
-        let beside: Vec<String> = self.data().map(|datum| words(datum, &scale)).collect();
+        let say = if rows::is_narrow(area) { number } else { words };
+        let beside: Vec<String> = self.data().map(|datum| say(datum, &scale)).collect();
         let layout = rows::Layout::of(&self.groups, &beside, area);
         let plot = layout.plot;
         let values = reach(self.data()).map(|value| scale.scaled(value));
@@ -26,8 +27,6 @@ impl Bars {
         for row in rows {
             draw_bar(canvas, &span, &scale, &row);
         }
-        let zero = span.at(0.0);
-        canvas.line((zero, plot.top), (zero, plot.bottom), color::FAINT, 1);
     }
 
     pub(in crate::chart) fn data(&self) -> impl Iterator<Item = &Datum> {
@@ -59,6 +58,12 @@ fn draw_bar(canvas: &mut Canvas<'_>, span: &Span, scale: &Scale<'_>, row: &rows:
         bottom: row.y + HALF,
     };
     let color = color::category(row.category);
+    canvas.line(
+        (zero, row.y - HALF - 3),
+        (zero, row.y + HALF + 3),
+        color::FAINT,
+        1,
+    );
     if datum.is_blocked {
         canvas.hatch(bar, color);
     } else {

@@ -8,7 +8,7 @@ use crate::chart::{
     number::Scale,
 };
 
-use super::{LABEL, SMALL, reach, title};
+use super::{LABEL, SMALL, title};
 
 impl HeatMap {
     pub(super) fn height(&self, width: i32) -> i32 {
@@ -56,7 +56,7 @@ impl HeatMap {
     }
 
     pub(in crate::chart) fn scale(&self) -> Scale<'_> {
-        Scale::of(&self.axis.unit, reach(self.data()))
+        Scale::of(&self.axis.unit, self.data().filter_map(Datum::as_number))
     }
 
     fn names_width(&self, width: i32) -> i32 {
@@ -64,7 +64,7 @@ impl HeatMap {
             .rows
             .iter()
             .map(|(name, _)| font::width(name, LABEL.size));
-        names.max().unwrap_or(0).min(width / 4)
+        names.max().unwrap_or(0).min(width / 3)
     }
 
     fn cell_width(&self, width: i32) -> i32 {
@@ -153,24 +153,29 @@ fn draw_cell(
         canvas.outline(place, color::GRID);
     }
     let (x, y) = place.middle();
-    let marks = datum.marks.join(", ");
-    let fit = |text: &str, size: i32| font::cut(text, size, place.width() - 4);
-    if marks.is_empty() {
-        canvas.text((x, y), Side::Middle, Ink::new(12, ink), &fit(&words, 12));
+    let room = place.width() - 4;
+    let fit = |text: &str, size: i32| font::cut(text, size, room);
+    let Some(below) = below(datum, scale).filter(|text| font::width(text, 10) <= room) else {
+        let text = fit(&words, 12);
+        canvas.text((x, y), Side::Middle, Ink::new(12, ink), &text);
         return;
-    }
+    };
     canvas.text(
         (x, y - 7),
         Side::Middle,
         Ink::new(12, ink),
         &fit(&words, 12),
     );
-    canvas.text(
-        (x, y + 8),
-        Side::Middle,
-        Ink::new(10, ink),
-        &fit(&marks, 10),
-    );
+    canvas.text((x, y + 8), Side::Middle, Ink::new(10, ink), &below);
+}
+
+/// What stands under a value where there is room: its marks, else its interval.
+fn below(datum: &Datum, scale: &Scale<'_>) -> Option<String> {
+    if !datum.marks.is_empty() {
+        return Some(datum.marks.join(", "));
+    }
+    let (low, high) = datum.interval?;
+    Some(format!("{}–{}", scale.show(low), scale.show(high)))
 }
 
 fn position(number: usize) -> i32 {

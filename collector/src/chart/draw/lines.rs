@@ -22,7 +22,11 @@ impl Lines {
             .series
             .iter()
             .map(|series| font::width(&series.name, LABEL.size));
-        let names = names.max().unwrap_or(0).min(area.width() * 3 / 10);
+        // One line needs no name at its end.
+        let names = match self.series.len() {
+            0 | 1 => 0,
+            _ => names.max().unwrap_or(0).min(area.width() * 3 / 10),
+        };
         let plot = Area {
             left: area.left + 70,
             top: area.top + HEAD,
@@ -34,12 +38,10 @@ impl Lines {
         let up = Span::from_zero(values, (plot.bottom, plot.top));
         self.draw_stretches(canvas, plot, &across, &x_scale);
         let at = |x: f64| across.at(self.place(x_scale.scaled(x)));
-        horizontal_axis(
-            canvas,
-            plot,
-            &self.x_ticks(&across, plot, &x_scale),
-            &title(&self.x, &x_scale),
-        );
+        let x_ticks = self.x_ticks(&across, plot, &x_scale);
+        let x_title = title(&self.x, &x_scale);
+        let whole = [(plot.top, plot.bottom)];
+        horizontal_axis(canvas, (plot, &whole), &x_ticks, (area.left, &x_title));
         vertical_axis(canvas, plot, &up, area.left, &title(&self.y, &y_scale));
         let mut ends = Vec::new();
         for (number, series) in self.series.iter().enumerate() {
@@ -69,7 +71,9 @@ impl Lines {
                 ends.push((*y, *x, number));
             }
         }
-        self.draw_names(canvas, ends, plot, area);
+        if self.series.len() > 1 {
+            self.draw_names(canvas, ends, plot, area);
+        }
     }
 
     pub(in crate::chart) fn data(&self) -> impl Iterator<Item = &Datum> {
@@ -97,11 +101,7 @@ impl Lines {
 
     fn across(&self, plot: Area, scale: &Scale<'_>) -> Span {
         let (low, high) = extent(self.xs().map(|x| self.place(scale.scaled(x))));
-        let room = if self.has_markers {
-            0.05 * (high - low)
-        } else {
-            0.0
-        };
+        let room = if self.has_markers { 0.05 } else { 0.02 } * (high - low);
         Span::new(low - room, high + room, (plot.left, plot.right))
     }
 

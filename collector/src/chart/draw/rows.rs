@@ -2,6 +2,7 @@
 
 use crate::chart::{
     canvas::{Area, Canvas, Side, Span},
+    color,
     description::Group,
     font,
 };
@@ -35,9 +36,11 @@ impl Layout {
     pub(super) fn of<T>(groups: &[Group<T>], words: &[String], area: Area) -> Self {
         let names = groups.iter().flat_map(|group| &group.rows);
         let names = names.map(|(name, _)| font::width(name, LABEL.size));
-        let names = names.max().unwrap_or(0).min(area.width() * 3 / 10);
+        // A narrow picture needs more of its width to tell rows apart.
+        let share = if is_narrow(area) { 45 } else { 30 };
+        let names = names.max().unwrap_or(0).min(area.width() * share / 100);
         let words = words.iter().map(|words| font::width(words, SMALL.size));
-        let words = words.max().unwrap_or(0).min(area.width() * 3 / 10);
+        let words = words.max().unwrap_or(0).min(area.width() * 4 / 10);
         let plot = Area {
             left: area.left + names + GAP,
             top: area.top,
@@ -55,7 +58,15 @@ impl Layout {
         words: &[String],
         (span, title): (&Span, &str),
     ) -> Vec<Row<'a, T>> {
-        horizontal_axis(canvas, self.plot, &ticks(span, ticks_in(self.plot)), title);
+        let ticks = ticks(span, ticks_in(self.plot));
+        // Lines would cross out the headings.
+        let stretches = stretches(groups, self.plot.top);
+        horizontal_axis(
+            canvas,
+            (self.plot, &stretches),
+            &ticks,
+            (self.left(), title),
+        );
         let categories = categories(groups);
         let (mut rows, mut words) = (Vec::new(), words.iter());
         let mut top = self.plot.top;
@@ -69,13 +80,13 @@ impl Layout {
                 let y = top + ROW / 2;
                 let label = font::cut(name, LABEL.size, self.names);
                 canvas.text((self.plot.left - GAP / 2, y), Side::Left, LABEL, &label);
-                let beside = font::cut(
-                    words.next().map_or("", String::as_str),
-                    SMALL.size,
-                    self.words,
-                );
+                let beside = words.next().map_or("", String::as_str);
+                let beside = font::cut_behind(beside, SMALL.size, self.words);
                 canvas.text((self.plot.right + GAP / 2, y), Side::Right, SMALL, &beside);
-                let category = categories.iter().position(|own| own == name).unwrap_or(0);
+                let category = categories
+                    .iter()
+                    .position(|own| *own == kind(name))
+                    .unwrap_or(0);
                 rows.push(Row { data, y, category });
                 top += ROW;
             }
@@ -88,21 +99,44 @@ impl Layout {
     }
 }
 
-/// Different names under several headings are told apart by colour; a single list needs none.
-fn categories<T>(groups: &[Group<T>]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    if groups.len() > 1 {
-        let rows = groups.iter().flat_map(|group| &group.rows);
-        names.extend(rows.map(|(name, _)| name.clone()));
-        names.sort();
-        names.dedup();
+/// Where rows are, without their headings.
+fn stretches<T>(groups: &[Group<T>], top: i32) -> Vec<(i32, i32)> {
+    let mut top = top;
+    let mut stretches = Vec::new();
+    for group in groups {
+        top += if group.name.is_empty() { 0 } else { HEADING };
+        let bottom = top + ROW * i32::try_from(group.rows.len()).unwrap_or(0);
+        stretches.push((top, bottom));
+        top = bottom;
     }
-    names
+    stretches
+}
+
+/// Kinds of rows that have a colour each: what names begin with, such as the device, where several rows begin so. A list of single
+/// things needs no colours, and more kinds than colours have none.
+fn categories<T>(groups: &[Group<T>]) -> Vec<&str> {
+    let rows = || groups.iter().flat_map(|group| &group.rows);
+    let mut kinds: Vec<&str> = rows().map(|(name, _)| kind(name)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.len() == rows().count() || kinds.len() > color::N_CATEGORIES {
+        kinds.clear();
+    }
+    kinds
+}
+
+fn kind(name: &str) -> &str {
+    name.split(" · ").next().unwrap_or(name)
+}
+
+/// Whether there is room for the figures only, without what is beside them.
+pub(super) fn is_narrow(area: Area) -> bool {
+    area.width() < 600
 }
 
 /// So many that their words do not touch.
 pub(super) fn ticks_in(plot: Area) -> usize {
-    usize::try_from(plot.width() / 70).unwrap_or(0).clamp(2, 11)
+    usize::try_from(plot.width() / 60).unwrap_or(0).clamp(3, 11)
 }
 
 const ROW: i32 = 24;

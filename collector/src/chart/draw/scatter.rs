@@ -44,12 +44,10 @@ impl Scatter {
             ..area
         });
         let (across, up) = self.spans(plot);
-        horizontal_axis(
-            canvas,
-            plot,
-            &ticks(&across, ticks_in(plot)),
-            &title(&self.x, &self.scale(0)),
-        );
+        let x_title = title(&self.x, &self.scale(0));
+        let whole = [(plot.top, plot.bottom)];
+        let x_ticks = ticks(&across, ticks_in(plot));
+        horizontal_axis(canvas, (plot, &whole), &x_ticks, (area.left, &x_title));
         vertical_axis(
             canvas,
             plot,

@@ -105,6 +105,10 @@ pub fn heat_map(name: &str, title: &str, boards: &[Headed<'_>]) -> Option<Chart>
         };
         (device.clone(), columns.iter().map(cell).collect())
     };
+    let rows: Vec<(String, Vec<Datum>)> = devices.iter().map(row).collect();
+    let mut data = rows.iter().flat_map(|(_, data)| data);
+    let absent = data.any(|datum| datum.as_number().is_none());
+    let absent = absent.then(|| "n/a: no figure here; what was left out says why".to_owned());
     Some(Chart {
         name: name.to_owned(),
         title: title.to_owned(),
@@ -113,10 +117,13 @@ pub fn heat_map(name: &str, title: &str, boards: &[Headed<'_>]) -> Option<Chart>
         drawing: Drawing::HeatMap(HeatMap {
             axis: axis(&metric(first)),
             keys: ["device".to_owned(), "model and precision".to_owned()],
-            rows: devices.iter().map(row).collect(),
+            rows,
             columns,
         }),
-        notes: vec!["n/a: no figure here, see what was left out".to_owned()],
+        notes: notes(boards, &BTreeSet::new())
+            .into_iter()
+            .chain(absent)
+            .collect(),
     })
 }
 
@@ -257,6 +264,9 @@ fn notes(boards: &[Headed<'_>], common: &BTreeSet<String>) -> Vec<String> {
         .iter()
         .flat_map(|(_, board)| &board.rows)
         .any(has_interval)
-        .then(|| "whiskers and brackets: 95 % interval over repetitions".to_owned());
+        .then(|| {
+            "whiskers, and figures beside or below a value: 95 % interval over repetitions"
+                .to_owned()
+        });
     tokens.into_iter().chain(flags).chain(intervals).collect()
 }

@@ -56,7 +56,7 @@ pub fn by_task(
 /// Tokens per second over requests at once, a line for each configuration and size of pictures; one chart for each task and model of
 /// which more than one concurrency was measured.
 pub fn by_concurrency(
-    name: &str,
+    (name, title): (&str, &str),
     cells: &[RankedCell],
     metric: &str,
     provenance: Provenance,
@@ -76,7 +76,7 @@ pub fn by_concurrency(
     let charts = charts.into_iter().filter(|(_, points)| is_sweep(points));
     charts
         .filter_map(|([_, _, task, model], points)| {
-            let title = format!("{metric} over requests at once: {task}, {model}");
+            let title = format!("{title} over requests at once: {task}, {model}");
             curve(
                 &format!("{name}-{model}-{task}"),
                 &title,

@@ -114,6 +114,7 @@ pub fn power(trace: &RunTrace, scope: Scope) -> Option<Chart> {
         )
     };
     let header = &trace.header;
+    let sensors: Vec<&str> = series.iter().map(|series| series.name.as_str()).collect();
     Some(Chart {
         name: format!("power-{}-{scope}-{}", header.device, header.run),
         title: format!(
@@ -123,6 +124,7 @@ pub fn power(trace: &RunTrace, scope: Scope) -> Option<Chart> {
         ),
         subtitle: vec![
             format!("power scope {scope}: {}", scope_in_words(scope)),
+            format!("sensor {}", sensors.join("; ")),
             format!("model {}, run {}", header.cell.identity.model, header.run),
         ],
         provenance,

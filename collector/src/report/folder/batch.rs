@@ -20,6 +20,7 @@ use crate::{
 pub(super) fn matrix(material: &Material) -> Option<Chart> {
     let mut configurations: BTreeMap<String, Vec<&RankedCell>> = BTreeMap::new();
     let cells = material.drawn();
+    let setting = material.setting.as_ref()?;
     for (cell, name) in cells.iter().zip(make::cell_names(&cells, &[Key::Task])) {
         configurations.entry(name).or_default().push(cell);
     }
@@ -30,9 +31,9 @@ pub(super) fn matrix(material: &Material) -> Option<Chart> {
     let rows: Vec<(String, Vec<Datum>)> = configurations.into_iter().filter_map(row).collect();
     (!rows.is_empty()).then(|| Chart {
         name: "batch".to_owned(),
-        title: "How long a batch would take".to_owned(),
+        title: format!("How long a batch would take, projected from {} runs", material.provenance),
         subtitle: vec![
-            format!("projected from {} runs of the setting above; requests of all its tasks in equal parts", material.provenance),
+            format!("projected from {} runs: {}; requests of all tasks in equal parts", material.provenance, setting.words()),
             "in each cell the time at the mean rate, and its 95 % interval below".to_owned(),
         ],
         provenance: material.provenance.weaker(Provenance::Estimated),
@@ -90,18 +91,7 @@ fn datum(stretches: &[Stretch], size: u64) -> Datum {
         value: Value::Number(projection.seconds),
         interval,
         is_blocked: false,
-        marks: interval
-            .map(|(low, high)| format!("{}–{}", hours(low), hours(high)))
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// `2.4 h`, `38 min`.
-fn hours(seconds: f64) -> String {
-    match seconds {
-        7200.0.. => format!("{:.1} h", seconds / 3600.0),
-        _ => format!("{:.0} min", seconds / 60.0),
+        marks: Vec::new(),
     }
 }
 

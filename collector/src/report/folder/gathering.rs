@@ -93,7 +93,7 @@ impl Material {
         Ok(())
     }
 
-    /// First repetitions first, as many as may be read; power of the first run of each device.
+    /// Latencies of single requests, and power of the first run of each device.
     async fn read_traces(&mut self, query: &Query) -> Result<(), QueryError> {
         let chosen = self.chosen();
         let mut latencies: BTreeMap<RunId, Latencies> = BTreeMap::new();
@@ -130,12 +130,15 @@ impl Material {
         Ok(())
     }
 
-    /// Runs of which single requests are looked at.
+    /// Runs of which single requests are looked at: as many repetitions of every cell as may be, at least the first of some.
     fn chosen(&self) -> Vec<(RankedCell, RunId)> {
         let cells = self.drawn();
-        let most = cells.iter().map(|cell| cell.runs.len()).max().unwrap_or(0);
-        let rounds = (0..most).flat_map(|round| cells.iter().map(move |cell| (*cell, round)));
-        let runs = rounds.filter_map(|(cell, round)| Some((cell.clone(), *cell.runs.get(round)?)));
+        let n_each = TRACES_MAX.checked_div(cells.len()).unwrap_or(0).max(1);
+        let of = |cell: &RankedCell| -> Vec<(RankedCell, RunId)> {
+            let runs = cell.runs.iter().take(n_each);
+            runs.map(|run| (cell.clone(), *run)).collect()
+        };
+        let runs = cells.into_iter().flat_map(of);
         runs.take(TRACES_MAX).collect()
     }
 

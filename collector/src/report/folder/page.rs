@@ -173,6 +173,7 @@ details { margin: .25rem 0; } summary { cursor: pointer; }
 .table { overflow-x: auto; margin: 1rem 0; } table { border-collapse: collapse; font-size: .85rem; }
 caption { text-align: left; padding: .25rem 0; } th, td { border-bottom: 1px solid #dddddd; padding: .2rem .6rem; text-align: left; vertical-align: top; font-weight: normal; }
 thead th { border-bottom: 2px solid #767676; } .number { text-align: right; white-space: nowrap; } .small { font-size: .85rem; }
-li { overflow-wrap: anywhere; }
+p, li { overflow-wrap: anywhere; } td:first-child { white-space: nowrap; }
+.table table { min-width: min(40rem, 100%); }
 @media print { nav, details { display: none; } body { max-width: none; padding: 0; font-size: 11pt; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; } }
 ";

@@ -124,11 +124,6 @@ fn ranking(title: &str, metric: &str, model: &str, board: &Board) -> Ranking {
         }
     };
     let lines = board.rows.iter().zip(names).map(line);
-    let about = [model, &make::fixed(board).join(", ")].map(str::to_owned);
-    let about: Vec<String> = about
-        .into_iter()
-        .filter(|words| !words.is_empty())
-        .collect();
     Ranking {
         title: match model {
             "" => title.to_owned(),
@@ -138,7 +133,7 @@ fn ranking(title: &str, metric: &str, model: &str, board: &Board) -> Ranking {
             "{} ({}); {}",
             titles::title(metric),
             report::title(board),
-            about.join(", ")
+            make::fixed(board).join(", ")
         ),
         lines: lines.take(LINES_MAX).collect(),
         n_more: board.rows.len().saturating_sub(LINES_MAX),

@@ -245,8 +245,12 @@ fn concurrency(material: &Material) -> Section {
         "Concurrency",
         "Requests at once in a closed loop: the next is sent when one ends.",
     );
-    let mut charts =
-        make::by_concurrency("load", &material.cells, "output_tps", material.provenance);
+    let mut charts = make::by_concurrency(
+        ("load", &title("output_tps")),
+        &material.cells,
+        "output_tps",
+        material.provenance,
+    );
     let n_more = charts.len().saturating_sub(CURVES_MAX);
     charts.truncate(CURVES_MAX);
     if charts.is_empty() {

@@ -59,10 +59,13 @@ impl Setting {
 
     /// The conditions that lead from the other setting to this one.
     pub(super) fn flags(&self, other: &Self) -> String {
-        let differing = self
-            .0
-            .iter()
-            .filter(|(key, value)| other.0.get(key) != Some(value));
+        let differs = |(key, value): &(&Key, &String)| other.0.get(key) != Some(value);
+        let differing: Vec<(&Key, &String)> = self.0.iter().filter(differs).collect();
+        // A digest follows from what else differs; alone it has to be said.
+        let is_enough = differing.iter().any(|(key, _)| **key != Key::SuiteDigest);
+        let differing = differing
+            .into_iter()
+            .filter(|(key, _)| !is_enough || **key != Key::SuiteDigest);
         let flags = differing.map(|(key, value)| format!("--where '{}={value}'", key.as_str()));
         flags.collect::<Vec<_>>().join(" ")
     }
