@@ -5,6 +5,7 @@
 
 mod accounts;
 mod document;
+mod imports;
 mod rebuild;
 
 use tokwatt_domain::ids::DeviceId;
@@ -43,7 +44,14 @@ pub async fn check(store: &Store) -> Result<Check, CheckError> {
     }
     accounts::of_streams(store, &mut check).await?;
     records_of_no_run(store, &mut check).await?;
+    imports::of_files(store, &mut check).await?;
     for run in store.run_ids().await? {
+        if let Some((_, imported)) = store.imported(run).await? {
+            if let Some((row, _)) = store.run_with_records(run).await? {
+                imports::look_at_run(&mut check, &row, &imported);
+            }
+            continue;
+        }
         if let Some((row, records)) = store.run_with_records(run).await? {
             look_at_run(&mut check, &row, &records);
         }

@@ -10,6 +10,7 @@ mod dashboard;
 mod devices;
 mod enrol;
 mod estimate;
+mod export;
 mod folder;
 mod import;
 mod init;
@@ -21,6 +22,7 @@ mod report;
 mod runs;
 mod serve;
 mod token;
+mod verify;
 
 use std::{
     io::{self, Write},
@@ -86,8 +88,12 @@ enum Command {
     Backup(backup::Backup),
     /// Looks whether the database is what it says: file, books, records, reports, roll-ups
     Check(check::Check),
-    /// Takes what a device exported that no network reaches
+    /// Takes what comes as a file: what a device exported that no network reaches, and results of other tools
     Import(import::Import),
+    /// Writes tables of cells, runs, requests and power, or whole runs as bundles
+    Export(export::Export),
+    /// Looks whether a run bundle is what it says, without a collector
+    Verify(verify::Verify),
     /// Settings
     #[command(subcommand)]
     Config(config::Config),
@@ -143,6 +149,8 @@ fn run(command: Command, output: &mut Output<'_>) -> anyhow::Result<()> {
         Command::Backup(backup) => backup::backup(&backup, output),
         Command::Check(check) => check::check(&check, output),
         Command::Import(import) => import::import(&import, output),
+        Command::Export(export) => export::export(&export, output),
+        Command::Verify(verify) => verify::verify(&verify, output),
         Command::Config(config) => config::config(&config, output),
         Command::Campaign(campaign) => campaign::campaign(&campaign, output),
     }

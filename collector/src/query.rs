@@ -25,7 +25,9 @@ use crate::{
     store::{FigureIndex, RunRow, Store, StoreError},
 };
 
-pub use self::documents::{Certificate, Device, Devices, RunDetail, RunLine, Runs, Stream};
+pub use self::documents::{
+    Certificate, Device, Devices, RunDetail, RunLine, RunSource, Runs, Stream,
+};
 
 /// Reads; never writes.
 #[derive(Clone)]
@@ -82,6 +84,11 @@ pub enum QueryError {
         /// How many runs it fits.
         n: usize,
     },
+    /// It is from another tool's file.
+    #[error(
+        "run {0} is from another tool's file, and has neither requests nor samples: `runs show` has what the file says"
+    )]
+    Imported(RunId),
     /// Its records make no run.
     #[error("run {run} cannot be put together from what was delivered: {problem}")]
     Unreadable {
@@ -164,6 +171,18 @@ impl Query {
         Ok(found.0)
     }
 
+    /// Measured runs that meet all conditions.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn measured(&self, conditions: &[Condition]) -> Result<Vec<RankedRun>, QueryError> {
+        self.wait_until_measured().await?;
+        let mut runs = self.measured_runs().await?;
+        let meets = |run: &RankedRun| conditions.iter().all(|one| one.holds(&run.report));
+        runs.retain(meets);
+        Ok(runs)
+    }
+
     /// Everything observed during a run.
     ///
     /// # Errors
@@ -171,6 +190,9 @@ impl Query {
     pub async fn trace(&self, run: RunId) -> Result<RunTrace, QueryError> {
         let records = self.store.records_of(run).await?;
         if records.is_empty() {
+            if self.store.imported(run).await?.is_some() {
+                return Err(QueryError::Imported(run));
+            }
             return Err(QueryError::NoSuchRun(run.to_string()));
         }
         let read = move || rollup::trace_of(&records);
@@ -231,7 +253,8 @@ impl Query {
         self.wait_until_measured().await?;
         let row = self.run_named(name).await?;
         let cell = self.store.cell_of(row.run).await?;
-        Ok(RunDetail::new(&row, cell.as_deref())?)
+        let imported = self.store.imported(row.run).await?;
+        Ok(RunDetail::new(&row, cell.as_deref(), imported.as_ref())?)
     }
 
     /// Devices by name.

@@ -43,7 +43,7 @@ use crate::{
     clock::{Clock, SystemClock},
     dispatch::Dispatch,
     enrol::{Admin, Enrolment, Identity, IdentityError, Renewal},
-    exchange::{Exchange, Importer},
+    exchange::{Exchange, Exporter, Importer, ResultsImporter},
     ingest::Ingest,
     peer::Peer,
     query::Query,
@@ -399,6 +399,16 @@ impl Shared {
         };
         let exchange = Exchange {
             importer,
+            results: ResultsImporter {
+                store: Arc::clone(&self.store),
+                clock: Arc::clone(&self.clock),
+                finished: Arc::clone(&self.finished),
+            },
+            exporter: Arc::new(Exporter {
+                query: query.clone(),
+                store: Arc::clone(&self.store),
+                folder: self.data.clone(),
+            }),
             folder: self.data.clone(),
         };
         let admin = Admin {

@@ -10,6 +10,7 @@ mod copy;
 mod database;
 mod identities;
 mod index;
+mod imports;
 mod migrations;
 mod reading;
 mod results;
@@ -28,7 +29,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode};
 use tokwatt_domain::{
     campaign::{Campaign, Offer},
-    ids::{DeviceId, Epoch, JobId, Name, RunId, Seq},
+    ids::{DeviceId, Digest, Epoch, JobId, Name, RunId, Seq},
     time::WallTime,
 };
 use tokwatt_proto::identity::Subject;
@@ -50,6 +51,7 @@ pub use self::{
         TokenRow,
     },
     index::{FigureIndex, IndexedRow},
+    imports::{ImportRow, ImportedRow, NewImport, NewImportedRun},
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
     results::{CellRow, Measured, MeasuredRun, StaleCell},
 };
@@ -166,6 +168,9 @@ pub enum StoreError {
     /// Nothing more fits.
     #[error("the collector's disk is full")]
     Full,
+    /// A file that is to be kept cannot be read.
+    #[error("the file that is to be kept cannot be read")]
+    File(#[source] std::io::Error),
     /// The writing thread has ended, with the reason if there is one.
     #[error("the store has stopped: {0}")]
     Stopped(String),
@@ -275,6 +280,60 @@ impl Store {
     /// [`StoreError::Full`], [`StoreError::Stopped`].
     pub async fn put_measured(&self, measured: Measured) -> Result<(), StoreError> {
         self.write(move |connection| results::put_measured(connection, &measured))
+            .await
+    }
+
+    /// Keeps a result file of another tool, and its runs as finished ones; `false` if it is here already.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Stopped`], [`StoreError::File`]: nothing is kept.
+    pub async fn put_import(&self, new: NewImport, mut file: File) -> Result<bool, StoreError> {
+        self.write(move |connection| imports::put_import(connection, &new, &mut file))
+            .await
+    }
+
+    /// A file that was imported, with its runs in its order.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn import(
+        &self,
+        sha256: Digest,
+    ) -> Result<Option<(ImportRow, Vec<ImportedRow>)>, StoreError> {
+        self.read(move |connection| imports::import(connection, sha256))
+            .await
+    }
+
+    /// The file that a run is from, if it is from one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn imported(
+        &self,
+        run: RunId,
+    ) -> Result<Option<(ImportRow, ImportedRow)>, StoreError> {
+        self.read(move |connection| imports::imported(connection, run))
+            .await
+    }
+
+    /// All files that were imported, by digest.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn imports(&self) -> Result<Vec<ImportRow>, StoreError> {
+        self.read(imports::imports).await
+    }
+
+    /// A piece of a file that was imported; `None` behind the last.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn import_part(
+        &self,
+        sha256: Digest,
+        place: i64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(move |connection| imports::import_part(connection, sha256, place))
             .await
     }
 
@@ -877,7 +936,9 @@ impl StoreError {
     /// Whether the same may succeed if it is tried again: it is not for what is there, or for how that was set.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::InUse(_) | Self::Full | Self::Stopped(_) | Self::Sqlite(_) => true,
+            Self::InUse(_) | Self::File(_) | Self::Full | Self::Stopped(_) | Self::Sqlite(_) => {
+                true
+            }
             Self::NotWritable { .. }
             | Self::NotADatabase { .. }
             | Self::NotOurs { .. }

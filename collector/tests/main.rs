@@ -9,6 +9,7 @@ mod campaigns;
 mod check;
 mod command_line;
 mod delivery;
+mod exchange;
 mod identity;
 mod lab;
 mod operations;

@@ -90,11 +90,12 @@ const COLLECTOR: Edges = &[
     // What could not be read when it came is read as if it came now.
     ("check", &["ingest", "rollup", "store", "vitals"]),
     ("ingest", &["peer", "store", "vitals"]),
-    // A file is admitted as a delivery is.
+    // A file is admitted as a delivery is, and a bundle is measured as one.
     (
         "exchange",
         &[
-            "clock", "enrol", "ingest", "peer", "query", "rank", "report", "store", "vitals",
+            "clock", "enrol", "ingest", "peer", "query", "rank", "report", "rollup", "store",
+            "vitals",
         ],
     ),
     ("dispatch", &["clock", "peer", "store"]),

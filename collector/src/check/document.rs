@@ -34,7 +34,7 @@ pub struct Check {
 /// Something that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
-    /// Which check: `file`, `streams`, `records`, `accounts`, `runs`, `reports`, `cells`.
+    /// Which check: `file`, `streams`, `records`, `accounts`, `runs`, `reports`, `cells`, `imports`.
     pub check: &'static str,
     /// With what.
     pub subject: String,

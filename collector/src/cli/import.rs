@@ -1,193 +1,132 @@
-//! `import`: a spool export, admitted as if its device had delivered it; and the receipt for the device.
+//! `import`: what comes as a file. Which kind it is, is told by what is in it.
+
+mod results;
+mod spool;
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context, bail};
 use clap::Args;
-use futures::stream;
-use tokio::sync::Notify;
-use tokwatt_proto::v1::{self, exchange_client::ExchangeClient};
 
-use super::{
-    client::{Address, Answer},
-    output::Output,
-    runs::Format,
-};
-use crate::{
-    clock::SystemClock,
-    enrol::Identity,
-    exchange::{self, Imported, Importer, nameless},
-    settings::Settings,
-    store::{Store, StoreError, database_in},
-    vitals::Vitals,
-};
+use super::{FoundWrong, client::Address, output::Output, runs::Format};
 
+/// A spool export (`tokwatt-agent spool export`) is admitted as if its device had delivered it, and answered with a receipt for the
+/// device. A result file of another tool (vllm, aiperf, guidellm, llama-bench, sglang, genai-perf, inference-perf, mlperf, localscore,
+/// ml-energy, optimum-benchmark, jetson-ai-lab) is kept as it is; what it says stands on boards of provenance `imported`, each value with
+/// its definition, and what has none is kept as `foreign.TOOL.NAME` and never ranked.
 #[derive(Args, Debug)]
 pub(super) struct Import {
-    /// What `tokwatt-agent spool export` wrote
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Where the receipt goes, which the device takes for an acknowledgement [default: FILE.receipt]
+    /// What `tokwatt-agent spool export` or another tool wrote
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Of a spool export: where the receipt goes, which the device takes for an acknowledgement [default: FILE.receipt]
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
+    #[command(flatten)]
+    about: About,
+    /// How the answer is printed; with several files and json, an object on each line
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
     address: Address,
 }
 
+/// What a result file does not say itself.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "About result files of other tools")]
+struct About {
+    /// Which tool wrote it, to be refused if another one did [default: told by what is in it]
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    /// On which device it was measured
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// Which model was measured
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// In which precision its weights were
+    #[arg(long, value_name = "NAME")]
+    precision: Option<String>,
+    /// Which engine answered, with its version
+    #[arg(long, value_name = "NAME")]
+    engine: Option<String>,
+    /// In which power mode the device was
+    #[arg(long, value_name = "NAME")]
+    power_mode: Option<String>,
+    /// What was asked: only runs of one tool and one workload are compared [default: told by the lengths and counts in it]
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+}
+
 pub(super) fn import(arguments: &Import, output: &mut Output<'_>) -> anyhow::Result<()> {
-    let path = &arguments.file;
-    let named = || format!("cannot import `{}`", path.display());
-    let file = File::open(path).with_context(named)?;
-    let (answer, receipt) = match at_rest(&arguments.address)? {
-        Some((importer, data)) => {
-            // It is read twice, and must not be written by others meanwhile.
-            let own = copy_of(file, data).with_context(named)?;
-            read(into_the_store(&importer, own).with_context(named)?)?
-        }
-        None => by_the_collector(&arguments.address, file).with_context(named)?,
-    };
-    let kept = arguments.receipt.clone().unwrap_or_else(|| beside(path));
-    keep(&kept, &receipt).with_context(|| {
-        format!(
-            "everything is committed, but the receipt `{}` cannot be written: import again with --receipt FILE",
-            kept.display()
-        )
-    })?;
-    match arguments.format {
-        Format::Json => output.print(&answer.json)?,
-        _ => output.print(&text(&answer.document, &kept))?,
-    }
-    Ok(())
-}
-
-/// What takes it where no collector is running and none is named.
-fn at_rest(address: &Address) -> anyhow::Result<Option<(Importer, &Path)>> {
-    let Some(data) = address.data_folder() else {
-        return Ok(None);
-    };
-    if !database_in(data).exists() {
-        return Ok(None);
-    }
-    let vitals = Arc::new(Vitals::new(&database_in(data)));
-    let store = match Store::open_counted(data, &vitals) {
-        Ok(store) => Arc::new(store),
-        Err(StoreError::InUse(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let settings = Settings {
-        data: data.to_owned(),
-        ..Settings::default()
-    };
-    let Some(identity) = Identity::open(&settings.identity())? else {
+    if arguments.receipt.is_some() && arguments.files.len() > 1 {
         bail!(
-            "the collector in `{}` has no identity, so it knows nobody's signature: `tokwatt-collector init` makes one",
-            data.display()
+            "--receipt is for one file, and there are several: leave it out, and each receipt stands beside its export"
         );
-    };
-    let importer = Importer {
-        store,
-        identity: Arc::new(identity),
-        clock: Arc::new(SystemClock),
-        finished: Arc::<Notify>::default(),
-        vitals,
-    };
-    Ok(Some((importer, data)))
-}
-
-fn copy_of(mut file: File, data: &Path) -> io::Result<File> {
-    let mut own = nameless(data)?;
-    io::copy(&mut file, &mut own)?;
-    Ok(own)
-}
-
-fn into_the_store(importer: &Importer, file: File) -> anyhow::Result<Imported> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    Ok(runtime.block_on(importer.import(file))?)
-}
-
-fn read(imported: Imported) -> anyhow::Result<(Answer<exchange::Import>, Vec<u8>)> {
-    let json = serde_json::to_string(&imported.document)?;
-    let document = imported.document;
-    Ok((Answer { json, document }, imported.receipt))
-}
-
-fn by_the_collector(
-    address: &Address,
-    file: File,
-) -> anyhow::Result<(Answer<exchange::Import>, Vec<u8>)> {
-    let answer = address.call(async |channel| {
-        let mut client = ExchangeClient::new(channel);
-        client.import(stream::iter(Parts(file))).await
-    })?;
-    let answer = answer.into_inner();
-    let document = answer
-        .document
-        .context("the collector's answer has no document: is it of another version?")?;
-    Ok((Answer::read(document)?, answer.receipt))
-}
-
-/// A file bit by bit. One that cannot be read on ends early, and the collector finds it cut off.
-struct Parts(File);
-
-impl Iterator for Parts {
-    type Item = v1::ImportPart;
-
-    fn next(&mut self) -> Option<v1::ImportPart> {
-        let mut bytes = Vec::new();
-        let read = (&mut self.0).take(PART_BYTES).read_to_end(&mut bytes);
-        if let Err(error) = read {
-            tracing::error!(%error, "the export cannot be read on");
-            return None;
+    }
+    let mut n_refused = 0;
+    for path in &arguments.files {
+        match import_one(arguments, path) {
+            Ok(text) => output.print(&text)?,
+            Err(error) if arguments.files.len() == 1 => return Err(error),
+            Err(error) => {
+                n_refused += 1;
+                tracing::error!("{error:#}");
+            }
         }
-        Some(v1::ImportPart { bytes }).filter(|part| !part.bytes.is_empty())
+    }
+    match n_refused {
+        0 => Ok(()),
+        _ => Err(FoundWrong.into()),
     }
 }
 
-fn beside(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".receipt");
-    name.into()
-}
-
-/// Whole or not at all.
-fn keep(path: &Path, receipt: &[u8]) -> io::Result<()> {
-    let new = path.with_added_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(receipt)?;
-    file.sync_all()?;
-    fs::rename(new, path)
-}
-
-fn text(import: &exchange::Import, receipt: &Path) -> String {
-    let mut text = format!(
-        "device           {}\nrecords          {} in the export, {} of them new\nruns             {} finished by it\ncommitted        through number {} of epoch {}\n",
-        import.device,
-        import.records,
-        import.stored,
-        import.finished_runs,
-        import.through,
-        import.epoch
-    );
-    for set_aside in &import.set_aside {
-        text.push_str(&format!(
-            "set aside        record {}, kept and not used: {}\n",
-            set_aside.seq, set_aside.problem
-        ));
+/// What came of one file.
+fn import_one(arguments: &Import, path: &Path) -> anyhow::Result<String> {
+    if is_export(path)? {
+        let receipt = arguments.receipt.as_deref();
+        let (answer, kept) = spool::import(path, receipt, &arguments.address)?;
+        return Ok(match arguments.format {
+            Format::Json => answer.json,
+            Format::Table => spool::text(&answer.document, &kept),
+        });
     }
-    text.push_str(&format!(
-        "receipt          {}; on the device: tokwatt-agent spool import FILE\n",
-        receipt.display()
-    ));
-    text
+    let answer = results::import(path, &arguments.about, &arguments.address)?;
+    Ok(match arguments.format {
+        Format::Json => answer.json,
+        Format::Table => results::text(&answer.document),
+    })
 }
 
-const PART_BYTES: u64 = 1024 * 1024;
+/// Whether it begins as a spool export does.
+fn is_export(path: &Path) -> anyhow::Result<bool> {
+    let named = || format!("cannot import `{}`", path.display());
+    let mut beginning = Vec::new();
+    let file = File::open(path).with_context(named)?;
+    let looked = file.take(EXPORT.len() as u64).read_to_end(&mut beginning);
+    looked.with_context(named)?;
+    Ok(beginning == EXPORT)
+}
+
+impl About {
+    fn labels(&self) -> Vec<String> {
+        let labels = [
+            ("device", &self.device),
+            ("engine", &self.engine),
+            ("model", &self.model),
+            ("power_mode", &self.power_mode),
+            ("precision", &self.precision),
+            ("workload", &self.workload),
+        ];
+        let said =
+            |(key, value): (&str, &Option<String>)| Some(format!("{key}={}", value.as_ref()?));
+        labels.into_iter().filter_map(said).collect()
+    }
+}
+
+/// Up to the number of its version.
+const EXPORT: &[u8] = b"tokwatt export ";

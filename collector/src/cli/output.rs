@@ -12,6 +12,12 @@ impl<'a> Output<'a> {
         Self { to: Box::new(to) }
     }
 
+    /// Writes bytes as they are, at once.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.to.write_all(bytes)?;
+        self.to.flush()
+    }
+
     /// Prints text that ends in a new line or gets one, at once.
     pub(super) fn print(&mut self, text: &str) -> io::Result<()> {
         self.to.write_all(text.as_bytes())?;

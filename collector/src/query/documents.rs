@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use tokwatt_domain::{
     device::DeviceProfile,
     metrics::{Flag, RunReport},
+    power::Provenance,
     run::RunHeader,
 };
 
 use crate::{
     rank::Condition,
-    store::{CertificateRow, DeviceRow, RunRow, SetAside},
+    store::{CertificateRow, DeviceRow, ImportRow, ImportedRow, RunRow, SetAside},
 };
 
 /// `tokwatt.runs/1`.
@@ -52,7 +53,8 @@ pub struct RunLine {
     pub flags: Vec<String>,
     /// Why it is unreadable.
     pub problem: Option<String>,
-    /// Its raw power samples: `kept`, `going` or `gone`, since they are kept for so long only; it cannot be measured again then.
+    /// Its raw power samples: `kept`, `going` or `gone`, since they are kept for so long only; it cannot be measured again then. `none`: it is
+    /// from another tool's file.
     pub raw_samples: String,
     /// What conditions look at.
     #[serde(skip)]
@@ -75,6 +77,32 @@ pub struct RunDetail {
     pub report: Option<RunReport>,
     /// What its cell comes to over all repetitions: number of runs, spread of every figure.
     pub cell_rollup: Option<serde_json::Value>,
+    /// The file of another tool that it is from, if it is from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<RunSource>,
+}
+
+/// The file of another tool that a run is from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RunSource {
+    /// What it was called.
+    pub file: String,
+    /// Of its bytes.
+    pub sha256: String,
+    /// Where in the file.
+    pub place: String,
+    /// Which tool wrote it.
+    pub tool: String,
+    /// Of the tool, if the file says it.
+    pub version: Option<String>,
+    /// When it was imported, in µs since 1970.
+    pub imported: i64,
+    /// Who did it.
+    pub imported_by: String,
+    /// What was said about it.
+    pub labels: serde_json::Value,
+    /// Every value with its definition, unit and name in the file, also those without a definition here.
+    pub values: serde_json::Value,
 }
 
 /// `tokwatt.devices/1`.
@@ -169,6 +197,9 @@ impl RunLine {
             .iter()
             .flat_map(|report| report.flags.iter().map(named));
         let differs = (!row.differs.is_empty()).then(|| "report_differs".to_owned());
+        let is_stated = header
+            .as_ref()
+            .is_some_and(|header| header.requests_provenance >= Provenance::Imported);
         let uncounted = (!row.counts).then(|| "attempt_does_not_count".to_owned());
         Ok(Self {
             run: row.run.to_string(),
@@ -185,7 +216,10 @@ impl RunLine {
             agrees: report.as_ref().map(|_| row.differs.is_empty()),
             flags: flags.chain(differs).chain(uncounted).collect(),
             problem: row.problem.clone(),
-            raw_samples: row.raw_samples.as_str().to_owned(),
+            raw_samples: match is_stated {
+                true => "none".to_owned(),
+                false => row.raw_samples.as_str().to_owned(),
+            },
             report,
         })
     }
@@ -201,7 +235,11 @@ impl RunLine {
 }
 
 impl RunDetail {
-    pub(super) fn new(row: &RunRow, rollup: Option<&str>) -> Result<Self, serde_json::Error> {
+    pub(super) fn new(
+        row: &RunRow,
+        rollup: Option<&str>,
+        imported: Option<&(ImportRow, ImportedRow)>,
+    ) -> Result<Self, serde_json::Error> {
         let line = RunLine::new(row)?;
         Ok(Self {
             schema: "tokwatt.run/1".to_owned(),
@@ -209,7 +247,24 @@ impl RunDetail {
             header: parse(row.header.as_deref())?,
             report: line.report.clone(),
             cell_rollup: parse(rollup)?,
+            source: imported.map(RunSource::new).transpose()?,
             line,
+        })
+    }
+}
+
+impl RunSource {
+    fn new((import, run): &(ImportRow, ImportedRow)) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            file: import.name.clone(),
+            sha256: import.sha256.to_string(),
+            place: run.place.clone(),
+            tool: import.tool.clone(),
+            version: run.version.clone(),
+            imported: import.imported.0,
+            imported_by: import.by.clone(),
+            labels: serde_json::from_str(&import.labels)?,
+            values: serde_json::from_str(&run.figures)?,
         })
     }
 }

@@ -27,8 +27,12 @@ pub(crate) fn meaning(flag: &str) -> Option<&'static str> {
     Some(meaning)
 }
 
-const MEANINGS: [(&str, &str); 27] = [
+const MEANINGS: [(&str, &str); 33] = [
     ("aborted", "the engine died and did not come back"),
+    (
+        "aggregate",
+        "the file has means over repetitions, and not the repetitions",
+    ),
     (
         "aliased",
         "power was read too rarely for requests this short",
@@ -49,6 +53,11 @@ const MEANINGS: [(&str, &str); 27] = [
         "duplicate",
         "the same figures, to the last digit, as another row's",
     ),
+    (
+        "failures_left_out",
+        "requests failed, and the other tool's latencies are without them",
+    ),
+    ("invalid", "LoadGen says that the result does not count"),
     (
         "interval_not_kept",
         "the instrument's own pace is another than it was asked for",
@@ -108,5 +117,17 @@ const MEANINGS: [(&str, &str); 27] = [
     (
         "window_below_60_s",
         "energy takes a window of 60 s to be ranked",
+    ),
+    (
+        "reciprocal",
+        "two figures of the file that should be one's reciprocal are not",
+    ),
+    (
+        "source_contradicts",
+        "the file's own numbers do not come to each other",
+    ),
+    (
+        "vendor_table",
+        "one number of a vendor, without how often it was measured",
     ),
 ];

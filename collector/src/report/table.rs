@@ -18,7 +18,7 @@ use super::{
     number::{self, Scale},
     place, scale, title, value,
 };
-use crate::query::{Device, Devices, RunDetail, RunLine, Runs};
+use crate::query::{Device, Devices, RunDetail, RunLine, RunSource, Runs};
 
 /// A board.
 pub fn board(board: &Board) -> String {
@@ -187,7 +187,10 @@ pub fn run(run: &RunDetail) -> String {
     if let Some(problem) = &line.problem {
         text += &format!("{problem}\n");
     }
-    if line.raw_samples != "kept" {
+    if let Some(source) = &run.source {
+        text += &of_source(source);
+    }
+    if !["kept", "none"].contains(&line.raw_samples.as_str()) {
         text +=
             "its raw power samples are kept no longer (retention): it cannot be measured again\n";
     }
@@ -208,6 +211,32 @@ pub fn run(run: &RunDetail) -> String {
         || text.clone(),
         |report| format!("{text}{}", figures(report)),
     )
+}
+
+/// Where it is from, so that nobody takes it for a measurement of ours, and what of it has no definition here.
+fn of_source(source: &RunSource) -> String {
+    let version = source
+        .version
+        .as_deref()
+        .unwrap_or("of a version not stated");
+    let mut text = format!(
+        "not measured by us: {} of `{}`, written by {} {version}, imported {} by {}\nsha256 {}\n",
+        source.place,
+        source.file,
+        source.tool,
+        date::utc(source.imported),
+        source.imported_by,
+        source.sha256
+    );
+    let values = source.values.as_array().into_iter().flatten();
+    for value in values {
+        let of = |key: &str| value[key].as_str().unwrap_or_default();
+        if of("id").starts_with("foreign.") {
+            let number = number::short(value["value"].as_f64().unwrap_or_default());
+            text += &format!("never ranked: {} {number} {}\n", of("id"), of("unit"));
+        }
+    }
+    text
 }
 
 /// `, power replayed`: said where it differs from the requests', so that nobody takes a recording for a measurement.

@@ -194,6 +194,7 @@ pub(super) fn runs_to_thin(
     )?;
     let mut statement = connection.prepare_cached(
         "SELECT id FROM run WHERE state = 'complete' AND raw_samples <> 'gone' AND measured_us < ?1
+             AND id NOT IN (SELECT run FROM import_run)
          ORDER BY measured_us, id",
     )?;
     let runs = statement.query_map([measured_before_us], |row| row.get(0).map(RunId))?;

@@ -84,6 +84,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("../../migrations/sqlite/0003_campaigns.sql"),
     include_str!("../../migrations/sqlite/0004_accounts.sql"),
     include_str!("../../migrations/sqlite/0005_index_of_figures.sql"),
+    include_str!("../../migrations/sqlite/0006_imported.sql"),
 ];
 
 /// What `user_version` is when all are applied.
@@ -120,6 +121,9 @@ mod tests {
                     "device_label",
                     "figure",
                     "indexed_cell",
+                    "import",
+                    "import_part",
+                    "import_run",
                     "job",
                     "job_run",
                     "offer",

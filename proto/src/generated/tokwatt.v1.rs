@@ -2764,6 +2764,28 @@ pub struct ImportReceipt {
     pub receipt: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResultsPart {
+    /// With the first part only.
+    #[prost(message, optional, tag = "1")]
+    pub file: ::core::option::Option<ResultsFile>,
+    /// The next bytes of the file, up to 1 MiB.
+    #[prost(bytes = "vec", tag = "2")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+/// A result file of another tool.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResultsFile {
+    /// What it is called where it comes from: kept, and nothing is told from it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which tool wrote it, if whoever sends it knows: else it is told by what is in it.
+    #[prost(string, tag = "2")]
+    pub tool: ::prost::alloc::string::String,
+    /// `label=value`: device, engine, model, power_mode, precision, workload. They go before what the file says.
+    #[prost(string, repeated, tag = "3")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportRequest {
     /// cells, runs, requests, power, bundle.
     #[prost(string, tag = "1")]
@@ -2896,11 +2918,11 @@ pub mod exchange_client {
             self.inner.client_streaming(req, path, codec).await
         }
         /// Keeps a result file of another tool, and what could be read from it; answers with `tokwatt.results/1`.
-        /// Errors: PERMISSION_DENIED the caller is no operator; INVALID_ARGUMENT no form that is known, or larger than is taken;
-        /// RESOURCE_EXHAUSTED the disk is full.
+        /// Errors: PERMISSION_DENIED the caller is no operator; INVALID_ARGUMENT no form that is known, larger than is taken, or not said what the
+        /// file does not say itself; ALREADY_EXISTS it was imported before with other labels; RESOURCE_EXHAUSTED the disk is full.
         pub async fn import_results(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::FilePart>,
+            request: impl tonic::IntoStreamingRequest<Message = super::ResultsPart>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
             self.inner
                 .ready()
@@ -2968,11 +2990,11 @@ pub mod exchange_server {
             request: tonic::Request<tonic::Streaming<super::ImportPart>>,
         ) -> std::result::Result<tonic::Response<super::ImportReceipt>, tonic::Status>;
         /// Keeps a result file of another tool, and what could be read from it; answers with `tokwatt.results/1`.
-        /// Errors: PERMISSION_DENIED the caller is no operator; INVALID_ARGUMENT no form that is known, or larger than is taken;
-        /// RESOURCE_EXHAUSTED the disk is full.
+        /// Errors: PERMISSION_DENIED the caller is no operator; INVALID_ARGUMENT no form that is known, larger than is taken, or not said what the
+        /// file does not say itself; ALREADY_EXISTS it was imported before with other labels; RESOURCE_EXHAUSTED the disk is full.
         async fn import_results(
             &self,
-            request: tonic::Request<tonic::Streaming<super::FilePart>>,
+            request: tonic::Request<tonic::Streaming<super::ResultsPart>>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
         /// Server streaming response type for the Export method.
         type ExportStream: tonic::codegen::tokio_stream::Stream<
@@ -3113,7 +3135,7 @@ pub mod exchange_server {
                     struct ImportResultsSvc<T: Exchange>(pub Arc<T>);
                     impl<
                         T: Exchange,
-                    > tonic::server::ClientStreamingService<super::FilePart>
+                    > tonic::server::ClientStreamingService<super::ResultsPart>
                     for ImportResultsSvc<T> {
                         type Response = super::Document;
                         type Future = BoxFuture<
@@ -3122,7 +3144,7 @@ pub mod exchange_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::FilePart>>,
+                            request: tonic::Request<tonic::Streaming<super::ResultsPart>>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

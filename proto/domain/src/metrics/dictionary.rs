@@ -7,7 +7,7 @@ use Better::{Higher, Lower, Neither};
 
 use crate::{
     metrics::{MetricValue, Percentile, PowerReport, RunReport},
-    power::Scope,
+    power::{Provenance, Scope},
     spelling::distance,
 };
 
@@ -79,7 +79,9 @@ impl Definition {
             Kind::Ratio {
                 numerator,
                 denominator,
-            } => report.ratio(numerator, denominator, scope),
+            } => report
+                .ratio(numerator, denominator, scope)
+                .or_else(|| self.stated(report, scope)),
             Kind::Percentile { of, percent } => report.percentile(of, percent),
             Kind::Number if self.needs_scope => self.power_figure(report.power_of(scope?)?),
             Kind::Number => report.number(self.id),
@@ -91,8 +93,26 @@ impl Definition {
         self.unit == "share"
     }
 
+    /// What another tool says it is, without the sums that it is made of.
+    fn stated(&self, report: &RunReport, scope: Option<Scope>) -> Option<f64> {
+        if report.provenance.requests < Provenance::Imported {
+            return None;
+        }
+        if self.needs_scope {
+            return self.power_figure(report.power_of(scope?)?);
+        }
+        report.number(self.id)
+    }
+
     fn power_figure(&self, power: &PowerReport) -> Option<f64> {
         match self.id {
+            "energy" => power.energy_j,
+            "avg_power" => power.avg_power_w,
+            "tok_per_s_per_w" => power.tok_per_s_per_w,
+            "j_per_output_token" => power.j_per_output_token,
+            "j_per_request" => power.j_per_request,
+            "j_per_image" => power.j_per_image,
+            "j_per_correct_answer" => power.j_per_correct_answer,
             "idle_unloaded_power" => power.idle_unloaded_power_w,
             "idle_loaded_power" => power.idle_loaded_power_w,
             "energy_net" => power.energy_net_j,

@@ -1,0 +1,241 @@
+//! `export`: tables and run bundles as files.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokwatt_proto::v1::{self, exchange_client::ExchangeClient};
+
+use super::{client::Address, output::Output};
+use crate::exchange::{Question, TableForm};
+
+/// Writes cells, runs, requests or readings of power as a table, or each run as a bundle (`NAME.tokwatt-run.tar.zst`) that `verify` looks through
+/// anywhere. Columns have their unit and their definition's id: in CSV and JSON Lines the unit stands in the name, in JSON under `columns`,
+/// in Parquet in the file's metadata under `tokwatt.columns`.
+#[derive(Args, Debug)]
+pub(super) struct Export {
+    /// cells, runs, requests, power or bundle
+    #[arg(long, value_name = "NAME", default_value = "runs")]
+    what: String,
+    /// csv, json, jsonl or parquet [default: by the end of OUT, else csv]; a bundle has a form of its own
+    #[arg(long, value_name = "FORM")]
+    format: Option<String>,
+    /// Only measured runs of which this holds; more than once: all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    conditions: Vec<String>,
+    /// Runs by id or its first 6 or more digits [default: all that meet the conditions]; and last the file or folder to write, - for
+    /// standard output
+    #[arg(value_name = "RUN… OUT", required = true)]
+    runs_and_out: Vec<String>,
+    #[command(flatten)]
+    address: Address,
+}
+
+pub(super) fn export(arguments: &Export, output: &mut Output<'_>) -> anyhow::Result<()> {
+    let Some((out, runs)) = arguments.runs_and_out.split_last() else {
+        bail!("nothing is named to be written: add OUT, a file, a folder, or -");
+    };
+    let out = Path::new(out);
+    let form = arguments
+        .format
+        .clone()
+        .unwrap_or_else(|| by_name(out).to_owned());
+    // Mistakes are found before anything is asked.
+    let question = Question::parse(&arguments.what, &form, &arguments.conditions, runs.to_vec())?;
+    let target = Target::new(out, question.is_bundle(), runs.len())?;
+    let request = v1::ExportRequest {
+        what: arguments.what.clone(),
+        format: form,
+        r#where: arguments.conditions.clone(),
+        runs: runs.to_vec(),
+    };
+    let written = arguments.address.call(async |channel| {
+        let mut parts = ExchangeClient::new(channel)
+            .export(request)
+            .await?
+            .into_inner();
+        let mut files = Files::new(&target);
+        while let Some(part) = parts.message().await? {
+            files
+                .put(&part)
+                .map_err(|error| tonic::Status::invalid_argument(format!("{error:#}")))?;
+        }
+        files
+            .finish()
+            .map_err(|error| tonic::Status::invalid_argument(format!("{error:#}")))
+    })?;
+    match target {
+        Target::Output => {
+            for bytes in written.texts {
+                output.write(&bytes)?;
+            }
+        }
+        _ => {
+            for path in written.paths {
+                output.print(&path.display().to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The form that a file's name says; else the one by default.
+fn by_name(out: &Path) -> &'static str {
+    let end = out.extension().and_then(OsStr::to_str).unwrap_or_default();
+    let form = TableForm::ALL.into_iter().find(|form| form.as_str() == end);
+    form.map_or("", TableForm::as_str)
+}
+
+/// Where it goes.
+enum Target {
+    Output,
+    File(PathBuf),
+    Folder(PathBuf),
+}
+
+impl Target {
+    fn new(out: &Path, is_bundle: bool, n_runs: usize) -> anyhow::Result<Self> {
+        if out == Path::new("-") {
+            if is_bundle {
+                bail!("a bundle is no text: name a file or a folder in place of -");
+            }
+            return Ok(Self::Output);
+        }
+        if out.is_dir() {
+            return Ok(Self::Folder(out.to_owned()));
+        }
+        let is_one = !is_bundle || n_runs == 1;
+        if is_one && out.extension().is_some() {
+            return Ok(Self::File(out.to_owned()));
+        }
+        if !is_bundle {
+            return Ok(Self::File(out.to_owned()));
+        }
+        fs::create_dir_all(out)
+            .with_context(|| format!("cannot make the folder `{}` for bundles", out.display()))?;
+        Ok(Self::Folder(out.to_owned()))
+    }
+
+    /// Where a file of that name goes.
+    fn path(&self, name: &str) -> anyhow::Result<Option<PathBuf>> {
+        let plain = Path::new(name).file_name() == Some(OsStr::new(name));
+        if !plain {
+            bail!("the collector names a file `{name}`, which is no plain name");
+        }
+        Ok(match self {
+            Self::Output => None,
+            Self::File(path) => Some(path.clone()),
+            Self::Folder(folder) => Some(folder.join(name)),
+        })
+    }
+}
+
+/// What was written.
+#[derive(Default)]
+struct Written {
+    paths: Vec<PathBuf>,
+    texts: Vec<Vec<u8>>,
+}
+
+/// Files of a stream: each whole or not at all.
+struct Files<'a> {
+    target: &'a Target,
+    open: Option<Open>,
+    written: Written,
+}
+
+/// The file that is being written.
+struct Open {
+    name: String,
+    path: Option<PathBuf>,
+    file: Option<File>,
+    text: Vec<u8>,
+}
+
+impl<'a> Files<'a> {
+    fn new(target: &'a Target) -> Self {
+        Self {
+            target,
+            open: None,
+            written: Written::default(),
+        }
+    }
+
+    fn put(&mut self, part: &v1::FilePart) -> anyhow::Result<()> {
+        let is_same = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.name == part.path);
+        if !is_same {
+            self.close()?;
+            self.open = Some(Open::new(self.target, &part.path)?);
+        }
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        match &mut open.file {
+            Some(file) => file
+                .write_all(&part.content)
+                .with_context(|| format!("cannot write `{}`", part.path))?,
+            None => open.text.extend(&part.content),
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> anyhow::Result<()> {
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
+        let (Some(path), Some(file)) = (open.path, open.file) else {
+            self.written.texts.push(open.text);
+            return Ok(());
+        };
+        let named = || format!("cannot write `{}`", path.display());
+        file.sync_all().with_context(named)?;
+        fs::rename(unfinished(&path), &path).with_context(named)?;
+        self.written.paths.push(path);
+        Ok(())
+    }
+
+    fn finish(mut self) -> anyhow::Result<Written> {
+        self.close()?;
+        Ok(std::mem::take(&mut self.written))
+    }
+}
+
+impl Drop for Files<'_> {
+    /// What is not whole is no file.
+    fn drop(&mut self) {
+        if let Some(path) = self.open.take().and_then(|open| open.path) {
+            // It may be gone already.
+            fs::remove_file(unfinished(&path)).ok();
+        }
+    }
+}
+
+impl Open {
+    fn new(target: &Target, name: &str) -> anyhow::Result<Self> {
+        let path = target.path(name)?;
+        let create = |path: &PathBuf| -> io::Result<File> { File::create(unfinished(path)) };
+        let file = path.as_ref().map(create).transpose();
+        let file = file.with_context(|| match &path {
+            Some(path) => format!("cannot write `{}`", path.display()),
+            None => "cannot write".to_owned(),
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            path,
+            file,
+            text: Vec::new(),
+        })
+    }
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
