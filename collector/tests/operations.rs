@@ -1,6 +1,7 @@
 //! The collector as a service: who watches it, how it stops, how it comes back.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -102,6 +103,72 @@ fn watchers_hear_that_it_lives_is_ready_and_what_it_has_done() {
         let value: f64 = line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
         assert!(value > 0.0, "{name}");
     }
+}
+
+/// What a query asks for, and by which labels.
+fn asked_by(target: &serde_json::Value) -> (String, Vec<String>) {
+    let query = target["expr"].as_str().unwrap();
+    let legend = target["legendFormat"].as_str().unwrap();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = |word: &&str| word.starts_with("tokwatt_") || word.starts_with("process_");
+    let names: Vec<&str> = query.split(|c| !is_word(c)).filter(is_name).collect();
+    assert_eq!(names.len(), 1, "{query}");
+    let labels = ["state", "outcome", "end", "reason"]
+        .into_iter()
+        .filter_map(|label| {
+            let chosen = query.split_once(&format!("{label}=\""));
+            let value = chosen.map(|(_, rest)| rest.split('"').next().unwrap());
+            let is_named = legend.contains(&format!("{{{{{label}}}}}"));
+            match value {
+                Some(value) => Some(format!("{label}=\"{value}\"")),
+                None => is_named.then(|| format!("{label}=\"")),
+            }
+        });
+    (names[0].to_owned(), labels.collect())
+}
+
+#[test]
+fn the_dashboard_for_grafana_asks_for_all_that_is_shown_and_for_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::watched(folder.path());
+    let (_, figures) = get(server.http(), "/metrics");
+    let dashboard = include_str!("../../configs/grafana/tokwatt.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let mut asked = BTreeSet::new();
+    for target in panels.flat_map(|panel| panel["targets"].as_array().unwrap()) {
+        let (name, labels) = asked_by(target);
+        let of_name = |line: &&str| {
+            line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{"))
+        };
+        let series: Vec<&str> = figures.lines().filter(of_name).collect();
+        // Of jobs there is one only when there are campaigns.
+        if name != "tokwatt_jobs" {
+            assert!(!series.is_empty(), "`{name}` is not in:\n{figures}");
+            for label in labels {
+                let has_label = series.iter().any(|line| line.contains(&label));
+                assert!(has_label, "`{label}` of `{name}` is not in: {series:?}");
+            }
+        }
+        asked.insert(
+            name.trim_end_matches("_bucket")
+                .trim_end_matches("_info")
+                .to_owned(),
+        );
+    }
+    let types = figures
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    let shown: BTreeSet<String> = types
+        .map(|line| {
+            line.split(' ')
+                .next()
+                .unwrap()
+                .trim_end_matches("_info")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(asked, shown);
 }
 
 #[test]

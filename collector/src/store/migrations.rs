@@ -88,7 +88,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
 ];
 
 /// What `user_version` is when all are applied.
-const SCHEMA: u32 = 5;
+const SCHEMA: u32 = 6;
 
 /// `tokw` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x746f_6b77;

@@ -95,12 +95,11 @@ pub fn verify(path: &Path) -> Result<Verify, VerifyError> {
     for (path, bytes) in &again {
         let is_same = files.get(path).is_some_and(|found| found == bytes);
         if !is_same {
-            let from = if manifest.import.is_some() {
-                SOURCE
-            } else {
-                "the records"
+            let come_to = match manifest.import.is_some() {
+                true => "the file in it comes to",
+                false => "the records come to",
             };
-            differences.push(format!("`{path}` is not what {from} comes to"));
+            differences.push(format!("`{path}` is not what {come_to}"));
         }
     }
     let verified = |path: &String| {

@@ -242,6 +242,22 @@ fn every_tool_is_recognised_and_its_values_have_their_definitions() {
         ],
     );
     check(
+        "optimum-benchmark-0.5.0.json",
+        &[],
+        Tool::Optimum,
+        1,
+        0,
+        &[
+            ("decode_tps_server", 43.089241533217766, "tok/s"),
+            ("load_time.warm", 11.7544541015625, "s"),
+            (
+                "foreign.optimum_benchmark.prefill.throughput",
+                30.819099899209892,
+                "samples/s",
+            ),
+        ],
+    );
+    check(
         "jetson-ai-lab-2026.json",
         &[],
         Tool::JetsonAiLab,
@@ -637,7 +653,7 @@ fn another_tool_than_was_said_is_refused() {
     assert!(error.contains("of llama-bench, not of vllm"), "{error}");
 }
 
-const ALL: [(&str, &[&str]); 20] = [
+const ALL: [(&str, &[&str]); 21] = [
     ("aiperf-0.13.0.json", LAB),
     ("aiperf-0.13.0-requests.jsonl", LAB),
     ("genai-perf-not-streaming.json", LAB),
@@ -655,6 +671,7 @@ const ALL: [(&str, &[&str]); 20] = [
     ("mlperf-offline-summary.txt", LAB),
     ("mlperf-server-detail.txt", LAB),
     ("mlperf-server-summary.txt", LAB),
+    ("optimum-benchmark-0.5.0.json", &[]),
     ("optimum-benchmark-report.json", LAB),
     ("sglang-0.5.23.jsonl", LAB),
     ("vllm-bench-0.32.0.json", LAB),
