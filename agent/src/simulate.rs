@@ -27,7 +27,11 @@ use crate::{
     power::select::{Choice, Selection},
 };
 
-pub use self::engine::{Engine, Model, NoModel};
+pub use self::{
+    engine::Engine,
+    expected::{Expected, Work},
+    model::{Model, NoModel},
+};
 
 /// What the machines can do and draw.
 mod machine;
@@ -44,8 +48,14 @@ mod instruments;
 /// Its gauges.
 mod gauges;
 
+/// Models for it, and what they truly are.
+mod model;
+
 /// Its engine.
 mod engine;
+
+/// What is to be expected of them.
+mod expected;
 
 /// Which machine, and what is wrong with it: `NAME[?seed=N][&drop=SHARE][&refresh=MS][&ambient=CELSIUS]`.
 #[derive(Clone, Debug)]

@@ -22,6 +22,9 @@ mod random;
 /// A real run under many names.
 mod sample;
 
+/// A fleet whose truth is known.
+mod simulated_fleet;
+
 /// A wall clock that is wrong.
 mod stepping_clock;
 
@@ -29,6 +32,7 @@ pub use browser::{Browser, Element, Key};
 pub use llama_server::LlamaServer;
 pub use random::{Random, number_from, seed};
 pub use sample::SampleRun;
+pub use simulated_fleet::SimulatedFleet;
 pub use stepping_clock::stepping_clock;
 
 /// A program of this workspace, built in the same profile as the caller.

@@ -92,7 +92,7 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     no_stream: bool,
     /// Weights, a GGUF file; without it the tiny reference model that is built in. Of a server the name it serves a model by;
-    /// without it the only one. With --simulate a size, such as made-up-2b
+    /// without it the only one. With --simulate a size, such as made-up-2b, or one with a nature of its own, such as made-up-heron-4b
     #[arg(long, value_name = "FILE|NAME")]
     model: Option<PathBuf>,
     /// The picture projector of --model

@@ -1,14 +1,13 @@
 //! A made-up engine: as fast as its machine's memory and arithmetic allow (the roofline), and not a bit cleverer. It does not look at
 //! pictures, so what it answers says nothing, and nothing is scored.
 //!
-//! One slot, first in, first out. A prompt takes `2 · parameters · tokens / compute`, a token one pass over the weights; real engines
-//! get some two thirds of the data sheet's bandwidth, and so does this one.
+//! First in, first out, and one at a time unless the model has more slots. A prompt takes `2 · parameters · tokens / compute`, a token
+//! one pass over the weights; who shares a pass with others waits a little longer for it.
 
 use std::{
-    collections::BTreeMap,
     mem,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,13 +17,18 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokwatt_domain::{
     run::{ChunkKind, CountSource, EngineTimes, FailureClass, TokenCounts},
     time::Stamp,
 };
 
-use super::{MadeUp, machine::Machine, world::Activity};
+use super::{
+    MadeUp,
+    machine::Machine,
+    model::{Model, Nature},
+    world::Activity,
+};
 use crate::{
     backend::{Arrival, Backend, BackendError, Event, Finish, ModelCard, Question},
     clock::Clock,
@@ -36,84 +40,41 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     model: Model,
     is_loaded: AtomicBool,
-    /// Fair: who asks first is answered first. Holds the chance by which answers differ.
-    slot: Arc<Mutex<ChaCha8Rng>>,
+    desk: Arc<Desk>,
 }
 
-/// A model that does not exist.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Model {
-    name: String,
-    precision: String,
-    parameters: f64,
-    bytes_per_parameter: f64,
+/// Where requests are answered. Both queues are fair: who asks first is answered first.
+struct Desk {
+    slots: Arc<Semaphore>,
+    /// Prompts are read one after the other.
+    reader: Semaphore,
+    state: Mutex<DeskState>,
 }
 
-/// No such model can be made up.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum NoModel {
-    /// The name does not say how large it is.
-    #[error(
-        "--model: `{0}` is no made-up model: with --simulate it is made-up-Nb, N billion parameters, such as made-up-2b or made-up-0.5b"
-    )]
-    Name(String),
-    /// The precision's size is not known.
-    #[error(
-        "--precision: `{0}` is not known to the simulation, there are: f32, f16, bf16, q8_0, q4_k_m"
-    )]
-    Precision(String),
+struct DeskState {
+    chance: ChaCha8Rng,
+    mood: Mood,
+    n_reading: u32,
+    n_writing: u32,
 }
 
-impl Model {
-    /// Reads `made-up-2b` and `q8_0`.
-    ///
-    /// # Errors
-    /// Says which of them is none.
-    pub fn parse(name: &str, precision: &str) -> Result<Self, NoModel> {
-        let billions = name
-            .strip_prefix("made-up-")
-            .and_then(|size| size.strip_suffix('b'));
-        let billions = billions.and_then(|size| size.parse::<f64>().ok());
-        let billions = billions.filter(|size| (0.001..=1000.0).contains(size));
-        let bits = PRECISIONS.iter().find(|(known, _)| *known == precision);
-        let (_, bits) = bits.ok_or_else(|| NoModel::Precision(precision.to_owned()))?;
-        Ok(Self {
-            name: name.to_owned(),
-            precision: precision.to_owned(),
-            parameters: 1e9 * billions.ok_or_else(|| NoModel::Name(name.to_owned()))?,
-            bytes_per_parameter: bits / 8.0,
-        })
-    }
-
-    /// Who it is, as far as that can be said before it was loaded.
-    pub fn card(&self) -> ModelCard {
-        ModelCard {
-            engine: concat!("simulated roofline, tokwatt ", env!("CARGO_PKG_VERSION")).to_owned(),
-            engine_flags: BTreeMap::new(),
-            model: self.name.clone(),
-            precision: self.precision.clone(),
-            facts: BTreeMap::new(),
-            digest: None,
-            mmproj_digest: None,
-            mmproj_precision: None,
-            load_time: None,
-        }
-    }
-
-    fn bytes(&self) -> f64 {
-        self.parameters * self.bytes_per_parameter
-    }
+/// A model is faster at one time than at another, for reasons of its own.
+struct Mood {
+    chance: ChaCha8Rng,
+    unsteadiness: f64,
+    /// What everything takes, as a multiple of what it takes on average.
+    slowness: f64,
+    until: Stamp,
 }
 
 impl Engine {
     pub(super) fn new(made_up: Arc<MadeUp>, clock: Arc<dyn Clock>, model: Model) -> Self {
-        let chance = ChaCha8Rng::seed_from_u64(made_up.seed ^ ANSWERS);
         Self {
+            desk: Arc::new(Desk::new(&model, made_up.seed ^ ANSWERS)),
             made_up,
             clock,
             model,
             is_loaded: AtomicBool::new(false),
-            slot: Arc::new(Mutex::new(chance)),
         }
     }
 
@@ -128,7 +89,10 @@ impl Engine {
                 "note",
                 "simulated: made up by a formula, nothing was run".to_owned(),
             ),
-            ("parameters", format!("{:.0}", self.model.parameters)),
+            (
+                "parameters",
+                format!("{:.0}", self.model.nature().parameters),
+            ),
             ("weights_bytes", format!("{:.0}", self.model.bytes())),
             (
                 "memory_bandwidth_bytes_per_s",
@@ -187,9 +151,10 @@ impl Backend for Engine {
             clock: self.clock.clone(),
             model: self.model.clone(),
             question,
-            slot: self.slot.clone(),
+            desk: self.desk.clone(),
+            slot: None,
             stage: Stage::Asked,
-            is_at_work: false,
+            part: Part::None,
         };
         stream::unfold(answer, Answer::next).boxed()
     }
@@ -205,10 +170,18 @@ struct Answer {
     clock: Arc<dyn Clock>,
     model: Model,
     question: Question,
-    slot: Arc<Mutex<ChaCha8Rng>>,
+    desk: Arc<Desk>,
+    slot: Option<OwnedSemaphorePermit>,
     stage: Stage,
-    /// The machine works at it.
-    is_at_work: bool,
+    part: Part,
+}
+
+/// What the machine does for an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Part {
+    None,
+    Reading,
+    Writing,
 }
 
 enum Stage {
@@ -219,7 +192,6 @@ enum Stage {
 }
 
 struct Writing {
-    chance: OwnedMutexGuard<ChaCha8Rng>,
     started: Stamp,
     /// When the prompt was read.
     read: Stamp,
@@ -249,33 +221,27 @@ impl Answer {
     }
 
     async fn read_prompt(&mut self) -> Writing {
-        let mut chance = self.slot.clone().lock_owned().await;
-        self.is_at_work = true;
+        let desk = self.desk.clone();
+        self.slot = desk.slots.clone().acquire_owned().await.ok();
+        let turn = desk.reader.acquire().await;
+        self.take_part(Part::Reading);
         let started = self.clock.now();
-        let compute = self.made_up.machine.compute;
-        let picture = self.question.picture.as_ref().map(|_| PICTURE_TOKENS);
+        let (machine, nature) = (self.made_up.machine, *self.model.nature());
+        let picture = self.question.picture.as_deref();
+        let picture = picture.map(|file| nature.picture.of(side_px(file)));
         let mut encode = None;
-        if picture.is_some() {
-            let work = Duration::from_secs_f64(PICTURE_OPERATIONS / compute);
-            encode = Some(self.work(Activity::Encode, work, &mut chance).await);
+        if let Some(tokens) = picture {
+            let operations = PICTURE_OPERATIONS * f64::from(tokens) / 256.0;
+            let work = Duration::from_secs_f64(operations / machine.compute);
+            encode = Some(self.work(Activity::Encode, work).await);
         }
-        let said = self.question.history.iter().map(|turn| turn.text.len());
-        let letters = said.sum::<usize>() + self.question.prompt.len();
-        let words = u32::try_from(letters / 4).unwrap_or(u32::MAX);
-        let prompt_tokens = words.saturating_add(picture.unwrap_or(0));
-        let operations = 2.0 * self.model.parameters * f64::from(prompt_tokens);
-        let work = Duration::from_secs_f64(operations / compute);
-        self.work(Activity::Prefill, work, &mut chance).await;
-        let shortest = SHORTEST_ANSWER.min(self.question.max_tokens);
-        let longest = (5 * SHORTEST_ANSWER).min(self.question.max_tokens);
-        // Drawn in any case: the answers after this one stay what they are.
-        let drawn = shortest + chance.next_u32() % (longest - shortest + 1);
-        let tokens = match self.question.is_fixed_length {
-            true => self.question.max_tokens,
-            false => drawn,
-        };
+        let prompt_tokens = words_of(&self.question).saturating_add(picture.unwrap_or(0));
+        let operations = 2.0 * nature.parameters * f64::from(prompt_tokens);
+        let work = Duration::from_secs_f64(operations / machine.compute);
+        self.work(Activity::Prefill, work).await;
+        let tokens = self.length();
+        drop(turn);
         Writing {
-            chance,
             started,
             read: self.clock.now(),
             encode,
@@ -285,18 +251,31 @@ impl Answer {
         }
     }
 
+    /// Of the answer in tokens.
+    fn length(&self) -> u32 {
+        let (shortest, longest) = lengths(self.model.nature(), self.question.max_tokens);
+        // Drawn in any case: the answers after this one stay what they are.
+        let drawn = shortest + self.desk.state().chance.next_u32() % (longest - shortest + 1);
+        match self.question.is_fixed_length {
+            true => self.question.max_tokens,
+            false => drawn,
+        }
+    }
+
     /// One token more, or the end.
     async fn write(&mut self, mut writing: Writing) -> Event {
         if writing.written == writing.tokens {
             self.rest();
             return Event::Done(self.finish(&writing));
         }
-        let pass = self.model.bytes() / (BANDWIDTH_SHARE * self.made_up.machine.bandwidth);
-        let pass = Duration::from_secs_f64(pass);
-        match writing.written {
-            0 => self.work(Activity::Decode, pass, &mut writing.chance).await,
-            _ => self.go_on(pass, &mut writing.chance).await,
-        };
+        let pass = self.model.pass_s(self.made_up.machine.bandwidth);
+        if writing.written == 0 {
+            self.take_part(Part::Writing);
+            self.begin(Activity::Decode);
+        }
+        let others = self.desk.state().n_writing.saturating_sub(1);
+        let pass = pass * (1.0 + CROWDING * f64::from(others));
+        self.go_on(Duration::from_secs_f64(pass)).await;
         let word = WORDS[writing.written as usize % WORDS.len()];
         writing.written += 1;
         self.stage = Stage::Writing(writing);
@@ -308,25 +287,39 @@ impl Answer {
     }
 
     /// Does something else than before for as long as it takes at the machine's present speed; how long that was.
-    async fn work(&self, activity: Activity, work: Duration, chance: &mut ChaCha8Rng) -> Duration {
-        let now = self.clock.now();
-        self.made_up.world().begin(activity, now);
-        self.go_on(work, chance).await
+    async fn work(&self, activity: Activity, work: Duration) -> Duration {
+        self.begin(activity);
+        self.go_on(work).await
     }
 
-    async fn go_on(&self, work: Duration, chance: &mut ChaCha8Rng) -> Duration {
+    fn begin(&self, activity: Activity) {
+        let appetite = self.model.nature().appetite;
+        let now = self.clock.now();
+        self.made_up.world().begin(activity, appetite, now);
+    }
+
+    async fn go_on(&self, work: Duration) -> Duration {
         let now = self.clock.now();
         let speed = self.made_up.world().speed(now);
-        // 3 % to and fro: no two passes take the same.
-        let luck = 0.97 + 0.06 * f64::from(chance.next_u32()) / f64::from(u32::MAX);
-        tokio::time::sleep(work.mul_f64(luck / speed)).await;
+        let slowness = self.desk.state().slowness(now);
+        tokio::time::sleep(work.mul_f64(slowness / speed)).await;
         self.clock.now().since(now)
     }
 
+    fn take_part(&mut self, part: Part) {
+        let mut state = self.desk.state();
+        *state.n_mut(self.part) -= u32::from(self.part != Part::None);
+        *state.n_mut(part) += u32::from(part != Part::None);
+        self.part = part;
+    }
+
+    /// Gives its slot to the next one; the machine rests where there is none.
     fn rest(&mut self) {
-        self.is_at_work = false;
-        let now = self.clock.now();
-        self.made_up.world().begin(Activity::Idle, now);
+        self.take_part(Part::None);
+        self.slot = None;
+        if self.desk.is_deserted() {
+            self.begin(Activity::Idle);
+        }
     }
 
     fn finish(&self, writing: &Writing) -> Finish {
@@ -349,59 +342,113 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.is_at_work {
+        if self.part != Part::None {
             self.rest();
         }
     }
 }
 
-/// Name and bits a parameter, scales included.
-const PRECISIONS: [(&str, f64); 5] = [
-    ("f32", 32.0),
-    ("f16", 16.0),
-    ("bf16", 16.0),
-    ("q8_0", 8.5),
-    ("q4_k_m", 4.85),
-];
+impl Desk {
+    fn new(model: &Model, seed: u64) -> Self {
+        let nature = model.nature();
+        let chance = |stream| {
+            let mut chance = ChaCha8Rng::seed_from_u64(seed);
+            chance.set_stream(stream);
+            chance
+        };
+        Self {
+            slots: Arc::new(Semaphore::new(nature.slots as usize)),
+            reader: Semaphore::new(1),
+            state: Mutex::new(DeskState {
+                chance: chance(model.stream()),
+                mood: Mood {
+                    chance: chance(MOODS + model.stream()),
+                    unsteadiness: nature.unsteadiness,
+                    slowness: 1.0,
+                    until: Stamp(0),
+                },
+                n_reading: 0,
+                n_writing: 0,
+            }),
+        }
+    }
 
-/// What engines get of the data sheet's bandwidth.
-const BANDWIDTH_SHARE: f64 = 0.66;
+    fn state(&self) -> MutexGuard<'_, DeskState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// Of a picture of any size, and what an encoder of 400 million parameters does for it.
-const PICTURE_TOKENS: u32 = 256;
-const PICTURE_OPERATIONS: f64 = 2.0 * 0.4e9 * 1024.0;
+    fn is_deserted(&self) -> bool {
+        let state = self.state();
+        state.n_reading + state.n_writing == 0
+    }
+}
 
-/// Answers have so many tokens, up to five times as many.
-const SHORTEST_ANSWER: u32 = 12;
+impl DeskState {
+    fn n_mut(&mut self, part: Part) -> &mut u32 {
+        match part {
+            Part::Writing => &mut self.n_writing,
+            Part::Reading | Part::None => &mut self.n_reading,
+        }
+    }
+
+    /// What something takes now, as a multiple of what it takes on average: 3 % to and fro, for no two passes take the same, and the
+    /// model's mood.
+    fn slowness(&mut self, now: Stamp) -> f64 {
+        let luck = 0.97 + 0.06 * f64::from(self.chance.next_u32()) / f64::from(u32::MAX);
+        luck * self.mood.at(now)
+    }
+}
+
+impl Mood {
+    fn at(&mut self, now: Stamp) -> f64 {
+        while self.unsteadiness > 0.0 && self.until <= now {
+            // Twelve of them have a variance of 1, and are as good as normal.
+            let sum: f64 = (0..12).map(|_| self.draw()).sum();
+            self.slowness = 1.0 + self.unsteadiness * (sum - 6.0);
+            let lasts = MOOD.mul_f64(-libm::log(1.0 - self.draw()));
+            self.until = self.until.after(lasts.max(Duration::from_nanos(1)));
+        }
+        self.slowness
+    }
+
+    /// 0 to 1.
+    fn draw(&mut self) -> f64 {
+        f64::from(self.chance.next_u32()) / 4_294_967_296.0
+    }
+}
+
+/// Of a picture's file, where it says so.
+fn side_px(file: &[u8]) -> Option<u32> {
+    let size = imagesize::blob_size(file).ok()?;
+    u32::try_from(size.width.max(size.height)).ok()
+}
+
+/// Tokens of a question's words.
+fn words_of(question: &Question) -> u32 {
+    let said = question.history.iter().map(|turn| turn.text.len());
+    let letters = said.sum::<usize>() + question.prompt.len();
+    u32::try_from(letters / 4).unwrap_or(u32::MAX)
+}
+
+/// Of the shortest and the longest answer, in tokens.
+pub(super) fn lengths(nature: &Nature, max_tokens: u32) -> (u32, u32) {
+    let shortest = nature.shortest_answer;
+    (shortest.min(max_tokens), (5 * shortest).min(max_tokens))
+}
+
+/// What an encoder of 400 million parameters does for a picture of 256 tokens.
+pub(super) const PICTURE_OPERATIONS: f64 = 2.0 * 0.4e9 * 1024.0;
+
+/// A pass takes so much longer for each other request that it is shared with.
+const CROWDING: f64 = 0.06;
+
+/// Mean time of a mood: many of them in a run, so that runs differ, and by little.
+const MOOD: Duration = Duration::from_secs(4);
 
 /// Answers differ from the machine's own chance.
 const ANSWERS: u64 = 0x616e_7377;
 
+/// Moods differ from the answers' chance.
+const MOODS: u64 = 1 << 32;
+
 const WORDS: [&[u8]; 6] = [b" this", b" answer", b" was", b" made", b" up", b" here"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_models_size_is_in_its_name() {
-        let model = Model::parse("made-up-0.5b", "q8_0").unwrap();
-        assert!((model.bytes() - 0.53125e9).abs() < 1.0);
-    }
-
-    #[test]
-    fn what_cannot_be_made_up_is_named_with_what_can() {
-        for name in ["made-up-b", "made-up-0b", "made-up-nanb", "smolvlm2-2b"] {
-            let message = Model::parse(name, "f16").unwrap_err().to_string();
-            assert!(
-                message.contains(name) && message.contains("made-up-2b"),
-                "{message}"
-            );
-        }
-        let message = Model::parse("made-up-2b", "int3").unwrap_err().to_string();
-        assert!(
-            message.contains("int3") && message.contains("q8_0"),
-            "{message}"
-        );
-    }
-}

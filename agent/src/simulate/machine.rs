@@ -3,7 +3,7 @@
 use tokwatt_domain::{device::DeviceKind, power::Scope};
 
 /// A machine to make up.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Machine {
     /// As `--simulate` calls it.
     pub(super) name: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct Machine {
 }
 
 /// A place where power is measured, and what flows there in W.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Rail {
     pub(super) name: &'static str,
     /// Nothing loaded, nothing asked.
@@ -44,7 +44,7 @@ pub(super) struct Rail {
 }
 
 /// How a rail's chip shows it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Sensor {
     /// Volts and amperes in steps, both the means of one conversion.
     Ina3221 {
@@ -56,7 +56,7 @@ pub(super) enum Sensor {
 }
 
 /// Warms up towards `ambient + resistance · power`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Thermal {
     /// In K/W of all rails together.
     pub(super) resistance: f64,

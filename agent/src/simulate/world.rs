@@ -91,11 +91,11 @@ impl World {
         world
     }
 
-    /// From `at` on it does something else; `at` is never before what it was asked about.
-    pub(super) fn begin(&mut self, activity: Activity, at: Stamp) {
+    /// From `at` on it does something else, for a model of such an appetite; `at` is never before what it was asked about.
+    pub(super) fn begin(&mut self, activity: Activity, appetite: f64, at: Stamp) {
         self.advance(at);
         self.activity = activity;
-        self.strength = 0.9 + 0.2 * self.chance();
+        self.strength = appetite * (0.9 + 0.2 * self.chance());
         self.change(at);
     }
 
@@ -260,9 +260,9 @@ mod tests {
         world.hold_model(true, at(500));
         for request in 0..40 {
             let start = 1000 + request * 1500;
-            world.begin(Activity::Prefill, at(start));
-            world.begin(Activity::Decode, at(start + 200));
-            world.begin(Activity::Idle, at(start + 1400));
+            world.begin(Activity::Prefill, 1.0, at(start));
+            world.begin(Activity::Decode, 1.0, at(start + 200));
+            world.begin(Activity::Idle, 1.0, at(start + 1400));
         }
         world.advance(at(62_000));
         world
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn heat_lowers_speed_and_power_until_it_is_cooler() {
         let mut world = World::new(Machine::ALL[0], 3, 80.0);
-        world.begin(Activity::Prefill, at(0));
+        world.begin(Activity::Prefill, 1.0, at(0));
         let strong = world.mean_watts(
             0,
             Window {

@@ -8,16 +8,53 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tokwatt_harness::{CollectorProcess, agent};
+use tokwatt_harness::{CollectorProcess, agent, tell};
+
+mod fleet;
+
+/// What is asked for.
+#[derive(Debug, Eq, PartialEq)]
+enum Asked {
+    /// This machine, with so many pictures of each task.
+    ThisMachine { limit: String },
+    /// Machines that do not exist, and where what the collector has is kept.
+    SimulatedFleet { seed: u64, keep: Option<PathBuf> },
+}
 
 fn main() -> ExitCode {
-    match limit() {
-        Some(limit) => match demo(&limit) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format!("{error:#}")),
-        },
-        None => fail(USAGE),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match asked(&arguments) {
+        Some(Asked::ThisMachine { limit }) => demo(&limit),
+        Some(Asked::SimulatedFleet { seed, keep }) => simulated_fleet(seed, keep.as_deref()),
+        None => return fail(USAGE),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
     }
+}
+
+/// Over a new folder that goes with it, unless another one is to be kept.
+fn simulated_fleet(seed: u64, keep: Option<&Path>) -> anyhow::Result<()> {
+    let aside = tempfile::tempdir().context("cannot make a folder for what goes away")?;
+    let Some(keep) = keep else {
+        return fleet::fleet(&aside.path().join("collector"), aside.path(), seed);
+    };
+    let is_new = fs::read_dir(keep).map_or(true, |mut entries| entries.next().is_none());
+    if !is_new {
+        bail!(
+            "--keep: `{}` holds something already: name a folder that is new or empty",
+            keep.display()
+        );
+    }
+    fleet::fleet(keep, aside.path(), seed)?;
+    title("kept; what to type next");
+    tell(&format!(
+        "target/release/tokwatt-collector serve --data '{}' &",
+        keep.display()
+    ));
+    tell("target/release/tokwatt-collector runs list");
+    Ok(())
 }
 
 fn demo(limit: &str) -> anyhow::Result<()> {
@@ -106,19 +143,33 @@ fn fresh_folder() -> anyhow::Result<PathBuf> {
     bail!("no number is free in `demo-data`")
 }
 
-/// Pictures of each task; nothing if the arguments say something else.
-fn limit() -> Option<String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.as_slice() {
-        [] => Some("20".to_owned()),
-        [flag, number] if flag == "--limit" && number.parse::<u32>().is_ok_and(|n| n > 0) => {
-            Some(number.clone())
+/// Nothing if the arguments say something else.
+fn asked(arguments: &[String]) -> Option<Asked> {
+    let (mut limit, mut seed, mut keep, mut is_fleet) = (None, None, None, false);
+    let mut arguments = arguments.iter();
+    while let Some(flag) = arguments.next() {
+        match flag.as_str() {
+            "--simulated-fleet" => is_fleet = true,
+            "--limit" => limit = Some(arguments.next()?.parse::<u32>().ok().filter(|n| *n > 0)?),
+            "--seed" => seed = Some(arguments.next()?.parse::<u64>().ok()?),
+            "--keep" => keep = Some(PathBuf::from(arguments.next()?)),
+            _ => return None,
         }
+    }
+    match (is_fleet, limit, seed, keep) {
+        (true, None, seed, keep) => Some(Asked::SimulatedFleet {
+            seed: seed.unwrap_or(1),
+            keep,
+        }),
+        (false, limit, None, None) => Some(Asked::ThisMachine {
+            limit: limit.unwrap_or(20).to_string(),
+        }),
         _ => None,
     }
 }
 
-const USAGE: &str = "usage: demo [--limit N]   N pictures of each task, 20 by default; fewer than 20 are shown and not ranked";
+const USAGE: &str = "usage: demo [--limit N]                             N pictures of each task, 20 by default; fewer than 20 are shown and not ranked
+       demo --simulated-fleet [--seed N] [--keep DIR]   machines that do not exist; DIR keeps what the collector has";
 
 #[expect(clippy::print_stderr, reason = "the demo's last word")]
 fn fail(why: &str) -> ExitCode {
@@ -150,4 +201,37 @@ fn say_what_next(folder: &Path, bundle: &Path) {
     println!(
         "  target/release/tokwatt-agent bench --model YOUR.gguf --mmproj YOUR-mmproj.gguf --collector http://127.0.0.1:7413"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, want: Option<Asked>) {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(asked(&arguments), want, "{line}");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read_and_nothing_else() {
+        let this = |limit: &str| {
+            Some(Asked::ThisMachine {
+                limit: limit.to_owned(),
+            })
+        };
+        let fleet = |seed, keep: Option<&str>| {
+            let keep = keep.map(PathBuf::from);
+            Some(Asked::SimulatedFleet { seed, keep })
+        };
+        check("", this("20"));
+        check("--limit 5", this("5"));
+        check("--limit 0", None);
+        check("--simulated-fleet", fleet(1, None));
+        check("--simulated-fleet --keep d --seed 7", fleet(7, Some("d")));
+        check("--simulated-fleet --limit 5", None);
+        check("--keep d", None);
+        check("--keep", None);
+        check("fleet", None);
+    }
 }
