@@ -6,6 +6,7 @@
 mod accounts;
 mod document;
 mod imports;
+mod published;
 mod rebuild;
 
 use tokwatt_domain::ids::DeviceId;
@@ -19,6 +20,7 @@ use crate::{
 
 pub use self::{
     document::{Balance, Check, Finding, RunCounts, SetAsideRecord, StreamCounts},
+    published::{Judged, PublishedCheck, Verdict, check_published},
     rebuild::{Rebuilt, rebuild},
 };
 

@@ -33,7 +33,10 @@ pub mod rollup;
 /// Raw samples that are kept no longer.
 pub mod retention;
 
-/// Whether the database is what it says.
+/// What studies published, as data.
+pub mod published;
+
+/// Whether the database is what it says, and whether studies do.
 pub mod check;
 
 /// Runs to a board. Pure.

@@ -14,6 +14,7 @@ mod markdown;
 mod members;
 mod number;
 mod page;
+mod published;
 mod recommend;
 mod service;
 mod table;
@@ -45,6 +46,7 @@ pub use self::{
     markdown::markdown,
     members::{device, tokens},
     page::Page,
+    published::{published, published_markdown},
     recommend::{recommendation, use_cases},
     service::Reports,
     table::{board, devices, run, runs},

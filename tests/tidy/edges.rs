@@ -87,8 +87,12 @@ const COLLECTOR: Edges = &[
     // With each cell it writes the index that ranking reads.
     ("rollup", &["clock", "rank", "store", "vitals"]),
     ("retention", &["clock", "store"]),
+    ("published", &[]),
     // What could not be read when it came is read as if it came now.
-    ("check", &["ingest", "rollup", "store", "vitals"]),
+    (
+        "check",
+        &["ingest", "published", "rollup", "store", "vitals"],
+    ),
     ("ingest", &["peer", "store", "vitals"]),
     // A file is admitted as a delivery is, and a bundle is measured as one.
     (

@@ -1,12 +1,13 @@
-//! `check`: whether the database is what it says, and what to do where it is not.
+//! `check`: whether the database is what it says, and what to do where it is not; `check published`: the same of five studies.
 
 use std::{path::PathBuf, sync::Arc};
 
-use clap::Args;
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{FoundWrong, output::Output, runs::Format};
 use crate::{
     check::{self, Rebuilt},
+    published::Published,
     report,
     settings::{Overrides, Settings},
     store::{Store, database_in},
@@ -14,7 +15,10 @@ use crate::{
 };
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Check {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Settings file, for its `data`
     #[arg(long, value_name = "FILE", env = "TOKWATT_COLLECTOR_CONFIG")]
     config: Option<PathBuf>,
@@ -28,7 +32,30 @@ pub(super) struct Check {
     format: Format,
 }
 
+/// What is looked at, if it is not the database.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Which statements of five published studies survive their own figures; needs neither database nor collector
+    Published(PublishedArgs),
+}
+
+#[derive(Args, Debug)]
+struct PublishedArgs {
+    #[arg(long, value_enum, default_value_t = TableFormat::Table)]
+    format: TableFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TableFormat {
+    Table,
+    Json,
+    Markdown,
+}
+
 pub(super) fn check(arguments: &Check, output: &mut Output<'_>) -> anyhow::Result<()> {
+    if let Some(What::Published(arguments)) = &arguments.what {
+        return published(arguments.format, output);
+    }
     let overrides = Overrides {
         data: arguments.data.clone(),
         ..Overrides::default()
@@ -54,6 +81,16 @@ pub(super) fn check(arguments: &Check, output: &mut Output<'_>) -> anyhow::Resul
         true => Ok(()),
         false => Err(FoundWrong.into()),
     }
+}
+
+fn published(format: TableFormat, output: &mut Output<'_>) -> anyhow::Result<()> {
+    let check = check::check_published(Published::shipped());
+    let text = match format {
+        TableFormat::Json => serde_json::to_string_pretty(&check)?,
+        TableFormat::Table => report::published(&check),
+        TableFormat::Markdown => report::published_markdown(&check),
+    };
+    Ok(output.print(&text)?)
 }
 
 async fn rebuild(settings: &Settings) -> anyhow::Result<Rebuilt> {
