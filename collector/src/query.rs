@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokwatt_domain::{
     ids::{DeviceId, RunId},
     leaderboard::{Board, Boards},
+    metrics::RunReport,
     power::Provenance,
     run::RunTrace,
 };
@@ -19,7 +20,7 @@ use self::follow::Followed;
 use crate::{
     compare::CompareError,
     estimate::EstimateError,
-    rank::{self, Catalogue, Condition, Question, RankError, RankedCell},
+    rank::{self, Catalogue, Condition, Question, RankError, RankedCell, RankedRun},
     recommend::RecommendError,
     rollup,
     store::{FigureIndex, RunRow, Store, StoreError},
@@ -177,9 +178,16 @@ impl Query {
     /// The store cannot be read.
     pub async fn measured(&self, conditions: &[Condition]) -> Result<Vec<RankedRun>, QueryError> {
         self.wait_until_measured().await?;
-        let mut runs = self.measured_runs().await?;
-        let meets = |run: &RankedRun| conditions.iter().all(|one| one.holds(&run.report));
-        runs.retain(meets);
+        let mut runs = Vec::new();
+        for row in self.store.reports().await? {
+            let report: RunReport = serde_json::from_str(&row.report)?;
+            if conditions.iter().all(|condition| condition.holds(&report)) {
+                runs.push(RankedRun {
+                    report,
+                    report_differs: row.differs,
+                });
+            }
+        }
         Ok(runs)
     }
 
@@ -236,7 +244,7 @@ impl Query {
     ) -> Result<Vec<RunDetail>, QueryError> {
         let rows = self.store.latest_runs(device.cloned(), left_out, most);
         let runs = rows.await?;
-        let runs = runs.iter().map(|row| RunDetail::new(row, None));
+        let runs = runs.iter().map(|row| RunDetail::new(row, None, None));
         Ok(runs.collect::<Result<_, _>>()?)
     }
 

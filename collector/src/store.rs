@@ -9,8 +9,8 @@ mod campaigns;
 mod copy;
 mod database;
 mod identities;
-mod index;
 mod imports;
+mod index;
 mod migrations;
 mod reading;
 mod results;
@@ -50,8 +50,8 @@ pub use self::{
         CertificateRow, Labels, NewCertificate, NewToken, NotRedeemed, NotRenewed, Redemption,
         TokenRow,
     },
-    index::{FigureIndex, IndexedRow},
     imports::{ImportRow, ImportedRow, NewImport, NewImportedRun},
+    index::{FigureIndex, IndexedRow},
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
     results::{CellRow, Measured, MeasuredRun, StaleCell},
 };
