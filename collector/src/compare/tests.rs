@@ -363,7 +363,7 @@ fn misspelt_names_suggest_the_nearest() {
             .to_string()
     };
     assert!(parse("devise=a", "ttft").contains("did you mean `device`?"));
-    assert!(parse("device=a", "ttf").contains("did you mean `ttft`?"));
+    assert!(parse("device=a", "decode_tp").contains("did you mean `decode_tps`?"));
     assert!(parse("device=a", "j_per_image@modul").contains("there are: gpu_board"));
     let empty = Question::parse(&[], &split("device=b"), &[], "")
         .unwrap_err()

@@ -1,6 +1,6 @@
 //! Whether a model fits into the memory of each device: tried there, or by what it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::metrics::fit::{KvCache, Needs};
 
@@ -27,6 +27,8 @@ pub struct Tried {
     pub n_runs: u32,
     /// The most memory that they took; absent where it was not sampled.
     pub peak_bytes: Option<f64>,
+    /// Context sizes that they ran with, where their engine says so.
+    pub contexts: BTreeSet<u64>,
     /// Requests that ended for want of memory or because the engine died, by kind.
     pub failures: BTreeMap<String, u32>,
 }
@@ -52,13 +54,10 @@ pub fn fit(
     tried: &BTreeMap<String, Tried>,
 ) -> Result<Vec<FitRow>, EstimateError> {
     let needs = needs(plan)?;
+    let nothing = Tried::default();
     let row = |machine: &Machine| {
-        let nothing = Tried::default();
-        row(
-            needs,
-            machine,
-            tried.get(&machine.device).unwrap_or(&nothing),
-        )
+        let tried = tried.get(&machine.device).unwrap_or(&nothing);
+        row(plan, needs, machine, tried)
     };
     Ok(machines.iter().map(row).collect())
 }
@@ -135,7 +134,7 @@ fn needs(plan: &FitPlan) -> Result<Needs, EstimateError> {
     })
 }
 
-fn row(needs: Needs, machine: &Machine, tried: &Tried) -> FitRow {
+fn row(plan: &FitPlan, needs: Needs, machine: &Machine, tried: &Tried) -> FitRow {
     let needs = Needs {
         baseline_bytes: machine.baseline_bytes,
         ..needs
@@ -153,7 +152,7 @@ fn row(needs: Needs, machine: &Machine, tried: &Tried) -> FitRow {
         n_runs: tried.n_runs,
         measured_peak_bytes: tried.peak_bytes,
         failures: tried.failures.clone(),
-        text: text(outcome, needs, tried),
+        text: text(plan, outcome, needs, tried),
     }
 }
 
@@ -169,7 +168,7 @@ fn outcome(headroom: Option<i64>, tried: &Tried) -> Outcome {
     }
 }
 
-fn text(outcome: Outcome, needs: Needs, tried: &Tried) -> String {
+fn text(plan: &FitPlan, outcome: Outcome, needs: Needs, tried: &Tried) -> String {
     let failures: Vec<String> = tried
         .failures
         .iter()
@@ -182,6 +181,17 @@ fn text(outcome: Outcome, needs: Needs, tried: &Tried) -> String {
         Outcome::WillNotFit => "by the formula it needs more than there is".to_owned(),
         Outcome::Unknown => "the device does not say how much memory it has".to_owned(),
     };
+    let is_smaller = tried
+        .contexts
+        .last()
+        .is_some_and(|most| *most < plan.context);
+    if outcome == Outcome::Tested && is_smaller {
+        text += &format!(
+            ", with a context of at most {}: {} was never tried",
+            tried.contexts.last().unwrap_or(&0),
+            plan.context
+        );
+    }
     let is_by_formula = matches!(outcome, Outcome::Estimated | Outcome::WillNotFit);
     if is_by_formula && needs.baseline_bytes.is_none() {
         text += "; what the system itself takes was never measured there, and is not counted";

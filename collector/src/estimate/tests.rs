@@ -1,6 +1,6 @@
 //! Made-up cells and machines of which it is known what a plan comes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::{
     metrics::{MetricValue, RunReport, swap::BreakEven},
@@ -64,6 +64,7 @@ fn a_model_is_tested_fits_does_not_fit_or_has_failed() {
     let tried = |failures: &[(&str, u32)], peak_bytes| Tried {
         n_runs: 3,
         peak_bytes,
+        contexts: BTreeSet::from([4096]),
         failures: failures
             .iter()
             .map(|(kind, n)| ((*kind).to_owned(), *n))
@@ -96,6 +97,11 @@ fn a_model_is_tested_fits_does_not_fit_or_has_failed() {
             .contains("never measured there, and is not counted"),
         "{}",
         rows[2].text
+    );
+    assert!(
+        rows[3].text.contains("at most 4096: 8192 was never tried"),
+        "{}",
+        rows[3].text
     );
     assert!(
         rows[4].text.contains("out_of_memory 2 times"),
@@ -226,7 +232,7 @@ fn a_swap_pays_when_what_it_saves_is_what_it_cost() {
             report.totals.insert("successes".to_owned(), successes);
         }
     };
-    // 100 s for 20 requests and for 50: 5 s and 2 s, and 30 s of loading: 10 requests.
+    // 100 s for 20 requests and for 50: 5 s and 2 s, and 29 s of loading: 10 requests.
     let small = with(three(4, "a", 10.0), model("small", 50.0));
     let runs = [
         with(
@@ -234,7 +240,7 @@ fn a_swap_pays_when_what_it_saves_is_what_it_cost() {
             number("memory_peak.process_tree", 5e9),
         ),
         with(
-            with(small.clone(), number("load_time.swap", 30.0)),
+            with(small.clone(), number("load_time.swap", 29.0)),
             number("memory_peak.process_tree", 2e9),
         ),
     ]

@@ -223,6 +223,9 @@ impl Query {
                 (Some(one), Some(other)) => Some(f64::max(one, other)),
                 (one, other) => one.or(other),
             };
+            let context = cell.cell.configuration.engine_flags.get("context");
+            own.contexts
+                .extend(context.and_then(|context| context.parse::<u64>().ok()));
             if cell.n_failed > 0 {
                 for run in &cell.runs {
                     self.add_failures(*run, &mut own.failures).await?;

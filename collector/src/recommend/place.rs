@@ -37,16 +37,28 @@ pub(super) fn placed(ranked: &[Ranked<'_>], is_lower_better: bool) -> Vec<(usize
             better,
         )
     };
-    let count = |number: usize, verdict: Verdict| {
-        let others = (0..ranked.len()).filter(|other| judged(number, *other).verdict == verdict);
-        u32::try_from(others.count()).unwrap_or(u32::MAX)
-    };
+    // Of each how many are better beyond doubt, and how many worse.
+    let mut beyond = vec![(0, 0); ranked.len()];
+    for left in 0..ranked.len() {
+        for right in left + 1..ranked.len() {
+            match judged(left, right).verdict {
+                Verdict::LeftBetter => {
+                    beyond[left].1 += 1;
+                    beyond[right].0 += 1;
+                }
+                Verdict::RightBetter => {
+                    beyond[left].0 += 1;
+                    beyond[right].1 += 1;
+                }
+                _ => {}
+            }
+        }
+    }
     let n = u32::try_from(ranked.len()).unwrap_or(u32::MAX);
     let mut order: Vec<(usize, u32, (u32, u32))> = (0..ranked.len())
         .map(|number| {
-            let place = 1 + count(number, Verdict::RightBetter);
-            let last = n - count(number, Verdict::LeftBetter);
-            (number, place, (place, last))
+            let (better, worse) = beyond[number];
+            (number, 1 + better, (1 + better, n - worse))
         })
         .collect();
     order.sort_by(|left, right| {
