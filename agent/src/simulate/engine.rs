@@ -155,6 +155,7 @@ impl Backend for Engine {
             slot: None,
             stage: Stage::Asked,
             part: Part::None,
+            due: Stamp(0),
         };
         stream::unfold(answer, Answer::next).boxed()
     }
@@ -174,6 +175,9 @@ struct Answer {
     slot: Option<OwnedSemaphorePermit>,
     stage: Stage,
     part: Part,
+    /// When what is being done is done. Virtual time ticks in ms, and whoever waits wakes at the next tick; counted from there, every
+    /// pass would take half a ms longer, and a small model would be a tenth slower than it is.
+    due: Stamp,
 }
 
 /// What the machine does for an answer.
@@ -226,6 +230,7 @@ impl Answer {
         let turn = desk.reader.acquire().await;
         self.take_part(Part::Reading);
         let started = self.clock.now();
+        self.due = started;
         let (machine, nature) = (self.made_up.machine, *self.model.nature());
         let picture = self.question.picture.as_deref();
         let picture = picture.map(|file| nature.picture.of(side_px(file)));
@@ -287,9 +292,11 @@ impl Answer {
     }
 
     /// Does something else than before for as long as it takes at the machine's present speed; how long that was.
-    async fn work(&self, activity: Activity, work: Duration) -> Duration {
+    async fn work(&mut self, activity: Activity, work: Duration) -> Duration {
+        let begun = self.due;
         self.begin(activity);
-        self.go_on(work).await
+        self.go_on(work).await;
+        self.due.since(begun)
     }
 
     fn begin(&self, activity: Activity) {
@@ -298,12 +305,12 @@ impl Answer {
         self.made_up.world().begin(activity, appetite, now);
     }
 
-    async fn go_on(&self, work: Duration) -> Duration {
+    async fn go_on(&mut self, work: Duration) {
         let now = self.clock.now();
         let speed = self.made_up.world().speed(now);
         let slowness = self.desk.state().slowness(now);
-        tokio::time::sleep(work.mul_f64(slowness / speed)).await;
-        self.clock.now().since(now)
+        self.due = self.due.after(work.mul_f64(slowness / speed));
+        tokio::time::sleep(self.due.since(now)).await;
     }
 
     fn take_part(&mut self, part: Part) {

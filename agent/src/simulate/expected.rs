@@ -1,7 +1,7 @@
 //! What is to be expected of a made-up model on a made-up machine, in closed form: what whoever measures it ought to find.
 //!
 //! Everything random in the simulation has a mean that is known: luck, moods and strengths of 1, answers of lengths as likely as each
-//! other. Temperatures are those of a machine that has been at it for long, so that energies of a machine that still warms up
+//! other. Virtual time ticks in ms, so that a token is seen half a ms after it was there. Temperatures are those of a machine that has been at it for long, so that energies of a machine that still warms up
 //! are up to some tenths of a percent lower.
 
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Expected {
 
     /// Until the first token.
     pub fn ttft(&self) -> Duration {
-        Duration::from_secs_f64(self.encode_s + self.prefill_s + self.pass_s)
+        Duration::from_secs_f64(self.encode_s + self.prefill_s + self.pass_s + HALF_A_TICK_S)
     }
 
     /// Until the last one.
@@ -101,7 +101,7 @@ impl Expected {
     }
 
     fn latency_s(&self) -> f64 {
-        self.encode_s + self.prefill_s + self.tokens * self.pass_s
+        self.encode_s + self.prefill_s + self.tokens * self.pass_s + HALF_A_TICK_S
     }
 
     /// Leakage apart.
@@ -119,6 +119,8 @@ impl Expected {
         machine.rails[rail].leakage * machine.thermal.resistance * heat
     }
 }
+
+const HALF_A_TICK_S: f64 = 0.0005;
 
 #[cfg(test)]
 mod tests {

@@ -17,10 +17,11 @@ use super::{FoundWrong, client::Address, output::Output, runs::Format};
 /// A spool export (`tokwatt-agent spool export`) is admitted as if its device had delivered it, and answered with a receipt for the
 /// device. A result file of another tool (vllm, aiperf, guidellm, llama-bench, sglang, genai-perf, inference-perf, mlperf, localscore,
 /// ml-energy, optimum-benchmark, jetson-ai-lab) is kept as it is; what it says stands on boards of provenance `imported`, each value with
-/// its definition, and what has none is kept as `foreign.TOOL.NAME` and never ranked.
+/// its definition, and what has none is kept as `foreign.TOOL.NAME` and never ranked. `published` stands for the figures of five studies that
+/// are shipped, with the doubts noted: `check published` says which of their statements survive them.
 #[derive(Args, Debug)]
 pub(super) struct Import {
-    /// What `tokwatt-agent spool export` or another tool wrote
+    /// What `tokwatt-agent spool export` or another tool wrote; or `published` (./published is a file of that name)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Of a spool export: where the receipt goes, which the device takes for an acknowledgement [default: FILE.receipt]
@@ -87,7 +88,8 @@ pub(super) fn import(arguments: &Import, output: &mut Output<'_>) -> anyhow::Res
 
 /// What came of one file.
 fn import_one(arguments: &Import, path: &Path) -> anyhow::Result<String> {
-    if is_export(path)? {
+    let is_shipped = path == Path::new(PUBLISHED);
+    if !is_shipped && is_export(path)? {
         let receipt = arguments.receipt.as_deref();
         let (answer, kept) = spool::import(path, receipt, &arguments.address)?;
         return Ok(match arguments.format {
@@ -95,7 +97,11 @@ fn import_one(arguments: &Import, path: &Path) -> anyhow::Result<String> {
             Format::Table => spool::text(&answer.document, &kept),
         });
     }
-    let answer = results::import(path, &arguments.about, &arguments.address)?;
+    let (about, address) = (&arguments.about, &arguments.address);
+    let answer = match is_shipped {
+        true => results::import_published(about, address)?,
+        false => results::import(path, about, address)?,
+    };
     Ok(match arguments.format {
         Format::Json => answer.json,
         Format::Table => results::text(&answer.document),
@@ -127,6 +133,9 @@ impl About {
         labels.into_iter().filter_map(said).collect()
     }
 }
+
+/// What is shipped.
+const PUBLISHED: &str = "published";
 
 /// Up to the number of its version.
 const EXPORT: &[u8] = b"tokwatt export ";

@@ -20,6 +20,7 @@ mod localscore;
 mod ml_energy;
 mod mlperf;
 mod optimum;
+mod published;
 mod sglang;
 mod vllm;
 
@@ -66,6 +67,8 @@ pub enum Tool {
     Optimum,
     /// The table of benchmarks of Jetson AI Lab.
     JetsonAiLab,
+    /// Rows that studies published.
+    Published,
 }
 
 /// A file, and what is known about it from elsewhere.
@@ -304,7 +307,7 @@ fn known() -> String {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Vllm,
         Self::Aiperf,
         Self::Guidellm,
@@ -317,6 +320,7 @@ impl Tool {
         Self::MlEnergy,
         Self::Optimum,
         Self::JetsonAiLab,
+        Self::Published,
     ];
 
     /// Reads a tool's name.
@@ -346,6 +350,7 @@ impl Tool {
             Self::MlEnergy => "ml-energy",
             Self::Optimum => "optimum-benchmark",
             Self::JetsonAiLab => "jetson-ai-lab",
+            Self::Published => "published",
         }
     }
 
@@ -356,7 +361,8 @@ impl Tool {
 
     /// The more particular forms first.
     fn of(node: &Node) -> Option<Self> {
-        let recognisers: [(Self, fn(&Node) -> bool); 11] = [
+        let recognisers: [(Self, fn(&Node) -> bool); 12] = [
+            (Self::Published, published::recognises),
             (Self::Aiperf, aiperf::recognises),
             (Self::Guidellm, guidellm::recognises),
             (Self::LlamaBench, llama_bench::recognises),
@@ -402,6 +408,7 @@ impl Tool {
             Self::MlEnergy => several(ml_energy::read),
             Self::Optimum => several(optimum::read),
             Self::JetsonAiLab => jetson_ai_lab::read(documents),
+            Self::Published => published::read(documents),
             Self::Mlperf => Vec::new(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, Write},
     path::Path,
     sync::Arc,
 };
@@ -20,7 +20,7 @@ use crate::{
         Asked, Labels, RESULTS_BYTES_MAX, Results, ResultsImporter, ResultsRun, TOO_LONG, Tool,
         Value, nameless,
     },
-    report,
+    published, report,
     store::{Store, StoreError, database_in},
 };
 
@@ -31,26 +31,39 @@ pub(super) fn import(
     address: &Address,
 ) -> anyhow::Result<Answer<Results>> {
     let named = || format!("cannot import `{}`", path.display());
-    let mut file = File::open(path).with_context(named)?;
+    let file = File::open(path).with_context(named)?;
     if file.metadata().with_context(named)?.len() > RESULTS_BYTES_MAX {
         return Err(anyhow!(TOO_LONG)).with_context(named);
     }
-    let name = path
-        .file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned();
-    // Mistakes in what is said are found before anything is sent.
-    let labels = Labels::parse(&about.labels()).with_context(named)?;
-    let tool = about
-        .tool
-        .as_deref()
-        .map(Tool::parse)
-        .transpose()
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    import_file(file, name.to_string_lossy().into_owned(), about, address).with_context(named)
+}
+
+/// What studies published, which is shipped.
+pub(super) fn import_published(
+    about: &About,
+    address: &Address,
+) -> anyhow::Result<Answer<Results>> {
+    let named = || "cannot import what is published";
+    let mut file = nameless(&std::env::temp_dir()).with_context(named)?;
+    file.write_all(published::ROWS.as_bytes())
         .with_context(named)?;
+    file.rewind().with_context(named)?;
+    import_file(file, "published.jsonl".to_owned(), about, address).with_context(named)
+}
+
+fn import_file(
+    mut file: File,
+    name: String,
+    about: &About,
+    address: &Address,
+) -> anyhow::Result<Answer<Results>> {
+    // Mistakes in what is said are found before anything is sent.
+    let labels = Labels::parse(&about.labels())?;
+    let tool = about.tool.as_deref().map(Tool::parse).transpose()?;
     if let Some((importer, data)) = at_rest(address)? {
-        let mut own = nameless(data).with_context(named)?;
-        io::copy(&mut file, &mut own).with_context(named)?;
+        let mut own = nameless(data)?;
+        io::copy(&mut file, &mut own)?;
         let by = "the command line, without a collector".to_owned();
         let asked = Asked {
             name,
@@ -61,9 +74,7 @@ pub(super) fn import(
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let document = runtime
-            .block_on(importer.import(own, asked))
-            .with_context(named)?;
+        let document = runtime.block_on(importer.import(own, asked))?;
         let json = serde_json::to_string(&document)?;
         return Ok(Answer { json, document });
     }
@@ -72,7 +83,7 @@ pub(super) fn import(
         tool: about.tool.clone().unwrap_or_default(),
         labels: about.labels(),
     };
-    let answer = address.document(async |channel| {
+    address.document(async |channel| {
         let parts = Parts {
             head: Some(head),
             file,
@@ -81,8 +92,7 @@ pub(super) fn import(
             .max_decoding_message_size(ANSWER_BYTES_MAX)
             .import_results(stream::iter(parts))
             .await
-    });
-    answer.with_context(named)
+    })
 }
 
 /// What takes it where no collector is running and none is named.

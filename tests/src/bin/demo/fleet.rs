@@ -137,9 +137,8 @@ impl std::fmt::Display for Known {
 
 /// What is wrong with the places of two rows.
 fn contradiction(left: &Known, right: &Known, is_lower_better: bool) -> Option<String> {
-    let (Some(left_place), Some(right_place)) = (left.place, right.place) else {
-        return Some(format!("{} or {} has no place", left.name, right.name));
-    };
+    // A row without a place says nothing, and why.
+    let (left_place, right_place) = (left.place?, right.place?);
     let is_tie = (left.truth / right.truth - 1.0).abs() < 1e-9;
     let is_better = (left.truth < right.truth) == is_lower_better;
     let is_right = match left_place.cmp(&right_place) {
