@@ -145,7 +145,7 @@ fn row(view: &CampaignView, job: &JobView) -> Markup {
     let progress = job.progress.as_ref();
     html! {
         tr id={ "job-" (job.job) } {
-            th scope="row" { (device_link(job.device.as_str())) }
+            th.whole scope="row" { (device_link(job.device.as_str())) }
             td {
                 span.state.{ (job.state) } { (job.state) }
                 @if job.state == JobState::Leased && !job.is_attending { ", not connected now" }

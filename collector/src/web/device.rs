@@ -11,6 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use tokwatt_domain::{
     ids::{DeviceId, RunId},
+    power::Provenance,
     spelling::advice,
 };
 
@@ -45,10 +46,16 @@ pub(super) async fn show(
     let latest = site.query.latest_runs(Some(&id), 0, LOOKED_AT).await?;
     let mark = latest.first().and_then(|run| run.line.provenance.clone());
     let drawn = drawn(&latest);
-    let title = format!("Device {}", device.device);
+    let title = match mark
+        .as_deref()
+        .filter(|name| *name != Provenance::Measured.as_str())
+    {
+        Some(other) => format!("Device {} ({other})", device.device),
+        None => format!("Device {}", device.device),
+    };
     let shown = &latest[..latest.len().min(SHOWN)];
     let body = html! {
-        h1 { (title) " " (mark_named(mark.as_deref())) }
+        h1 { (title) }
         (facts(device, site.dispatch.attends(&id)))
         (learnt(device))
         h2 #history { "History" }

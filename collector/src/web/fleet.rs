@@ -89,7 +89,7 @@ fn row(device: &Device, attends: bool, doing: Option<&String>) -> Markup {
     let kind = device.profile.as_ref().map(|profile| profile.kind);
     html! {
         tr id={ "device-" (device.device) } {
-            th scope="row" { (device_link(&device.device)) }
+            th.whole scope="row" { (device_link(&device.device)) }
             td { @if let Some(kind) = kind { (kind) } @else { "–" } }
             td {
                 @if let Some(doing) = doing { (plain(doing)) }

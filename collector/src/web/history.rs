@@ -12,6 +12,7 @@ use tokwatt_domain::{
 };
 
 use super::{
+    fleet::counted,
     names::{name, plain},
     page::{date, mark_named, run_link, scrolling},
     power::drawn,
@@ -62,7 +63,7 @@ pub(super) fn history(runs: &[RunDetail], asked: &str, page: &str) -> Result<Mar
         @if let Some(picture) = picture(&points, &metric) { (drawn(&picture)) }
         @for (cell, points) in &points {
             details {
-                summary { (name(cell)) " – " (points.len()) " runs" }
+                summary { (name(cell)) " – " (counted(points.len(), "run", "runs")) }
                 (table(&format!("{metric} of {cell}"), points, &scale))
             }
         }

@@ -7,7 +7,7 @@ use tokwatt_domain::power::Provenance;
 use super::{
     admittance::Visitor,
     assets::{ICON, SCRIPT, STYLE},
-    names::{name, path},
+    names::{name, path, plain},
 };
 use crate::report;
 
@@ -150,7 +150,7 @@ pub(super) fn run_link(run: &str) -> Markup {
 
 /// Something wide that scrolls by itself, also by keyboard.
 pub(super) fn scrolling(label: &str, content: Markup) -> Markup {
-    html! { div.wide role="region" aria-label=(label) tabindex="0" { (content) } }
+    html! { div.wide role="region" aria-label=(plain(label)) tabindex="0" { (content) } }
 }
 
 /// As `runs list` shows.

@@ -9,7 +9,10 @@ use tokwatt_domain::{
     time::{Stamp, Window},
 };
 
-use super::{names::name, page::scrolling};
+use super::{
+    names::{name, plain},
+    page::scrolling,
+};
 use crate::{
     chart::{self, Axis, Chart, Datum, Drawing, Lines, Series},
     report,
@@ -39,7 +42,7 @@ pub(super) fn over_time(trace: &RunTrace) -> Markup {
 
 /// A picture in a page, with its numbers nearby.
 pub(super) fn drawn(picture: &Chart) -> Markup {
-    html! { div.chart role="region" aria-label=(picture.title) tabindex="0" { (PreEscaped(chart::svg(picture))) } }
+    html! { div.chart role="region" aria-label=(plain(&picture.title)) tabindex="0" { (PreEscaped(chart::svg(picture))) } }
 }
 
 fn views(trace: &RunTrace) -> BTreeMap<(String, Scope), View<'_>> {
@@ -69,9 +72,9 @@ fn picture(source: &str, scope: Scope, view: &View<'_>, windows: &[(String, f64,
     }
     let datum = |(at, watts)| (at, Datum::number(watts));
     Chart {
-        name: format!("power-{source}-{scope}"),
-        title: format!("Power at {scope}, by {source}"),
-        subtitle: vec!["shaded: the measured windows".to_owned()],
+        name: format!("power-{}-{scope}", plain(source)),
+        title: format!("Power at {scope}, by {}", plain(source)),
+        subtitle: vec!["shaded: the windows that the figures are of".to_owned()],
         provenance: provenance
             .max()
             .unwrap_or(tokwatt_domain::power::Provenance::Estimated),
@@ -132,7 +135,7 @@ fn windows(trace: &RunTrace) -> Vec<(String, f64, f64)> {
     let begin = begin(trace);
     let window = |window: Window| {
         let [from, to] = [window.from, window.to].map(|at| seconds(begin, at));
-        ("measured".to_owned(), from, to)
+        ("window".to_owned(), from, to)
     };
     let segments = trace.segments.iter();
     segments.map(|segment| window(segment.window)).collect()

@@ -77,7 +77,7 @@ pub(super) fn table(caption: &str, runs: &[RunDetail]) -> Markup {
                 thead { tr {
                     th scope="col" { "Run" } th scope="col" { "Started" } th scope="col" { "Device" }
                     th scope="col" { "Model" } th scope="col" { "Cell and repetition" }
-                    th scope="col" { "State" } th.number scope="col" { "Answered" }
+                    th scope="col" { "State, answered" }
                     th.number scope="col" { "tok/s" } th.number scope="col" { "First token" }
                     th.number scope="col" { "J/token" } th scope="col" { "Flags" }
                 } }
@@ -103,13 +103,13 @@ fn row(run: &RunDetail) -> Markup {
                 @if let Some(cell) = &line.cell { (name(cell)) } @else { "–" }
                 @if let Some(n) = line.repetition { " no. " (n) }
             }
-            td { (line.state) }
-            td.number {
-                @if let (Some(n), Some(of)) = (line.n_succeeded, line.n_requests) { (n) "/" (of) } @else { "–" }
+            td {
+                (line.state)
+                @if let (Some(n), Some(of)) = (line.n_succeeded, line.n_requests) { " " (n) "/" (of) }
             }
             td.number { (or_dash(run.report.as_ref().and_then(speed))) }
             td.number { (or_dash(run.report.as_ref().and_then(first_token))) }
-            td.number { (or_dash(run.report.as_ref().and_then(energy))) }
+            td.number { @if let Some(energy) = run.report.as_ref().and_then(energy) { (energy) } @else { "–" } }
             td { (flags(&line.flags)) }
         }
     }
@@ -156,10 +156,10 @@ fn first_token(report: &RunReport) -> Option<String> {
 }
 
 /// With its scope, since scopes are never compared.
-fn energy(report: &RunReport) -> Option<String> {
+fn energy(report: &RunReport) -> Option<Markup> {
     let power = report.power.first()?;
     let joules = power.j_per_output_token?;
-    Some(format!("{} @{}", report::short(joules), power.scope))
+    Some(html! { (report::short(joules)) " " span.scope { "@" (power.scope) } })
 }
 
 fn median(report: &RunReport, id: &str) -> Option<f64> {

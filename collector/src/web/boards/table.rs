@@ -47,7 +47,7 @@ fn rows(board: &Board) -> Markup {
                 caption.unseen { (title) }
                 thead { tr {
                     th scope="col" { "Place" }
-                    @for key in &keys { th scope="col" { (key) } }
+                    @for (n, key) in keys.iter().enumerate() { th.key[n > 0] scope="col" { (key) } }
                     th.number scope="col" { "Value" @if !scale.unit.is_empty() { " (" (scale.unit) ")" } }
                     th.number scope="col" { "95 % interval" }
                     th scope="col" { @if let Some(axis) = axis { (axis.ends(&scale)) } @else { "Interval" } }
@@ -77,7 +77,11 @@ fn one(
         tr {
             td.place { (report::place(row)) }
             @for (n, key) in keys.iter().enumerate() {
-                @if n == 0 { th scope="row" { (cell(row, key)) } } @else { td { (cell(row, key)) } }
+                @if n == 0 {
+                    th scope="row" { (cell(row, key)) (others(row, &keys[1..])) }
+                } @else {
+                    td.key { (cell(row, key)) }
+                }
             }
             td.number { (value) }
             td.number { (interval) }
@@ -89,6 +93,15 @@ fn one(
                 @for word in &words { span.flag { (name(word)) } " " }
                 @if words.is_empty() { "–" }
             }
+        }
+    }
+}
+
+/// Keys that have columns of their own where there is room for them.
+fn others(row: &Row, keys: &[&str]) -> Markup {
+    html! {
+        span.keys {
+            @for key in keys { span { (key) " " (name(&report::cell(row, key))) } }
         }
     }
 }

@@ -11,28 +11,39 @@ use crate::{
 pub(super) fn figures(report: &RunReport) -> Markup {
     html! {
         h2 #figures { "Figures" }
-        (scrolling("Figures", html! {
-            table {
-                caption { "Speed, memory, quality" }
-                thead { tr {
-                    th scope="col" { "Figure" } th.number scope="col" { "Value or median" } th scope="col" { "Unit" }
-                    th.number scope="col" { "Mean" } th.number scope="col" { "P90" } th.number scope="col" { "P95" }
-                    th.number scope="col" { "P99" } th.number scope="col" { "Of" }
-                } }
-                tbody {
-                    @for (id, value) in &report.metrics {
-                        @match value {
-                            Some(MetricValue::Number(value)) => { (number(id, *value)) }
-                            Some(MetricValue::Distribution(spread)) => { (distribution(id, spread)) }
-                            None => {}
+        div.side {
+            (scrolling("Of the run as a whole", html! {
+                table {
+                    caption { "Of the run as a whole" }
+                    thead { tr {
+                        th scope="col" { "Figure" } th.number scope="col" { "Value" } th scope="col" { "Unit" }
+                    } }
+                    tbody {
+                        @for (id, value) in &report.metrics {
+                            @if let Some(MetricValue::Number(value)) = value { (number(id, *value)) }
+                        }
+                        @for (id, value) in &report.quality {
+                            @if let Some(value) = value { (number(id, *value)) }
                         }
                     }
-                    @for (id, value) in &report.quality {
-                        @if let Some(value) = value { (number(id, *value)) }
+                }
+            }))
+            (scrolling("Of its requests", html! {
+                table {
+                    caption { "Of its requests" }
+                    thead { tr {
+                        th scope="col" { "Figure" } th.number scope="col" { "Median" } th scope="col" { "Unit" }
+                        th.number scope="col" { "Mean" } th.number scope="col" { "P90" } th.number scope="col" { "P95" }
+                        th.number scope="col" { "P99" } th.number scope="col" { "Of" }
+                    } }
+                    tbody {
+                        @for (id, value) in &report.metrics {
+                            @if let Some(MetricValue::Distribution(spread)) = value { (distribution(id, spread)) }
+                        }
                     }
                 }
-            }
-        }))
+            }))
+        }
         @if !report.power.is_empty() {
             (scrolling("Energy", html! {
                 table {
@@ -57,7 +68,6 @@ fn number(id: &str, value: f64) -> Markup {
             th scope="row" { (name(id)) }
             td.number { (scale.show(value)) }
             td { (scale.unit) }
-            @for _ in 0..5 { td.number { "–" } }
         }
     }
 }
