@@ -205,7 +205,7 @@ impl Span {
         if low >= 0.0 && low < 0.6 * high {
             return Self::from_zero([high].into_iter(), pixels);
         }
-        let room = 0.15 * (high - low).max(0.05 * high.abs());
+        let room = 0.15 * (high - low).max(0.5 * high.abs());
         Self::new(low - room, high + room, pixels)
     }
 

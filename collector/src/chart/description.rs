@@ -250,32 +250,45 @@ impl Quartiles {
 }
 
 impl Scatter {
-    /// For each dot, whether no other is at least as good in both and better in one. Blocked ones and those that lack a figure
-    /// are on no front, and where one axis has no better direction, nobody is.
+    /// For each dot, whether nothing beats it: another beats it that is at least as good in both, and in one better beyond both their
+    /// intervals. Blocked ones and those that lack a figure are on no front, and where one axis has no better direction, nobody is.
     pub fn front(&self) -> Vec<bool> {
-        let gains: Vec<Option<[f64; 2]>> = self
+        let gains: Vec<Option<[Gain; 2]>> = self
             .dots
             .iter()
             .map(|(_, [x, y])| Some([gain(x, self.x.better)?, gain(y, self.y.better)?]))
             .collect();
-        let is_beaten = |own: &[f64; 2]| {
+        let is_beaten = |own: &[Gain; 2]| {
             gains.iter().flatten().any(|other| {
                 let pairs = || other.iter().zip(own);
-                pairs().all(|(other, own)| other >= own) && pairs().any(|(other, own)| other > own)
+                pairs().all(|(other, own)| other.value >= own.value)
+                    && pairs().any(|(other, own)| other.low > own.high)
             })
         };
         gains
             .iter()
-            .map(|own| own.is_some_and(|own| !is_beaten(&own)))
+            .map(|own| own.as_ref().is_some_and(|own| !is_beaten(own)))
             .collect()
     }
 }
 
-fn gain(datum: &Datum, better: Better) -> Option<f64> {
+/// A figure of which more is better, with its interval, or itself in place of one.
+struct Gain {
+    value: f64,
+    low: f64,
+    high: f64,
+}
+
+fn gain(datum: &Datum, better: Better) -> Option<Gain> {
     let value = datum.as_number().filter(|_| !datum.is_blocked)?;
+    let (low, high) = datum.interval.unwrap_or((value, value));
     match better {
-        Better::Higher => Some(value),
-        Better::Lower => Some(-value),
+        Better::Higher => Some(Gain { value, low, high }),
+        Better::Lower => Some(Gain {
+            value: -value,
+            low: -high,
+            high: -low,
+        }),
         Better::Neither => None,
     }
 }

@@ -59,8 +59,8 @@ fn draw_bar(canvas: &mut Canvas<'_>, span: &Span, scale: &Scale<'_>, row: &rows:
     };
     let color = color::category(row.category);
     canvas.line(
-        (zero, row.y - HALF - 3),
-        (zero, row.y + HALF + 3),
+        (zero, row.y - HALF - 4),
+        (zero, row.y + HALF + 4),
         color::FAINT,
         1,
     );

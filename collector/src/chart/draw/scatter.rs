@@ -1,7 +1,7 @@
 //! Scatter: two figures of each thing, named where there is room, and the front of those that nothing beats in both.
 
 use crate::chart::{
-    canvas::{Area, Canvas, Side, Span},
+    canvas::{Area, Canvas, Side, Span, extent},
     color,
     description::{Datum, Scatter},
     font,
@@ -57,15 +57,13 @@ impl Scatter {
         );
         let dots = self.place(plot);
         draw_front(canvas, &dots, plot);
-        for (number, (_, datum)) in self.known().enumerate() {
-            draw_cross(
-                canvas,
-                dots[number].at,
-                datum,
-                &self.scale(0),
-                &self.scale(1),
-                (&across, &up),
-            );
+        let mut taken: Vec<Area> = Vec::new();
+        for (dot, (_, pair)) in dots.iter().zip(self.known()) {
+            let scales = [self.scale(0), self.scale(1)];
+            taken.extend(cross(dot.at, pair, &scales, (&across, &up)));
+        }
+        for line in &taken {
+            canvas.fill(*line, color::FAINT);
         }
         for dot in &dots {
             let color = if dot.is_on_front {
@@ -82,7 +80,7 @@ impl Scatter {
         if dots.len() > DIRECT_MOST {
             draw_list(canvas, &dots, area, area.top + HEIGHT);
         }
-        draw_names(canvas, &dots, plot);
+        draw_names(canvas, &dots, taken, plot);
     }
 
     pub(in crate::chart) fn scale(&self, direction: usize) -> Scale<'_> {
@@ -103,14 +101,19 @@ impl Scatter {
     }
 
     fn spans(&self, plot: Area) -> (Span, Span) {
-        let values = |direction| {
+        let span = |direction: usize, pixels| {
             let scale = self.scale(direction);
-            self.reach(direction).map(move |value| scale.scaled(value))
+            if scale.unit == "share" {
+                let (low, high) = extent(self.reach(direction));
+                return Span::new((low - 0.1).max(0.0), (high + 0.1).min(1.0), pixels);
+            }
+            Span::around(
+                self.reach(direction).map(|value| scale.scaled(value)),
+                pixels,
+            )
         };
-        (
-            Span::around(values(0), (plot.left, plot.right)),
-            Span::around(values(1), (plot.bottom, plot.top)),
-        )
+        let across = span(0, (plot.left, plot.right));
+        (across, span(1, (plot.bottom, plot.top)))
     }
 
     fn place(&self, plot: Area) -> Vec<Placed<'_>> {
@@ -154,31 +157,39 @@ fn draw_front(canvas: &mut Canvas<'_>, dots: &[Placed<'_>], plot: Area) {
         canvas.path(&front, color::category(4), 1);
     }
     if !front.is_empty() {
-        let words = "◆ Pareto front: nothing here is better in both";
+        let words = "◆ Pareto front: nothing beats it in both, beyond doubt";
         canvas.text((plot.right, plot.top + 2), Side::Left, SMALL, words);
     }
 }
 
-fn draw_cross(
-    canvas: &mut Canvas<'_>,
-    at: (i32, i32),
+/// Thin areas: the intervals.
+fn cross(
+    (x, y): (i32, i32),
     pair: &[Datum; 2],
-    x_scale: &Scale<'_>,
-    y_scale: &Scale<'_>,
+    scales: &[Scale<'_>; 2],
     (across, up): (&Span, &Span),
-) {
-    if let Some((low, high)) = pair[0].interval {
-        let ends = [low, high].map(|value| across.at(x_scale.scaled(value)));
-        canvas.line((ends[0], at.1), (ends[1], at.1), color::FAINT, 1);
-    }
-    if let Some((low, high)) = pair[1].interval {
-        let ends = [low, high].map(|value| up.at(y_scale.scaled(value)));
-        canvas.line((at.0, ends[0]), (at.0, ends[1]), color::FAINT, 1);
-    }
+) -> Vec<Area> {
+    let ends = |direction: usize, span: &Span| {
+        let (low, high) = pair[direction].interval?;
+        Some([low, high].map(|value| span.at(scales[direction].scaled(value))))
+    };
+    let horizontal = ends(0, across).map(|[left, right]| Area {
+        left,
+        top: y,
+        right,
+        bottom: y + 1,
+    });
+    let vertical = ends(1, up).map(|[bottom, top]| Area {
+        left: x,
+        top,
+        right: x + 1,
+        bottom,
+    });
+    horizontal.into_iter().chain(vertical).collect()
 }
 
-/// Beside its dot, on whichever side nothing else is; else not at all, and then the list has it by number.
-fn draw_names(canvas: &mut Canvas<'_>, dots: &[Placed<'_>], plot: Area) {
+/// Beside its dot, wherever nothing else is; else not at all, and then the list has it by number.
+fn draw_names(canvas: &mut Canvas<'_>, dots: &[Placed<'_>], mut taken: Vec<Area>, plot: Area) {
     let is_numbered = dots.len() > DIRECT_MOST;
     let around = |(x, y): (i32, i32)| Area {
         left: x - 6,
@@ -186,11 +197,11 @@ fn draw_names(canvas: &mut Canvas<'_>, dots: &[Placed<'_>], plot: Area) {
         right: x + 6,
         bottom: y + 6,
     };
-    let mut taken: Vec<Area> = dots.iter().map(|dot| around(dot.at)).collect();
+    taken.extend(dots.iter().map(|dot| around(dot.at)));
     for (number, dot) in dots.iter().enumerate() {
         let name = match is_numbered {
             true => (number + 1).to_string(),
-            false => font::cut(dot.name, SMALL.size, plot.width() / 3),
+            false => font::cut(dot.name, SMALL.size, plot.width() / 2),
         };
         let width = font::width(&name, SMALL.size);
         let (x, y) = dot.at;

@@ -210,9 +210,25 @@ fn subtitle(first: &Board, boards: &[Headed<'_>]) -> Vec<String> {
         let mut boards = boards.iter().filter(|(_, board)| !board.rows.is_empty());
         boards.all(|(_, board)| fixed(board).contains(words))
     });
-    lines.push(shared.collect::<Vec<_>>().join(", "));
+    let shared: Vec<String> = shared.chain(same_in_rows(boards)).collect();
+    lines.push(shared.join(", "));
     lines.retain(|line| !line.is_empty());
     lines
+}
+
+/// What makes rows, and is the same in all: names leave it out.
+fn same_in_rows(boards: &[Headed<'_>]) -> Vec<String> {
+    let rows = || boards.iter().flat_map(|(_, board)| &board.rows);
+    let same = |key: &Key| {
+        let values: BTreeSet<Option<&String>> =
+            rows().map(|row| row.key.get(key.as_str())).collect();
+        let value = values.first().copied().flatten()?;
+        (values.len() == 1).then(|| format!("{} {}", key.as_str(), naming::word(*key, value)))
+    };
+    [Key::Device, Key::Model, Key::Precision]
+        .iter()
+        .filter_map(same)
+        .collect()
 }
 
 fn datum(row: &Row, common: &BTreeSet<String>) -> Datum {

@@ -7,8 +7,8 @@ use crate::rank::Key;
 /// Values of keys.
 pub(super) type Values = BTreeMap<Key, String>;
 
-/// A name for each: the value of the first key that they have, and of every further one that tells some apart which the keys before it
-/// do not.
+/// A name for each: the values of those keys that tell some apart which the keys before them do not; of things that are all the same, of the
+/// first key that they have.
 pub(super) fn names(things: &[Values]) -> Vec<String> {
     let mut keys: Vec<Key> = Vec::new();
     for key in ORDER
@@ -16,9 +16,13 @@ pub(super) fn names(things: &[Values]) -> Vec<String> {
         .filter(|key| things.iter().any(|values| values.contains_key(key)))
     {
         let with = [keys.as_slice(), &[key]].concat();
-        if keys.is_empty() || n_different(things, &with) > n_different(things, &keys) {
+        if n_different(things, &with) > n_different(things, &keys) {
             keys = with;
         }
+    }
+    if keys.is_empty() {
+        let has = |key: &Key| things.iter().any(|values| values.contains_key(key));
+        keys.extend(ORDER.into_iter().find(has));
     }
     let name = |values: &Values| {
         let words = keys
@@ -94,7 +98,7 @@ mod tests {
             ["orin · f16", "orin · bf16", "thor · f16"]
         );
         let two_systems = [thing("orin", "f16", "a"), thing("orin", "f16", "b")];
-        assert_eq!(names(&two_systems), ["orin · a", "orin · b"]);
+        assert_eq!(names(&two_systems), ["a", "b"]);
         assert_eq!(names(&[thing("orin", "f16", "a")]), ["orin"]);
     }
 

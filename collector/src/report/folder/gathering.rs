@@ -217,13 +217,12 @@ impl Asked {
     }
 }
 
-/// Those over energy once for each scope; without any once without, to hear why.
+/// Those over energy once for each scope.
 fn metrics(plain: &[&str], scoped: &[&str], scopes: &BTreeSet<Scope>) -> Vec<String> {
     let plain = plain.iter().map(|id| (*id).to_owned());
-    let scoped = scoped.iter().flat_map(|id| match scopes.is_empty() {
-        true => vec![(*id).to_owned()],
-        false => scopes.iter().map(|scope| format!("{id}@{scope}")).collect(),
-    });
+    let scoped = scoped
+        .iter()
+        .flat_map(|id| scopes.iter().map(move |scope| format!("{id}@{scope}")));
     plain.chain(scoped).collect()
 }
 

@@ -191,6 +191,9 @@ fn energy(material: &Material) -> Section {
     for metric in scoped("tok_per_s_per_w") {
         section.add_heat_map(material, &metric);
     }
+    if section.charts.is_empty() {
+        section.left_out.push("energy: no run of this setting has any; `runs show` says why of each, and `tokwatt-agent doctor` on the device which sensors it has".to_owned());
+    }
     section
 }
 
@@ -368,12 +371,11 @@ fn precisions(material: &Material, metric: &str) -> Option<Drawing> {
     }
     groups.sort_by(|left, right| left.name.cmp(&right.name));
     groups.retain(|group| group.rows.len() > 1);
-    (!groups.is_empty()).then(|| {
-        Drawing::Bars(Bars {
-            axis: bars.axis,
-            groups,
-        })
-    })
+    let is_there = !groups.is_empty();
+    is_there.then_some(Drawing::Bars(Bars {
+        axis: bars.axis,
+        groups,
+    }))
 }
 
 fn headed<'a>(material: &'a Material, metric: &str) -> Vec<make::Headed<'a>> {
