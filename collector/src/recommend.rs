@@ -78,8 +78,10 @@ pub fn recommend(
     let candidates = candidates(cells, &apart);
     let mut notes = Vec::new();
     let scope = scope(cells, use_case)?;
-    let terms = terms(&candidates, use_case, &mut notes)?;
     let figures = Figures { scope };
+    let use_case = &applicable(use_case, cells, &figures, &mut notes);
+    let terms = terms(&candidates, use_case, &mut notes)?;
+    let terms = available(terms, cells, &figures, &mut notes);
     let judged = candidates
         .iter()
         .map(|candidate| (candidate, candidate.fate(use_case, &terms, &figures)));
@@ -182,19 +184,92 @@ fn fixed(
     }
 }
 
-/// The scope of all energies: the one that was asked for, else the only one there is.
+/// The scope of all energies: the one that was asked for, else the only one there is. Where nothing that decides is over energy, several
+/// are no error; there is none then.
 fn scope(cells: &[RankedCell], use_case: &UseCase) -> Result<Option<Scope>, RecommendError> {
-    if use_case.scope.is_some() || !use_case.is_over_energy() {
+    if use_case.scope.is_some() {
         return Ok(use_case.scope);
     }
     let mut scopes: BTreeMap<Scope, usize> = BTreeMap::new();
     for scope in cells.iter().flat_map(RankedCell::scopes) {
         *scopes.entry(scope).or_default() += 1;
     }
-    if scopes.len() > 1 {
-        return Err(RecommendError::NeedsScope(scopes));
+    match scopes.len() {
+        0 | 1 => Ok(scopes.into_keys().next()),
+        _ if use_case.is_over_energy() => Err(RecommendError::NeedsScope(scopes)),
+        _ => Ok(None),
     }
-    Ok(scopes.into_keys().next())
+}
+
+/// The use case without what stands beside and cannot be shown: energies, where there are several scopes and none was chosen, and axes that
+/// no candidate has.
+fn applicable(
+    use_case: &UseCase,
+    cells: &[RankedCell],
+    figures: &Figures,
+    notes: &mut Vec<String>,
+) -> UseCase {
+    let has_several = figures.scope.is_none() && cells.iter().any(|cell| !cell.scopes().is_empty());
+    let mut applicable = match has_several {
+        true => use_case.without_energy(),
+        false => use_case.clone(),
+    };
+    if has_several && applicable != *use_case {
+        notes.push(
+            "figures beside that are over energy are left out: there are several power scopes, and --scope chooses one"
+                .to_owned(),
+        );
+    }
+    applicable.front.retain(|axis| {
+        let is_there = cells.iter().any(|cell| figures.of(cell, axis).is_some());
+        if !is_there {
+            let id = axis.scoped_id(figures.scope);
+            notes.push(format!(
+                "nobody has `{id}`: it is no axis of the Pareto front"
+            ));
+        }
+        is_there
+    });
+    applicable
+}
+
+/// What decides, where no candidate has the figure that was to: what the use case says instead.
+fn available(
+    terms: Vec<use_case::Term>,
+    cells: &[RankedCell],
+    figures: &Figures,
+    notes: &mut Vec<String>,
+) -> Vec<use_case::Term> {
+    let is_there = |measure: &Measure| cells.iter().any(|cell| figures.of(cell, measure).is_some());
+    let n = terms.len();
+    let mut available = Vec::new();
+    for term in terms {
+        let id = term.measure.scoped_id(figures.scope);
+        if is_there(&term.measure) {
+            available.push(term);
+        } else if let Some((measure, is_lower_better)) = term.otherwise {
+            notes.push(format!(
+                "nobody has `{id}`: `{}` decides instead, which is not the same",
+                measure.scoped_id(figures.scope)
+            ));
+            available.push(use_case::Term {
+                measure,
+                is_lower_better,
+                ..term
+            });
+        } else if term.is_optional && n > 1 {
+            notes.push(format!(
+                "nobody has `{id}`: it is left out, and the rest decides"
+            ));
+        } else {
+            available.push(term);
+        }
+    }
+    let whole: f64 = available.iter().map(|term| term.weight).sum();
+    for term in &mut available {
+        term.weight /= whole;
+    }
+    available
 }
 
 /// What decides; where models differ in what a token is, by figures that do not count them.

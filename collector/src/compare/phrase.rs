@@ -21,7 +21,7 @@ pub(super) fn verdict(
         format!("{more} more {noun} of each")
     });
     match (judgement.verdict, judgement.ratio) {
-        (Verdict::Tied, Some(ratio)) if ratio == 1.0 => "the same".to_owned(),
+        (Verdict::Tied, Some(1.0)) => "the same".to_owned(),
         (Verdict::Tied, _) => match more {
             Some(more) => format!("cannot be told apart; about {more} might do"),
             None => "cannot be told apart".to_owned(),

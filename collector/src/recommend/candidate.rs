@@ -208,7 +208,8 @@ impl Candidate<'_> {
         match (self.cells.len(), n) {
             (0 | 1, _) => text.to_owned(),
             (_, 1) => format!("{text} in {task}"),
-            (_, n) => format!("{text} in {task} and {} more", n - 1),
+            (_, 2) => format!("{text} in {task} and another task"),
+            (_, n) => format!("{text} in {task} and {} more tasks", n - 1),
         }
     }
 }

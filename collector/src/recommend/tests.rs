@@ -402,6 +402,77 @@ fn every_shipped_use_case_answers_a_fleet() {
 }
 
 #[test]
+fn what_nobody_has_gives_way_and_the_answer_says_so() {
+    let chars = |n: f64| {
+        move |report: &mut RunReport| {
+            drop(
+                report
+                    .metrics
+                    .insert("output_chars".to_owned(), Some(times(n))),
+            );
+        }
+    };
+    let runs = [
+        with(with(three(1, "a", 20.0), chars(100.0)), module(20.0)),
+        with(with(three(4, "b", 20.0), chars(200.0)), module(40.0)),
+    ]
+    .concat();
+    let answer = ask(&runs, shipped("detailed-understanding").unwrap().text).unwrap();
+    assert_eq!(answer.use_case.objective[0].metric, "output_chars");
+    assert_eq!(devices(&answer)[0], ("b", 1));
+    let said = |answer: &Recommendation| answer.notes.join(" ");
+    assert!(
+        said(&answer).contains("nobody has `quality`: `output_chars` decides"),
+        "{}",
+        said(&answer)
+    );
+    let answer = ask(&runs, shipped("balanced").unwrap().text).unwrap();
+    let weights: Vec<f64> = answer
+        .use_case
+        .objective
+        .iter()
+        .map(|term| term.weight)
+        .collect();
+    assert_eq!(weights.len(), 2);
+    assert!(
+        (weights.iter().sum::<f64>() - 1.0).abs() < 1e-12,
+        "{weights:?}"
+    );
+    assert!(
+        said(&answer).contains("nobody has `quality`: it is left out"),
+        "{}",
+        said(&answer)
+    );
+}
+
+#[test]
+fn energies_that_only_stand_beside_need_no_scope() {
+    let rail = |report: &mut RunReport| powered(report, Scope::GpuRail, 5.0);
+    let runs = [
+        with(three(1, "a", 20.0), module(20.0)),
+        with(three(4, "b", 40.0), rail),
+    ]
+    .concat();
+    let answer = ask(&runs, shipped("batch-throughput").unwrap().text).unwrap();
+    assert_eq!(answer.recommended.len(), 2);
+    let axes: Vec<&str> = answer
+        .use_case
+        .front
+        .iter()
+        .map(|axis| axis.metric.as_str())
+        .collect();
+    assert_eq!(axes, ["images_per_s"]);
+    assert!(
+        answer
+            .notes
+            .iter()
+            .any(|note| note.contains("--scope chooses one")),
+        "{:?}",
+        answer.notes
+    );
+}
+
+#[test]
 fn the_order_of_arrival_changes_not_one_byte() {
     let mut runs = [three(1, "a", 30.0), three(4, "b", 30.0), three(7, "c", 5.0)].concat();
     let json = |runs: &[RankedRun]| serde_json::to_string(&ask(runs, FOR_SPEED).unwrap()).unwrap();

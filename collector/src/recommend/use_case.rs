@@ -35,6 +35,10 @@ pub(super) struct Term {
     pub(super) measure: Measure,
     /// What decides where models differ in what a token is.
     pub(super) across_models: Option<Measure>,
+    /// What decides where no candidate has it, and whether less of that is better.
+    pub(super) otherwise: Option<(Measure, bool)>,
+    /// Whether the others decide alone where no candidate has it.
+    pub(super) is_optional: bool,
     pub(super) is_lower_better: bool,
     /// All add up to 1.
     pub(super) weight: f64,
@@ -92,6 +96,9 @@ struct LimitFile {
 struct TermFile {
     metric: String,
     across_models: Option<String>,
+    otherwise: Option<String>,
+    #[serde(default)]
+    optional: bool,
     better: Option<BetterFile>,
     weight: Option<f64>,
 }
@@ -115,13 +122,13 @@ impl UseCase {
             return Err(UseCaseError::OtherForm(file.form));
         }
         Ok(Self {
-            choose: each("choose", &file.choose, |name| Key::parse(name))?,
-            conditions: each("where", &file.r#where, |text| Condition::parse(text))?,
+            choose: each("choose", &file.choose, Key::parse)?,
+            conditions: each("where", &file.r#where, Condition::parse)?,
             scope: file.scope.as_deref().map(scope).transpose()?,
             limits: file.limit.iter().map(limit).collect::<Result<_, _>>()?,
             terms: terms(&file.objective)?,
             front: axes(&file.front)?,
-            show: each("show", &file.show, |text| Measure::parse(text))?,
+            show: each("show", &file.show, Measure::parse)?,
             name: file.name,
             version: file.version,
             question: file.question,
@@ -140,7 +147,7 @@ impl UseCase {
         at_most: &[String],
         at_least: &[String],
     ) -> Result<Self, UseCaseError> {
-        let added = each("where", conditions, |text| Condition::parse(text))?;
+        let added = each("where", conditions, Condition::parse)?;
         // What the asker says holds instead.
         self.conditions
             .retain(|own| !added.iter().any(|other| other.key == own.key));
@@ -187,7 +194,7 @@ impl UseCase {
         Ok(())
     }
 
-    /// Whether any of its figures needs a power scope to be chosen.
+    /// Whether what decides or limits needs a power scope to be chosen.
     pub(super) fn is_over_energy(&self) -> bool {
         let limits = self.limits.iter().map(|limit| limit.measure);
         let terms = self
@@ -196,11 +203,14 @@ impl UseCase {
             .flat_map(|term| [Some(term.measure), term.across_models]);
         let mut measures = limits.chain(terms.flatten());
         measures.any(|measure| measure.needs_scope())
-            || self
-                .front
-                .iter()
-                .chain(&self.show)
-                .any(Measure::needs_scope)
+    }
+
+    /// The same without axes and figures beside that are over energy: where several scopes are there and none was chosen.
+    pub(super) fn without_energy(&self) -> Self {
+        let mut case = self.clone();
+        case.front.retain(|measure| !measure.needs_scope());
+        case.show.retain(|measure| !measure.needs_scope());
+        case
     }
 
     pub(super) fn limits_of(
@@ -299,16 +309,25 @@ fn term(file: &TermFile) -> Result<Term, UseCaseError> {
     let parse = |text: &str| Measure::parse(text).map_err(|error| wrong(&key, error.to_string()));
     let measure = parse(&file.metric)?;
     let stated = file.better.map(|better| better == BetterFile::Lower);
-    let is_lower_better = match (measure.is_lower_better(), stated) {
+    let direction = |measure: &Measure| match (measure.is_lower_better(), stated) {
         (Some(own), Some(stated)) if own != stated => {
-            return Err(wrong(&key, "it is better the other way round".to_owned()));
+            Err(wrong(&key, "it is better the other way round".to_owned()))
         }
-        (Some(own), _) => own,
-        (None, Some(stated)) => stated,
-        (None, None) => {
-            let problem = "neither more nor less of it is better by itself: say `better = \"higher\"` or `\"lower\"`";
-            return Err(wrong(&key, problem.to_owned()));
-        }
+        (Some(own), _) => Ok(own),
+        (None, Some(stated)) => Ok(stated),
+        (None, None) => Err(wrong(
+            &key,
+            format!(
+                "neither more nor less of `{}` is better by itself: say `better = \"higher\"` or `\"lower\"`",
+                measure.id()
+            ),
+        )),
+    };
+    let is_lower_better = direction(&measure)?;
+    let otherwise = file.otherwise.as_deref().map(parse).transpose()?;
+    let otherwise = match otherwise {
+        None => None,
+        Some(other) => Some((other, direction(&other)?)),
     };
     let weight = file.weight.unwrap_or(1.0);
     if !(weight.is_finite() && weight > 0.0) {
@@ -317,13 +336,15 @@ fn term(file: &TermFile) -> Result<Term, UseCaseError> {
     Ok(Term {
         measure,
         across_models: file.across_models.as_deref().map(parse).transpose()?,
+        otherwise,
+        is_optional: file.optional,
         is_lower_better,
         weight,
     })
 }
 
 fn axes(texts: &[String]) -> Result<Vec<Measure>, UseCaseError> {
-    let axes = each("front", texts, |text| Measure::parse(text))?;
+    let axes = each("front", texts, Measure::parse)?;
     match axes.iter().find(|axis| axis.is_lower_better().is_none()) {
         None => Ok(axes),
         Some(axis) => Err(wrong(

@@ -26,7 +26,11 @@ pub fn comparison(comparison: &Comparison) -> Page {
     Page {
         title,
         facts: facts(&comparison.fixed),
-        sections: comparison.pairs.iter().map(section).collect(),
+        sections: comparison
+            .pairs
+            .iter()
+            .map(|pair| section(comparison, pair))
+            .collect(),
         notes: comparison.notes.clone(),
     }
 }
@@ -53,14 +57,14 @@ pub fn history(history: &History) -> Page {
     }
 }
 
-fn section(pair: &Pair) -> Section {
+fn section(comparison: &Comparison, pair: &Pair) -> Section {
     let mut grid = Grid::new(&["figure", "#A", "#B", "#B / A", "95 %", "verdict"]);
     grid.rows = pair.figures.iter().map(row).collect();
-    let sides = [("A", &pair.left), ("B", &pair.right)];
-    let mut below: Vec<String> = sides
-        .iter()
-        .filter_map(|(name, side)| own(name, side))
-        .collect();
+    let sides = [
+        own("A", &pair.left, &comparison.left),
+        own("B", &pair.right, &comparison.right),
+    ];
+    let mut below: Vec<String> = sides.into_iter().flatten().collect();
     below.extend(variation(pair));
     below.extend(pair.figures.iter().filter_map(within));
     Section {
@@ -95,8 +99,8 @@ fn verdict(figure: &FigurePair) -> String {
         Verdict::Different => "they differ".to_owned(),
         Verdict::Tied if figure.ratio == Some(1.0) => "the same".to_owned(),
         Verdict::Tied => match more {
-            Some(more) => format!("not told apart, {more} more might do"),
-            None => "not told apart".to_owned(),
+            Some(more) => format!("tied, {more} more might do"),
+            None => "tied".to_owned(),
         },
         Verdict::TooFew => match more {
             Some(more) => format!("needs {more} more"),
@@ -110,11 +114,12 @@ fn verdict(figure: &FigurePair) -> String {
     }
 }
 
-/// What is a side's own: configuration, failures, flags.
-fn own(name: &str, side: &PairSide) -> Option<String> {
+/// What is a side's own beside its conditions: configuration, failures, flags.
+fn own(name: &str, side: &PairSide, conditions: &BTreeMap<String, String>) -> Option<String> {
     let mut own: Vec<String> = side
         .configuration
         .iter()
+        .filter(|(key, _)| !conditions.contains_key(*key))
         .map(|(key, value)| format!("{key} {}", shortened(value)))
         .collect();
     if side.n_failed > 0 {
