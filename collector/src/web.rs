@@ -6,6 +6,7 @@
 //! for devices and people elsewhere it is reached by certificate.
 
 mod admittance;
+mod answers;
 mod assets;
 mod boards;
 mod campaigns;
@@ -22,6 +23,8 @@ mod patience;
 mod power;
 mod probes;
 mod problem;
+mod question;
+mod report;
 mod run;
 mod runs;
 mod sessions;

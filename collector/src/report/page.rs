@@ -10,27 +10,27 @@ use super::{
 /// A document for people.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Label and words.
-    pub(super) facts: Vec<(String, String)>,
-    pub(super) sections: Vec<Section>,
-    pub(super) notes: Vec<String>,
+    pub(crate) facts: Vec<(String, String)>,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// A table under its heading, and what is said below it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Section {
-    pub(super) heading: String,
-    pub(super) grid: Grid,
-    pub(super) below: Vec<String>,
+pub(crate) struct Section {
+    pub(crate) heading: String,
+    pub(crate) grid: Grid,
+    pub(crate) below: Vec<String>,
 }
 
 /// Rows of words.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     /// Names of the columns; those that begin with `#` hold numbers, which stand at the right.
-    pub(super) head: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
+    pub(crate) head: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Page {

@@ -16,20 +16,34 @@ use crate::report;
 pub(super) enum Section {
     Fleet,
     Boards,
+    Compare,
+    Recommend,
     Runs,
     Campaigns,
+    Report,
 }
 
 impl Section {
     /// In the order of the navigation.
-    const ALL: [Self; 4] = [Self::Fleet, Self::Boards, Self::Runs, Self::Campaigns];
+    const ALL: [Self; 7] = [
+        Self::Fleet,
+        Self::Boards,
+        Self::Compare,
+        Self::Recommend,
+        Self::Runs,
+        Self::Campaigns,
+        Self::Report,
+    ];
 
     fn address(self) -> &'static str {
         match self {
             Self::Fleet => "/",
             Self::Boards => "/boards",
+            Self::Compare => "/compare",
+            Self::Recommend => "/recommend",
             Self::Runs => "/runs",
             Self::Campaigns => "/campaigns",
+            Self::Report => "/report",
         }
     }
 
@@ -37,8 +51,11 @@ impl Section {
         match self {
             Self::Fleet => "Fleet",
             Self::Boards => "Boards",
+            Self::Compare => "Compare",
+            Self::Recommend => "Recommend",
             Self::Runs => "Runs",
             Self::Campaigns => "Campaigns",
+            Self::Report => "Report",
         }
     }
 }

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     admittance::admit,
-    assets, boards, campaigns, device, download, fleet,
+    answers, assets, boards, campaigns, device, download, fleet,
     live::{self, Followers},
-    opening, problem, run, runs,
+    opening, problem, report, run, runs,
     sessions::Sessions,
 };
 use crate::{clock::Clock, dispatch::Dispatch, query::Query, store::Store};
@@ -49,6 +49,10 @@ impl Site {
             .route("/live", get(live::fleet))
             .route("/boards", get(boards::show))
             .route("/boards/{format}", get(boards::download))
+            .route("/compare", get(answers::compare))
+            .route("/recommend", get(answers::recommend))
+            .route("/report", get(report::show))
+            .route("/report.tar", get(report::download))
             .route("/devices/{device}", get(device::show))
             .route("/runs", get(runs::list))
             .route("/runs/{run}", get(run::show))
