@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
 };
@@ -50,7 +50,7 @@ impl v1::exchange_server::Exchange for Exchange {
         })?;
         let parts = request.into_inner().map(|part| part.map(|part| part.bytes));
         let too_long = "this is larger than any spool, and no export";
-        let file = self.receive(parts, EXPORT_BYTES_MAX, too_long).await?;
+        let file = receive(&self.folder, parts, EXPORT_BYTES_MAX, too_long).await?;
         let imported = importer.import(file).await.map_err(|error| {
             tracing::warn!(by = %peer, error = chain(&error), "export refused");
             status(&error)
@@ -77,7 +77,7 @@ impl v1::exchange_server::Exchange for Exchange {
         let asked = asked(first.file.unwrap_or_default(), peer.to_string())?;
         let rest = parts.map(|part| part.map(|part| part.content));
         let parts = stream::iter([Ok(first.content)]).chain(rest);
-        let file = self.receive(parts, RESULTS_BYTES_MAX, TOO_LONG).await?;
+        let file = receive(&self.folder, parts, RESULTS_BYTES_MAX, TOO_LONG).await?;
         let results = self.results.import(file, asked).await.map_err(|error| {
             tracing::warn!(by = %peer, error = chain(&error), "results refused");
             results_status(&error)
@@ -157,41 +157,39 @@ fn parts(made: Made) -> BoxStream<'static, Result<v1::FilePart, Status>> {
     pieces.boxed()
 }
 
-impl Exchange {
-    /// All of it, in a file that has no name and is gone with its last reader.
-    async fn receive(
-        &self,
-        parts: impl Stream<Item = Result<Vec<u8>, Status>> + Send,
-        bytes_max: u64,
-        too_long: &str,
-    ) -> Result<File, Status> {
-        let mut parts = pin!(parts);
-        let file = nameless(&self.folder).map_err(|error| failed(&error))?;
-        let (queue, mut queued) = mpsc::channel::<Vec<u8>>(PARTS_MAX);
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut file = file;
-            while let Some(bytes) = queued.blocking_recv() {
-                file.write_all(&bytes)?;
-            }
-            Ok::<_, io::Error>(file)
-        });
-        let mut n_bytes = 0_u64;
-        while let Some(bytes) = parts.next().await {
-            let bytes = bytes?;
-            n_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if n_bytes > bytes_max {
-                return Err(Status::invalid_argument(too_long));
-            }
-            if queue.send(bytes).await.is_err() {
-                // Writing has failed, and says why.
-                break;
-            }
+/// All of it, in a file that has no name and is gone with its last reader.
+async fn receive(
+    folder: &Path,
+    parts: impl Stream<Item = Result<Vec<u8>, Status>> + Send,
+    bytes_max: u64,
+    too_long: &str,
+) -> Result<File, Status> {
+    let mut parts = pin!(parts);
+    let file = nameless(folder).map_err(|error| failed(&error))?;
+    let (queue, mut queued) = mpsc::channel::<Vec<u8>>(PARTS_MAX);
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut file = file;
+        while let Some(bytes) = queued.blocking_recv() {
+            file.write_all(&bytes)?;
         }
-        drop(queue);
-        let written = writing.await;
-        let written = written.map_err(|error| Status::internal(error.to_string()))?;
-        written.map_err(|error| failed(&error))
+        Ok::<_, io::Error>(file)
+    });
+    let mut n_bytes = 0_u64;
+    while let Some(bytes) = parts.next().await {
+        let bytes = bytes?;
+        n_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if n_bytes > bytes_max {
+            return Err(Status::invalid_argument(too_long));
+        }
+        if queue.send(bytes).await.is_err() {
+            // Writing has failed, and says why.
+            break;
+        }
     }
+    drop(queue);
+    let written = writing.await;
+    let written = written.map_err(|error| Status::internal(error.to_string()))?;
+    written.map_err(|error| failed(&error))
 }
 
 /// What was said about a file.
@@ -210,7 +208,7 @@ fn asked(file: v1::ResultsFile, by: String) -> Result<Asked, Status> {
 }
 
 /// A file that is gone with its last reader.
-pub(crate) fn nameless(folder: &std::path::Path) -> io::Result<File> {
+pub(crate) fn nameless(folder: &Path) -> io::Result<File> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let path = folder.join(format!("import-{:016x}.part", u64::from_ne_bytes(random)));
@@ -295,3 +293,28 @@ pub(crate) const TOO_LONG: &str = "it is longer than 256 MiB, more than is taken
 
 /// Of what is handed on.
 const PART_BYTES: u64 = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_is_kept_whole_or_refused_before_it_fills_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let parts = |n: usize| stream::iter(vec![Ok(b"0123456789".to_vec()); n]);
+        let mut file = receive(folder.path(), parts(3), 30, "too long")
+            .await
+            .unwrap();
+        assert_eq!(file.seek(SeekFrom::End(0)).unwrap(), 30);
+        // Of a stream without end no more is taken than fits.
+        let endless = stream::repeat_with(|| Ok(vec![0; 10]));
+        let refused = receive(folder.path(), endless, 30, "too long")
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert_eq!(refused.message(), "too long");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokwatt_domain::leaderboard::Board;
+use tokwatt_domain::{leaderboard::Board, power::Provenance};
 
 use super::shortened;
 
@@ -82,15 +82,33 @@ fn asked(fixed: &mut Fixed, aggregate: &str) -> Vec<String> {
         "true" => String::new(),
         _ => "answers not streamed".to_owned(),
     };
+    // Other tools' files do not say these; what stands for them is no statement.
+    let is_said = |key: &str, value: &str| {
+        let is_of_another_tool = board.provenance >= Provenance::Imported;
+        let stands_for_nothing = [("max_tokens", "0"), ("load", "closed(0)")];
+        !is_of_another_tool
+            || !(["sampling", "cache_policy"].contains(&key)
+                || stands_for_nothing.contains(&(key, value)))
+    };
+    let where_said = |key: &str, value: &str, words: String| match is_said(key, value) {
+        true => words,
+        false => String::new(),
+    };
     let words = [
         fixed.take_named("suite", "suite_digest", ""),
         fixed.take("task", tasks),
         fixed.take("image_px", |px| format!("{px} px")),
-        fixed.take("max_tokens", |most| format!("at most {most} tokens")),
-        fixed.take("sampling", str::to_owned),
-        fixed.take("load", str::to_owned),
+        fixed.take("max_tokens", |most| {
+            where_said("max_tokens", most, format!("at most {most} tokens"))
+        }),
+        fixed.take("sampling", |how| {
+            where_said("sampling", how, how.to_owned())
+        }),
+        fixed.take("load", |load| where_said("load", load, load.to_owned())),
         fixed.take("limits", |limits| format!("good within {limits}")),
-        fixed.take("cache_policy", |policy| format!("{policy} cache")),
+        fixed.take("cache_policy", |policy| {
+            where_said("cache_policy", policy, format!("{policy} cache"))
+        }),
         fixed.take("is_streaming", streaming),
     ];
     said(words)

@@ -258,6 +258,13 @@ fn figures(report: &RunReport) -> String {
         counts.issued,
         number::short(report.window_s)
     );
+    // Another tool's file need not say how many there were, or how long it took.
+    if report.provenance.requests >= Provenance::Imported && report.window_s == 0.0 {
+        text = match counts.issued {
+            0 => String::new(),
+            issued => format!("{} of {issued} requests succeeded\n", counts.succeeded),
+        };
+    }
     let mut table = table(&["figure", "unit", "value or median", "p90", "p99"]);
     for (id, value) in present(&report.metrics) {
         match value {
@@ -276,10 +283,14 @@ fn figures(report: &RunReport) -> String {
         .flags
         .iter()
         .map(|flag| format!("flag {}: {}", flag.id, flag.detail));
-    let reasons = report
-        .reasons
-        .iter()
-        .map(|(key, reason)| format!("no {key}: {reason}"));
+    let reasons =
+        report
+            .reasons
+            .iter()
+            .map(|(key, reason)| match INSTEAD.contains(&key.as_str()) {
+                true => format!("{key}: {reason}"),
+                false => format!("no {key}: {reason}"),
+            });
     text + &dashed(&flags.chain(reasons).collect::<Vec<_>>())
 }
 
@@ -307,12 +318,16 @@ fn distribution(id: &str, spread: &Distribution) -> Vec<Cell> {
             _ => None,
         });
     let scale = Scale::of(unit(id), values);
-    let shown = percentiles.map(|percentile| {
+    let mut shown = percentiles.map(|percentile| {
         percentile.map_or_else(
             || "–".to_owned(),
             |percentile| number::percentile(percentile, &scale),
         )
     });
+    // Some tools tell the mean alone.
+    if let (None, Some(mean)) = (spread.p50, spread.mean) {
+        shown[0] = format!("mean {}", scale.show(mean));
+    }
     let mut cells = vec![Cell::new(id), Cell::new(scale.unit)];
     cells.extend(shown.map(right));
     cells
@@ -357,3 +372,14 @@ pub(super) fn right(value: impl ToString) -> Cell {
 
 /// Two of ten thousand runs share so many with a chance of 1 %; accepted by `runs show`, which says if they do.
 const RUN_DIGITS: usize = 8;
+
+/// Keys of reasons that say what stands where something is not known, or what came of waiting.
+const INSTEAD: [&str; 7] = [
+    "cache_policy",
+    "load",
+    "max_tokens",
+    "sampling",
+    "settle",
+    "source",
+    "started",
+];
