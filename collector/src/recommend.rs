@@ -230,6 +230,10 @@ fn applicable(
         }
         is_there
     });
+    // The front of a single axis is its best, which is no news.
+    if applicable.front.len() < 2 {
+        applicable.front.clear();
+    }
     applicable
 }
 

@@ -223,6 +223,9 @@ fn points(line: &[&RankedCell], over: Key, metric: &Metric) -> Vec<Point> {
 }
 
 fn caveats(series: &[Series]) -> Vec<String> {
+    if series.is_empty() {
+        return Vec::new();
+    }
     let mut caveats = vec![
         "a ratio is the later value divided by the earlier one; the 95 % hold for each step, not for all together: of 40 steps without any change two may look like one"
             .to_owned(),

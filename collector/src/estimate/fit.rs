@@ -1,6 +1,6 @@
 //! Whether a model fits into the memory of each device: tried there, or by what it needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokwatt_domain::metrics::fit::{KvCache, Needs};
 
@@ -27,8 +27,10 @@ pub struct Tried {
     pub n_runs: u32,
     /// The most memory that they took; absent where it was not sampled.
     pub peak_bytes: Option<f64>,
-    /// Context sizes that they ran with, where their engine says so.
-    pub contexts: BTreeSet<u64>,
+    /// The largest context that they ran with, where their engine says so.
+    pub context: Option<u64>,
+    /// The most requests at once that their engine took, where it says so.
+    pub slots: Option<u64>,
     /// Requests that ended for want of memory or because the engine died, by kind.
     pub failures: BTreeMap<String, u32>,
 }
@@ -140,7 +142,7 @@ fn row(plan: &FitPlan, needs: Needs, machine: &Machine, tried: &Tried) -> FitRow
         ..needs
     };
     let headroom = machine.total_bytes.map(|total| needs.headroom_bytes(total));
-    let outcome = outcome(headroom, tried);
+    let outcome = outcome(plan, headroom, tried);
     FitRow {
         device: machine.device.clone(),
         memory: machine.memory.to_owned(),
@@ -156,15 +158,29 @@ fn row(plan: &FitPlan, needs: Needs, machine: &Machine, tried: &Tried) -> FitRow
     }
 }
 
-fn outcome(headroom: Option<i64>, tried: &Tried) -> Outcome {
+/// Runs that had less context or fewer slots show nothing about more of them.
+fn outcome(plan: &FitPlan, headroom: Option<i64>, tried: &Tried) -> Outcome {
     if !tried.failures.is_empty() {
         return Outcome::Failed;
     }
-    match headroom {
-        _ if tried.n_runs > 0 && tried.peak_bytes.is_some() => Outcome::Tested,
-        None => Outcome::Unknown,
-        Some(0..) => Outcome::Estimated,
-        Some(_) => Outcome::WillNotFit,
+    let is_tried = tried.n_runs > 0 && tried.peak_bytes.is_some();
+    match (tried.covers(plan), headroom) {
+        (Some(true), _) if is_tried => Outcome::Tested,
+        (None, None | Some(0..)) if is_tried => Outcome::Tested,
+        (_, None) => Outcome::Unknown,
+        (_, Some(0..)) => Outcome::Estimated,
+        (_, Some(_)) => Outcome::WillNotFit,
+    }
+}
+
+impl Tried {
+    /// Whether they had as much context and as many slots as the plan; absent where their engine does not say.
+    fn covers(&self, plan: &FitPlan) -> Option<bool> {
+        let is_less = |own: Option<u64>, wanted| own.is_some_and(|own| own < wanted);
+        if is_less(self.context, plan.context) || is_less(self.slots, plan.slots) {
+            return Some(false);
+        }
+        (self.context.is_some() && self.slots.is_some()).then_some(true)
     }
 }
 
@@ -177,20 +193,16 @@ fn text(plan: &FitPlan, outcome: Outcome, needs: Needs, tried: &Tried) -> String
     let mut text = match outcome {
         Outcome::Tested => format!("{} runs of it there", tried.n_runs),
         Outcome::Failed => format!("{} runs of it there: {}", tried.n_runs, failures.join(", ")),
-        Outcome::Estimated => "by the formula, never run there".to_owned(),
+        Outcome::Estimated => "by the formula".to_owned(),
         Outcome::WillNotFit => "by the formula it needs more than there is".to_owned(),
         Outcome::Unknown => "the device does not say how much memory it has".to_owned(),
     };
-    let is_smaller = tried
-        .contexts
-        .last()
-        .is_some_and(|most| *most < plan.context);
-    if outcome == Outcome::Tested && is_smaller {
-        text += &format!(
-            ", with a context of at most {}: {} was never tried",
-            tried.contexts.last().unwrap_or(&0),
-            plan.context
-        );
+    if tried.n_runs > 0 && outcome != Outcome::Failed {
+        text += match tried.covers(plan) {
+            Some(true) => "",
+            Some(false) => "; the runs of it there had less context or fewer slots",
+            None => "; with which context and slots the runs of it there were is not known",
+        };
     }
     let is_by_formula = matches!(outcome, Outcome::Estimated | Outcome::WillNotFit);
     if is_by_formula && needs.baseline_bytes.is_none() {

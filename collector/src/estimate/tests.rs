@@ -1,6 +1,6 @@
 //! Made-up cells and machines of which it is known what a plan comes to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokwatt_domain::{
     metrics::{MetricValue, RunReport, swap::BreakEven},
@@ -24,11 +24,9 @@ fn module(watts: f64) -> impl Fn(&mut RunReport) {
 fn number(id: &str, value: f64) -> impl Fn(&mut RunReport) {
     let id = id.to_owned();
     move |report| {
-        drop(
-            report
-                .metrics
-                .insert(id.clone(), Some(MetricValue::Number(value))),
-        )
+        report
+            .metrics
+            .insert(id.clone(), Some(MetricValue::Number(value)));
     }
 }
 
@@ -64,7 +62,8 @@ fn a_model_is_tested_fits_does_not_fit_or_has_failed() {
     let tried = |failures: &[(&str, u32)], peak_bytes| Tried {
         n_runs: 3,
         peak_bytes,
-        contexts: BTreeSet::from([4096]),
+        context: Some(8192),
+        slots: Some(1),
         failures: failures
             .iter()
             .map(|(kind, n)| ((*kind).to_owned(), *n))
@@ -99,15 +98,35 @@ fn a_model_is_tested_fits_does_not_fit_or_has_failed() {
         rows[2].text
     );
     assert!(
-        rows[3].text.contains("at most 4096: 8192 was never tried"),
-        "{}",
-        rows[3].text
-    );
-    assert!(
         rows[4].text.contains("out_of_memory 2 times"),
         "{}",
         rows[4].text
     );
+}
+
+#[test]
+fn runs_with_less_context_show_nothing_about_more() {
+    let tried = |context, slots| {
+        let tried = Tried {
+            n_runs: 3,
+            peak_bytes: Some(3e9),
+            context,
+            slots,
+            failures: BTreeMap::new(),
+        };
+        BTreeMap::from([("a".to_owned(), tried)])
+    };
+    let outcome = |total, context, slots| {
+        let machines = [machine("a", Some(total), Some(0))];
+        let rows = fit(&fit_plan(FIT), &machines, &tried(context, slots)).unwrap();
+        rows[0].outcome
+    };
+    let (much, little) = (64_000_000_000, 4_000_000_000);
+    assert_eq!(outcome(little, Some(8192), Some(1)), Outcome::Tested);
+    assert_eq!(outcome(little, Some(2048), Some(1)), Outcome::WillNotFit);
+    assert_eq!(outcome(much, Some(2048), Some(1)), Outcome::Estimated);
+    assert_eq!(outcome(much, None, None), Outcome::Tested);
+    assert_eq!(outcome(little, None, None), Outcome::WillNotFit);
 }
 
 #[test]

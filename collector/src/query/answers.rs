@@ -223,9 +223,10 @@ impl Query {
                 (Some(one), Some(other)) => Some(f64::max(one, other)),
                 (one, other) => one.or(other),
             };
-            let context = cell.cell.configuration.engine_flags.get("context");
-            own.contexts
-                .extend(context.and_then(|context| context.parse::<u64>().ok()));
+            let flags = &cell.cell.configuration.engine_flags;
+            let flag = |name: &str| flags.get(name).and_then(|value| value.parse::<u64>().ok());
+            own.context = own.context.max(flag("context"));
+            own.slots = own.slots.max(flag("engine_slots"));
             if cell.n_failed > 0 {
                 for run in &cell.runs {
                     self.add_failures(*run, &mut own.failures).await?;

@@ -207,9 +207,9 @@ impl Candidate<'_> {
     fn in_task(&self, task: &str, n: usize, text: &str) -> String {
         match (self.cells.len(), n) {
             (0 | 1, _) => text.to_owned(),
-            (_, 1) => format!("{text} in {task}"),
-            (_, 2) => format!("{text} in {task} and another task"),
-            (_, n) => format!("{text} in {task} and {} more tasks", n - 1),
+            (_, 1) => format!("{text} (in {task})"),
+            (_, 2) => format!("{text} (in {task} and another task)"),
+            (_, n) => format!("{text} (in {task} and {} more tasks)", n - 1),
         }
     }
 }

@@ -8,8 +8,7 @@ use super::{
     page::{Grid, Page, Section},
 };
 use crate::estimate::{
-    Amount, Answer, BatchRow, CostRow, Estimate, FitRow, Mark, Outcome, Plan, Price, Projected,
-    SwapRow,
+    Amount, Answer, BatchRow, CostRow, Estimate, FitRow, Mark, Outcome, Plan, Projected, SwapRow,
 };
 
 /// What a plan comes to.
@@ -102,11 +101,12 @@ fn batch(rows: &[BatchRow], plan: &Plan) -> Section {
         Plan::Batch(plan) => plan.price.as_ref(),
         _ => None,
     };
-    let head = ["cell", "#pictures", "#time", "95 %", "how", "energy"];
-    let mut grid = Grid::new(&head);
+    let mut grid = Grid::new(&["cell", "#pictures", "#time", "95 %", "how", "scope", "#kWh"]);
+    grid.head
+        .extend(price.map(|price| format!("#{}", price.currency)));
     for row in rows {
-        grid.rows
-            .extend(row.projected.iter().map(|one| projected(row, one, price)));
+        let projected = |one| projected(row, one, price.is_some());
+        grid.rows.extend(row.projected.iter().flat_map(projected));
     }
     let few = rows.iter().any(|row| row.n_runs < 3);
     let below = few.then(|| "fewer than three repetitions have no interval".to_owned());
@@ -117,44 +117,41 @@ fn batch(rows: &[BatchRow], plan: &Plan) -> Section {
     }
 }
 
-fn projected(row: &BatchRow, one: &Projected, price: Option<&Price>) -> Vec<String> {
+/// A line for each power scope; the first one has the time.
+fn projected(row: &BatchRow, one: &Projected, has_price: bool) -> Vec<Vec<String>> {
     let mut how = match one.mark {
         Mark::Extrapolated => format!("extrapolated ×{}", short(one.times_measured)),
         Mark::Measured => "measured".to_owned(),
         Mark::Estimated => "estimated".to_owned(),
     };
     if row.is_blocked {
-        how += ", flagged";
+        how += " (flagged)";
     }
-    let energy: Vec<String> = one
-        .energy
-        .iter()
-        .map(|energy| {
-            let cost = energy.cost.zip(price);
-            let cost =
-                cost.map(|(cost, price)| format!(", {} {}", short(cost.value), price.currency));
-            let flagged = if energy.is_blocked { ", flagged" } else { "" };
-            format!(
-                "{} kWh @{}{}{flagged}",
-                short(energy.kwh.value),
-                energy.scope,
-                cost.unwrap_or_default()
-            )
-        })
-        .collect();
-    vec![
+    let ends = one.seconds.ci95;
+    let ends = ends.map(|(low, high)| format!("{} – {}", duration(low), duration(high)));
+    let time = vec![
         values(&row.key),
         one.pictures.to_string(),
         duration(one.seconds.value),
-        one.seconds.ci95.map_or_else(none, |(low, high)| {
-            format!("{} – {}", duration(low), duration(high))
-        }),
+        ends.unwrap_or_else(none),
         how,
-        match energy.is_empty() {
-            true => none(),
-            false => energy.join("; "),
-        },
-    ]
+    ];
+    let n_energy = 2 + usize::from(has_price);
+    if one.energy.is_empty() {
+        return vec![[time, vec![none(); n_energy]].concat()];
+    }
+    let lines = one.energy.iter().enumerate().map(|(number, energy)| {
+        let mut line = match number {
+            0 => time.clone(),
+            _ => vec![String::new(); time.len()],
+        };
+        let flagged = if energy.is_blocked { " (flagged)" } else { "" };
+        line.push(format!("{}{flagged}", energy.scope));
+        line.push(short(energy.kwh.value));
+        line.extend(has_price.then(|| value(energy.cost)));
+        line
+    });
+    lines.collect()
 }
 
 fn cost(rows: &[CostRow], plan: &Plan) -> Section {
