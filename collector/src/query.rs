@@ -106,6 +106,19 @@ pub enum QueryError {
     Document(#[from] serde_json::Error),
 }
 
+impl QueryError {
+    /// Whether it is a failure of ours, and not of the question.
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(_)
+                | Self::Document(_)
+                | Self::Unreadable { .. }
+                | Self::Rank(RankError::Index(_))
+        )
+    }
+}
+
 impl Query {
     /// Asks `store`; `settled` changes whenever a finished run is measured.
     pub fn new(store: Arc<Store>, settled: watch::Receiver<u64>) -> Self {

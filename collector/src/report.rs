@@ -32,7 +32,7 @@ pub(crate) use self::{
     fixed::groups,
     flag::meaning,
     number::{Scale, percentile, short},
-    page::Section as PageSection,
+    page::Grid,
     table::unit,
 };
 

@@ -6,11 +6,12 @@
 //! for devices and people elsewhere it is reached by certificate.
 
 mod admittance;
-mod answers;
 mod assets;
 mod boards;
 mod campaigns;
+mod compare;
 mod device;
+mod document;
 mod door;
 mod download;
 mod fleet;
@@ -23,7 +24,7 @@ mod patience;
 mod power;
 mod probes;
 mod problem;
-mod question;
+mod recommend;
 mod report;
 mod run;
 mod runs;

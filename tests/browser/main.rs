@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod answers;
 mod boards;
 mod campaign;
 mod lab;

@@ -15,6 +15,11 @@ fn pages(lab: &Lab) -> Vec<(&'static str, String)> {
         ("board", settled(lab)),
         ("board-choice", board.replace("&by=precision", "")),
         ("board-nothing", "/boards?metric=decode_tps".to_owned()),
+        ("compare", "/compare?provenance=simulated".to_owned()),
+        ("comparison", COMPARISON.to_owned()),
+        ("recommend", "/recommend".to_owned()),
+        ("report", "/report".to_owned()),
+        ("recommendation", RECOMMENDATION.to_owned()),
         ("device", "/devices/simulated-orin-1".to_owned()),
         ("runs", "/runs".to_owned()),
         ("run", format!("/runs/{run}")),
@@ -22,6 +27,11 @@ fn pages(lab: &Lab) -> Vec<(&'static str, String)> {
         ("nowhere", "/nowhere".to_owned()),
     ]
 }
+
+const COMPARISON: &str = "/compare?left=device%3Dsimulated-orin-1&right=device%3Dsimulated-thor-1&where=task%3Dcaption_brief&provenance=simulated";
+
+const RECOMMENDATION: &str =
+    "/recommend?use_case=power-constrained&scope=module&provenance=simulated";
 
 /// The address of a board with rows.
 fn settled(lab: &Lab) -> String {
@@ -82,7 +92,7 @@ fn a_keyboard_is_enough() {
         .unwrap();
     assert_eq!(is_there, "main");
     lab.go("/");
-    let words: Vec<String> = (0..6)
+    let words: Vec<String> = (0..9)
         .map(|_| {
             browser.press(&[Key::Tab]).unwrap();
             focused()
@@ -93,8 +103,11 @@ fn a_keyboard_is_enough() {
         "tokwatt",
         "Fleet",
         "Boards",
+        "Compare",
+        "Recommend",
         "Runs",
         "Campaigns",
+        "Report",
     ];
     assert_eq!(words, want);
     let outline = "return getComputedStyle(document.activeElement).outlineStyle";

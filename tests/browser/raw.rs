@@ -1,6 +1,6 @@
-//! What a run consists of, downloaded.
+//! What a run consists of, and the report, downloaded.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use serde_json::Value;
 use tokwatt_harness::eventually;
@@ -42,4 +42,29 @@ fn every_request_and_sample_of_a_run_can_be_had() {
     assert_eq!(report["n_requests"], n_requests);
     assert!(lines.iter().any(|line| line["power"].is_object()));
     assert_eq!(lines.last().unwrap()["end"], "complete");
+}
+
+#[test]
+fn a_report_comes_as_an_archive_of_its_folder() {
+    let Some(lab) = Lab::open() else {
+        return;
+    };
+    let folder = lab.scratch().join("downloads");
+    fs::create_dir(&folder).unwrap();
+    lab.browser.download_to(&folder).unwrap();
+    lab.go("/report?provenance=simulated");
+    let button = lab.browser.find("form.filters button").unwrap();
+    lab.browser.click(&button).unwrap();
+    let archive = folder.join("tokwatt-report.tar");
+    eventually("the archive is there", || archive.exists());
+    let listed = Command::new("tar")
+        .arg("-tf")
+        .arg(&archive)
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for file in ["index.html", "metrics.csv", "summary.txt"] {
+        let path = format!("tokwatt-report/{file}");
+        assert!(listed.lines().any(|line| line == path), "{listed}");
+    }
 }

@@ -19,7 +19,8 @@ use hyper::{
 use maud::{Markup, html};
 use tokwatt_domain::{leaderboard::Board, power::Provenance};
 
-use self::{asked::Asked, filters::Choices};
+use self::asked::Asked;
+pub(super) use self::filters::{Choices, provenances};
 use super::{
     admittance::Visitor,
     fleet::counted,
@@ -47,7 +48,7 @@ pub(super) async fn show(
     let provenance = parse_provenance(&asked.provenance);
     let provenance = provenance.map_err(QueryError::from)?;
     let choices = Choices::of(&site.query.cells(&[], provenance).await?);
-    let filters = filters::form(&asked, &choices);
+    let filters = filters::form(&asked, provenance, &choices);
     match board(&site, &asked).await? {
         Ok(board) => {
             let elsewhere = match board.rows.is_empty() {

@@ -119,15 +119,9 @@ impl IntoResponse for Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match &error {
-            QueryError::Rank(_)
-            | QueryError::Compare(_)
-            | QueryError::Recommend(_)
-            | QueryError::Estimate(_)
-            | QueryError::NothingOfThat { .. }
-            | QueryError::RunName(_)
-            | QueryError::Ambiguous { .. } => Self::bad_request(&error.to_string()),
             QueryError::NoSuchRun(_) => Self::not_found(&error.to_string()),
-            _ => Self::failed(&error),
+            ours if ours.is_ours() => Self::failed(&error),
+            _ => Self::bad_request(&error.to_string()),
         }
     }
 }

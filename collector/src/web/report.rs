@@ -8,31 +8,35 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use maud::html;
+use maud::{Markup, html};
 use tar::{Builder, Header};
+use tokwatt_domain::{power::Provenance, spelling::advice};
 
 use super::{
     admittance::Visitor,
     page::{Section, answer},
     problem::Problem,
-    question::{Asked, form},
     site::Site,
 };
-use crate::report::Material;
+use crate::{
+    query::QueryError,
+    rank::{Condition, PROVENANCES, RankError, parse_provenance},
+    report::Material,
+};
 
 /// `/report`.
 pub(super) async fn show(
     Extension(visitor): Extension<Visitor>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Html<String>, Problem> {
-    let asked = Asked::read(&pairs, &[])?;
+    let asked = Asked::read(&pairs)?;
     let body = html! {
         h1 { "Report" }
         p {
             "Everything that was measured as a page with its pictures, which needs no network and no other file, with each picture as SVG and PNG, "
             "all figures as CSV, and the rankings as text. Drawing it takes some seconds."
         }
-        (form("/report.tar", &asked, &html! {}))
+        (form(&asked))
         p.hint { "The same in a terminal: " code { "tokwatt-collector report OUT" } }
     };
     Ok(answer(&visitor, Section::Report, "Report", body))
@@ -43,9 +47,8 @@ pub(super) async fn download(
     State(site): State<Arc<Site>>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
-    let asked = Asked::read(&pairs, &[])?;
-    let (conditions, provenance) = (asked.conditions()?, asked.provenance()?);
-    let material = Material::gather(&site.query, conditions, provenance).await?;
+    let asked = Asked::read(&pairs)?;
+    let material = Material::gather(&site.query, asked.conditions, asked.provenance).await?;
     let drawn = tokio::task::spawn_blocking(move || {
         let files = material.files().map_err(io::Error::other)?;
         archive(&files)
@@ -72,6 +75,57 @@ fn archive(files: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<u8>> {
         archive.append_data(&mut header, format!("{FOLDER}/{path}"), content.as_slice())?;
     }
     archive.into_inner()
+}
+
+/// What a report is made from.
+struct Asked {
+    conditions: Vec<Condition>,
+    provenance: Provenance,
+}
+
+impl Asked {
+    /// Reads an address. What is left empty in the form is not asked for.
+    fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
+        let mut conditions = Vec::new();
+        let mut provenance = Provenance::Measured;
+        for (name, value) in pairs.iter().filter(|(_, value)| !value.trim().is_empty()) {
+            let read: Result<(), RankError> = match name.as_str() {
+                "where" => Condition::parse(value.trim()).map(|one| conditions.push(one)),
+                "provenance" => parse_provenance(value).map(|one| provenance = one),
+                other => {
+                    let advice = advice(other, &["where", "provenance"]);
+                    let problem = format!("unknown word `{other}` in the address, {advice}");
+                    return Err(Problem::bad_request(&problem));
+                }
+            };
+            read.map_err(QueryError::from)?;
+        }
+        Ok(Self {
+            conditions,
+            provenance,
+        })
+    }
+}
+
+fn form(asked: &Asked) -> Markup {
+    html! {
+        form.filters method="get" action="/report.tar" aria-label="What it is made from" {
+            div.field {
+                label for="provenance" { "Figures" }
+                select #provenance name="provenance" {
+                    @for provenance in PROVENANCES {
+                        option value=(provenance) selected[provenance == asked.provenance] { (provenance) }
+                    }
+                }
+            }
+            div.field {
+                label for="where" { "Only where" }
+                input #where name="where" placeholder="task=caption_brief"
+                    value=[asked.conditions.first().map(|one| format!("{}={}", one.key.as_str(), one.value))];
+            }
+            button { "Download" }
+        }
+    }
 }
 
 const FOLDER: &str = "tokwatt-report";

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     admittance::admit,
-    answers, assets, boards, campaigns, device, download, fleet,
+    assets, boards, campaigns, compare, device, download, fleet,
     live::{self, Followers},
-    opening, problem, report, run, runs,
+    opening, problem, recommend, report, run, runs,
     sessions::Sessions,
 };
 use crate::{clock::Clock, dispatch::Dispatch, query::Query, store::Store};
@@ -49,8 +49,8 @@ impl Site {
             .route("/live", get(live::fleet))
             .route("/boards", get(boards::show))
             .route("/boards/{format}", get(boards::download))
-            .route("/compare", get(answers::compare))
-            .route("/recommend", get(answers::recommend))
+            .route("/compare", get(compare::show))
+            .route("/recommend", get(recommend::show))
             .route("/report", get(report::show))
             .route("/report.tar", get(report::download))
             .route("/devices/{device}", get(device::show))

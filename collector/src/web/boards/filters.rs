@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// What there is to choose from.
-pub(super) struct Choices {
+pub(in crate::web) struct Choices {
     metrics: BTreeSet<String>,
     values: BTreeMap<Key, BTreeSet<String>>,
 }
 
 impl Choices {
-    pub(super) fn of(cells: &[RankedCell]) -> Self {
+    pub(in crate::web) fn of(cells: &[RankedCell]) -> Self {
         let metrics = cells.iter().flat_map(|cell| cell.figures.keys());
         let is_ranked = |metric: &&String| Metric::parse(metric).is_ok();
         let values = |key: Key| {
@@ -31,15 +31,30 @@ impl Choices {
             values: FILTERED.into_iter().map(values).collect(),
         }
     }
+
+    /// Of a key that people filter by.
+    pub(in crate::web) fn values(&self, key: Key) -> &BTreeSet<String> {
+        self.values.get(&key).unwrap_or(const { &BTreeSet::new() })
+    }
 }
 
-pub(super) fn form(asked: &Asked, choices: &Choices) -> Markup {
+/// How figures came to be, as a choice.
+pub(in crate::web) fn provenances(chosen: Provenance) -> Markup {
+    html! {
+        div.field {
+            label for="provenance" { "Figures" }
+            select #provenance name="provenance" {
+                @for provenance in PROVENANCES {
+                    option value=(provenance) selected[provenance == chosen] { (provenance) }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn form(asked: &Asked, provenance: Provenance, choices: &Choices) -> Markup {
     let mut metrics = choices.metrics.clone();
     metrics.insert(asked.metric.clone());
-    let is_chosen = |provenance: Provenance| match asked.provenance.as_str() {
-        "" => provenance == Provenance::Measured,
-        text => provenance.as_str() == text,
-    };
     let others = asked.conditions.iter().filter(|condition| {
         let key = condition.split('=').next().unwrap_or_default();
         FILTERED.iter().all(|filtered| filtered.as_str() != key)
@@ -54,14 +69,7 @@ pub(super) fn form(asked: &Asked, choices: &Choices) -> Markup {
                     }
                 }
             }
-            div.field {
-                label for="provenance" { "Figures" }
-                select #provenance name="provenance" {
-                    @for provenance in PROVENANCES {
-                        option value=(provenance) selected[is_chosen(provenance)] { (provenance) }
-                    }
-                }
-            }
+            (provenances(provenance))
             @for key in FILTERED { (filter(asked, choices, key)) }
             @for (n, condition) in others.enumerate() {
                 div.field {
@@ -95,7 +103,7 @@ pub(super) fn form(asked: &Asked, choices: &Choices) -> Markup {
 
 /// A choice among a key's values; nothing where there is none to make.
 fn filter(asked: &Asked, choices: &Choices, key: Key) -> Markup {
-    let mut values = choices.values.get(&key).cloned().unwrap_or_default();
+    let mut values = choices.values(key).clone();
     let chosen = asked.value_of(key);
     values.extend(chosen.map(str::to_owned));
     let is_open = values.len() > 1 || chosen.is_some();
