@@ -25,7 +25,7 @@ pub fn comparison(comparison: &Comparison) -> Page {
     );
     Page {
         title,
-        facts: facts(&comparison.fixed),
+        facts: facts(&comparison.fixed, comparison.provenance),
         sections: comparison
             .pairs
             .iter()
@@ -47,7 +47,7 @@ pub fn history(history: &History) -> Page {
         format!("{} (from {when})", shortened(&moment.value))
     };
     let values: Vec<String> = history.values.iter().map(moment).collect();
-    let mut facts = facts(&history.fixed);
+    let mut facts = facts(&history.fixed, history.provenance);
     facts.push(("values".to_owned(), values.join(", ")));
     Page {
         title,
@@ -236,8 +236,11 @@ pub(super) fn unless_measured(provenance: Provenance) -> String {
 }
 
 /// What everything has in common, for people.
-pub(super) fn facts(fixed: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    let groups = fixed::groups_of(fixed, "one task").into_iter();
+pub(super) fn facts(
+    fixed: &BTreeMap<String, String>,
+    provenance: Provenance,
+) -> Vec<(String, String)> {
+    let groups = fixed::groups_of(fixed, "one task", provenance).into_iter();
     groups
         .map(|(label, words)| (label.to_owned(), words))
         .collect()

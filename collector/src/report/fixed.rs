@@ -8,17 +8,18 @@ use super::shortened;
 
 /// A group's name and its words. What goes without saying is left out here and stands in the JSON; a group without words too.
 pub(crate) fn groups(board: &Board) -> Vec<(&'static str, String)> {
-    groups_of(&board.fixed, &board.aggregate)
+    groups_of(&board.fixed, &board.aggregate, board.provenance)
 }
 
 /// The same of any keys and values, with the name of how tasks were put together.
 pub(super) fn groups_of(
     fixed: &BTreeMap<String, String>,
     aggregate: &str,
+    provenance: Provenance,
 ) -> Vec<(&'static str, String)> {
     let mut fixed = Fixed(fixed.clone());
     let groups = [
-        ("asked", asked(&mut fixed, aggregate)),
+        ("asked", asked(&mut fixed, aggregate, provenance)),
         ("model", model(&mut fixed)),
         ("engine", engine(&mut fixed)),
         ("device", device(&mut fixed)),
@@ -73,7 +74,7 @@ impl Fixed {
     }
 }
 
-fn asked(fixed: &mut Fixed, aggregate: &str) -> Vec<String> {
+fn asked(fixed: &mut Fixed, aggregate: &str, provenance: Provenance) -> Vec<String> {
     let tasks = |tasks: &str| match aggregate {
         "one task" => tasks.to_owned(),
         aggregate => format!("{tasks} ({aggregate} over tasks)"),
@@ -84,7 +85,7 @@ fn asked(fixed: &mut Fixed, aggregate: &str) -> Vec<String> {
     };
     // Other tools' files do not say these; what stands for them is no statement.
     let is_said = |key: &str, value: &str| {
-        let is_of_another_tool = board.provenance >= Provenance::Imported;
+        let is_of_another_tool = provenance >= Provenance::Imported;
         let stands_for_nothing = [("max_tokens", "0"), ("load", "closed(0)")];
         !is_of_another_tool
             || !(["sampling", "cache_policy"].contains(&key)

@@ -32,7 +32,7 @@ pub fn recommendation(answer: &Recommendation) -> Page {
         stated.push(("may vary".to_owned(), chosen));
     }
     stated.push(("tasks".to_owned(), answer.aggregate.clone()));
-    stated.extend(facts(&answer.fixed));
+    stated.extend(facts(&answer.fixed, answer.provenance));
     Page {
         title,
         facts: stated,
