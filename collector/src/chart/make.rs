@@ -9,7 +9,9 @@ mod traces;
 
 pub use self::{
     boards::{Headed, bars, board, fixed, heat_map, names as row_names},
-    cells::{by_concurrency, by_task, names as cell_names, speed_and_quality},
+    cells::{
+        by_concurrency, by_task, common as cells_in_common, names as cell_names, speed_and_quality,
+    },
     traces::{Latencies, latencies, power},
 };
 

@@ -262,6 +262,7 @@ fn the_front_has_what_nothing_beats_in_both() {
     front.dots[0].1[0].is_blocked = true;
     assert_eq!(front.front(), [false, true, false, true]);
     // What may be as good is not beaten.
+    front.dots[2].1[0].interval = Some((0.5, 4.0));
     front.dots[2].1[1].interval = Some((0.4, 0.95));
     assert_eq!(front.front(), [false, true, true, true]);
 }

@@ -65,6 +65,7 @@ impl Scatter {
         for line in &taken {
             canvas.fill(*line, color::FAINT);
         }
+        draw_names(canvas, &dots, taken, plot);
         for dot in &dots {
             let color = if dot.is_on_front {
                 color::category(4)
@@ -80,7 +81,6 @@ impl Scatter {
         if dots.len() > DIRECT_MOST {
             draw_list(canvas, &dots, area, area.top + HEIGHT);
         }
-        draw_names(canvas, &dots, taken, plot);
     }
 
     pub(in crate::chart) fn scale(&self, direction: usize) -> Scale<'_> {
@@ -105,7 +105,9 @@ impl Scatter {
             let scale = self.scale(direction);
             if scale.unit == "share" {
                 let (low, high) = extent(self.reach(direction));
-                return Span::new((low - 0.1).max(0.0), (high + 0.1).min(1.0), pixels);
+                // Nobody looks for a share below 0 or above 1, unless there is one.
+                let low = (low - 0.1).max(low.min(0.0));
+                return Span::new(low, (high + 0.1).min(high.max(1.0)), pixels);
             }
             Span::around(
                 self.reach(direction).map(|value| scale.scaled(value)),
@@ -138,7 +140,7 @@ impl Scatter {
 fn plot(area: Area) -> Area {
     Area {
         left: area.left + 70,
-        top: area.top + 10,
+        top: area.top + HEAD,
         right: area.right - 20,
         bottom: area.bottom - AXIS_HEIGHT,
     }
@@ -158,7 +160,7 @@ fn draw_front(canvas: &mut Canvas<'_>, dots: &[Placed<'_>], plot: Area) {
     }
     if !front.is_empty() {
         let words = "◆ Pareto front: nothing beats it in both, beyond doubt";
-        canvas.text((plot.right, plot.top + 2), Side::Left, SMALL, words);
+        canvas.text((plot.right, plot.top - 12), Side::Left, SMALL, words);
     }
 }
 
@@ -256,6 +258,7 @@ fn draw_list(canvas: &mut Canvas<'_>, dots: &[Placed<'_>], area: Area, top: i32)
 }
 
 const HEIGHT: i32 = 440;
+const HEAD: i32 = 26;
 const LINE: i32 = 16;
 
 /// More names would not find room: numbers do, and a list has the names.

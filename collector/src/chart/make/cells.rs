@@ -190,7 +190,7 @@ pub fn names(cells: &[&RankedCell], without: &[Key]) -> Vec<String> {
 }
 
 /// What all cells have in common, in words.
-fn common(cells: &[&RankedCell], without: &[Key]) -> String {
+pub fn common(cells: &[&RankedCell], without: &[Key]) -> String {
     let shown = [
         Key::Suite,
         Key::Task,

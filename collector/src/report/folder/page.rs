@@ -54,9 +54,10 @@ fn rankings(rankings: &[Ranking]) -> Markup {
             h2 { "Rankings" }
             p { "Rows that share a place cannot be told apart yet; in brackets are the places that the 95 % intervals leave open. The 95 % hold for each pair, not for a list as a whole." }
             @for ranking in rankings {
+                h3 { (ranking.title) }
+                p.small { (ranking.of) }
                 div.table {
-                    table {
-                        caption { strong { (ranking.title) } br; (ranking.of) }
+                    table aria-label=(ranking.title) {
                         thead { tr { @for word in ["place", "configuration", "value", "95 % interval", "runs", "flags"] { th scope="col" { (word) } } } }
                         tbody {
                             @for line in &ranking.lines {
@@ -166,14 +167,14 @@ fn anchor(section: &Section) -> String {
 const STYLE: &str = "
 :root { color-scheme: light; }
 body { font: 16px/1.5 'DejaVu Sans', Verdana, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #767676; }
+h1 { font-size: 1.6rem; line-height: 1.25; } h3 { font-size: 1rem; margin: 1.5rem 0 0; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #767676; }
 a { color: #0b5c94; } nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; list-style: none; padding: 0; }
-figure { margin: 1.5rem 0; } figure svg { width: 100%; height: auto; max-width: 960px; border: 1px solid #dddddd; }
+figure { margin: 1.5rem 0; overflow-x: auto; } figure svg { width: 100%; height: auto; min-width: 640px; max-width: 960px; border: 1px solid #dddddd; }
 details { margin: .25rem 0; } summary { cursor: pointer; }
 .table { overflow-x: auto; margin: 1rem 0; } table { border-collapse: collapse; font-size: .85rem; }
 caption { text-align: left; padding: .25rem 0; } th, td { border-bottom: 1px solid #dddddd; padding: .2rem .6rem; text-align: left; vertical-align: top; font-weight: normal; }
-thead th { border-bottom: 2px solid #767676; } .number { text-align: right; white-space: nowrap; } .small { font-size: .85rem; }
+thead th { border-bottom: 2px solid #767676; } .number { text-align: right; white-space: nowrap; } .small { font-size: .85rem; margin: .25rem 0; }
 p, li { overflow-wrap: anywhere; } td:first-child { white-space: nowrap; }
 .table table { min-width: min(40rem, 100%); }
-@media print { nav, details { display: none; } body { max-width: none; padding: 0; font-size: 11pt; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; } }
+@media print { nav, details { display: none; } body { max-width: none; padding: 0; font-size: 11pt; } figure { overflow: visible; } figure svg { min-width: 0; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; } }
 ";

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tokwatt_domain::{leaderboard::Board, metrics::spread::arithmetic_mean};
+use tokwatt_domain::{
+    leaderboard::{Board, Row},
+    metrics::spread::arithmetic_mean,
+};
 
 use super::{Material, Report, titles};
 use crate::{
@@ -111,19 +114,18 @@ pub(super) fn text(report: &Report) -> String {
 
 fn ranking(title: &str, metric: &str, model: &str, board: &Board) -> Ranking {
     let scale = report::scale(board);
-    let names = make::row_names(&[board]);
-    let line = |(row, name): (&_, String)| {
+    let line = |row: &Row| {
         let [value, interval] = report::value(row, &scale);
         Line {
             place: report::place(row),
-            name,
+            name: name(row),
             value,
             interval,
             n_runs: row.n_runs,
             flags: report::flags(row).0.join(", "),
         }
     };
-    let lines = board.rows.iter().zip(names).map(line);
+    let lines = board.rows.iter().map(line);
     Ranking {
         title: match model {
             "" => title.to_owned(),
@@ -138,6 +140,13 @@ fn ranking(title: &str, metric: &str, model: &str, board: &Board) -> Ranking {
         lines: lines.take(LINES_MAX).collect(),
         n_more: board.rows.len().saturating_sub(LINES_MAX),
     }
+}
+
+/// Everything that makes a row, also what all rows of the list share: a list is read alone.
+fn name(row: &Row) -> String {
+    let keys = ["device", "model", "precision"].iter();
+    let words = keys.filter_map(|key| row.key.get(*key));
+    words.map(String::as_str).collect::<Vec<_>>().join(" · ")
 }
 
 /// By the mean over tasks of the median length. A list, not a board: longer is not better.
@@ -174,8 +183,10 @@ fn longest(cells: &[&RankedCell]) -> Option<Ranking> {
     };
     (!means.is_empty()).then(|| Ranking {
         title: "Longest answers (length, not quality)".to_owned(),
-        of: "median characters of an answer, mean over tasks; longer is neither better nor worse"
-            .to_owned(),
+        of: format!(
+            "median characters of an answer, mean over tasks; longer is neither better nor worse; {}",
+            make::cells_in_common(cells, &[Key::Task])
+        ),
         lines: means.iter().take(LINES_MAX).map(line).collect(),
         n_more: means.len().saturating_sub(LINES_MAX),
     })
