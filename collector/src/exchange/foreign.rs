@@ -361,7 +361,7 @@ impl Tool {
 
     /// The more particular forms first.
     fn of(node: &Node) -> Option<Self> {
-        let recognisers: [(Self, fn(&Node) -> bool); 12] = [
+        let recognisers: [(Self, Recogniser); 12] = [
             (Self::Published, published::recognises),
             (Self::Aiperf, aiperf::recognises),
             (Self::Guidellm, guidellm::recognises),
@@ -413,6 +413,9 @@ impl Tool {
         })
     }
 }
+
+/// Whether a document is one of the tool's.
+type Recogniser = fn(&Node) -> bool;
 
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

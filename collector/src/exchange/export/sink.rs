@@ -25,7 +25,7 @@ pub enum TableForm {
 
 /// Where rows go.
 pub(super) enum Sink<W: Write + Send> {
-    Csv(csv::Writer<W>),
+    Csv(Box<csv::Writer<W>>),
     Json(JsonSink<W>),
     Lines(JsonSink<W>),
     Parquet(Box<ParquetSink<W>>),
@@ -74,7 +74,7 @@ impl<W: Write + Send> Sink<W> {
             TableForm::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 writer.write_record(labels()).map_err(csv_error)?;
-                Self::Csv(writer)
+                Self::Csv(Box::new(writer))
             }
             TableForm::Json => {
                 let named = serde_json::to_string(columns).map_err(io::Error::other)?;

@@ -21,8 +21,8 @@ pub(super) enum Node {
     Bool(bool),
     Number(f64),
     Text(String),
-    List(Vec<Node>),
-    Object(BTreeMap<String, Node>),
+    List(Vec<Self>),
+    Object(BTreeMap<String, Self>),
 }
 
 /// A document of a stream.

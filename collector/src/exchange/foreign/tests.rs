@@ -110,7 +110,7 @@ fn every_tool_is_recognised_and_its_values_have_their_definitions() {
         0,
         &[
             ("ttft.p50", 54.3861735e-3, "s"),
-            ("ttft.std", 3.1218290404828557e-3, "s"),
+            ("ttft.std", 0.003_121_829_040_482_8, "s"),
             ("request_latency.mean", 687.7734474375e-3, "s"),
             ("requests_per_s", 11.452092824763747, "1/s"),
             ("success_rate", 1.0, "share"),
@@ -139,7 +139,7 @@ fn every_tool_is_recognised_and_its_values_have_their_definitions() {
         1,
         0,
         &[
-            ("tpot.p99", 2.2631232999999997e-3, "s"),
+            ("tpot.p99", 0.002_263_123_3, "s"),
             ("ttft.p90", 302.80112349999996e-3, "s"),
             ("output_tps", 44190.56002502682, "tok/s"),
             (
