@@ -89,6 +89,11 @@ bench-fleet *arguments:
     cargo build --release --locked --workspace --bins --examples
     target/release/examples/fleet {{ arguments }}
 
+# A board over a million synthetic runs, beside plain SQL over their reports, e.g. `just bench-rank --runs 100000`. 10 GB of disk. See tests/bench/rank.rs
+bench-rank *arguments:
+    cargo build --release --locked --workspace --bins --examples
+    target/release/examples/rank {{ arguments }}
+
 # One model through the embedded engine, llama.cpp's server, transformers and vLLM: one table. See tests/bench/servers.py
 servers *arguments:
     cargo build --release --locked --workspace --bins

@@ -210,6 +210,8 @@ fn a_declared_gap_that_is_taken_away_is_found() {
 fn reports_and_cells_that_were_altered_are_found_and_made_anew() {
     let damage = "UPDATE run SET report = replace(report, '\"issued\":20', '\"issued\":21') WHERE id = x'02020202020202020202020202020202';
                   UPDATE cell SET rollup = '{}';
+                  UPDATE figure SET packed = x'01' WHERE metric = 'ttft';
+                  UPDATE indexed_cell SET runs = x'', metrics = '[]';
                   UPDATE run SET header = '{}' WHERE 0";
     finds(damage, &["reports", "cells"]);
     let folder = TempDir::new().unwrap();
@@ -221,6 +223,15 @@ fn reports_and_cells_that_were_altered_are_found_and_made_anew() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("cells made anew"), "{said}");
     assert_eq!(block_on(store.reports_and_cells()).unwrap(), books);
+}
+
+#[test]
+fn a_figure_that_was_altered_or_lost_in_the_index_is_found() {
+    finds(
+        "UPDATE figure SET packed = x'01' WHERE metric = 'ttft'",
+        &["cells"],
+    );
+    finds("DELETE FROM figure WHERE metric = 'ttft'", &["cells"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod agent;
 mod answers;
 mod backup;
+mod boards;
 mod campaigns;
 mod check;
 mod command_line;

@@ -201,18 +201,12 @@ impl<'q, 'a> Grouping<'q, 'a> {
         if !missing.is_empty() {
             return Err(missing);
         }
-        let mut matched: BTreeMap<(u32, usize), Vec<Figure<'a>>> = BTreeMap::new();
-        for figures in by_task.into_values() {
-            for (position, figure) in numbered(figures) {
-                matched.entry(position).or_default().push(figure);
-            }
-        }
-        let n = matched.len();
-        let complete = matched
-            .into_values()
-            .filter(|figures| figures.len() == tasks.len());
-        let repetitions: Vec<Repetition> =
-            complete.filter_map(|figures| self.over(&figures)).collect();
+        let by_task: Vec<Vec<Numbered<'a>>> = by_task.into_values().map(numbered).collect();
+        let (complete, n) = matched(&by_task);
+        let repetitions: Vec<Repetition> = complete
+            .iter()
+            .filter_map(|figures| self.over(figures))
+            .collect();
         let left_out = n - repetitions.len();
         Ok((repetitions, left_out))
     }
@@ -259,8 +253,13 @@ impl Repetition {
     }
 }
 
-/// Figures of one task with their repetition, and which of those with that number it is.
-fn numbered<'a>(mut figures: Vec<Figure<'a>>) -> Vec<((u32, usize), Figure<'a>)> {
+/// Number of a repetition, and which of those with that number it is.
+type Position = (u32, usize);
+
+type Numbered<'a> = (Position, Figure<'a>);
+
+/// Figures of one task in the order of their positions.
+fn numbered<'a>(mut figures: Vec<Figure<'a>>) -> Vec<Numbered<'a>> {
     figures.sort_by_key(|Figure { run, .. }| (run.repetition, run.started, run.id));
     let mut nth = 0;
     let mut last = None;
@@ -273,6 +272,31 @@ fn numbered<'a>(mut figures: Vec<Figure<'a>>) -> Vec<((u32, usize), Figure<'a>)>
         ((repetition, nth), figure)
     };
     figures.into_iter().map(number).collect()
+}
+
+/// Figures of the same position, of each task one; and how many positions there are, in whatever task.
+fn matched<'a>(by_task: &[Vec<Numbered<'a>>]) -> (Vec<Vec<Figure<'a>>>, usize) {
+    let positions = by_task.iter().flatten().map(|(position, _)| *position);
+    let mut positions: Vec<Position> = positions.collect();
+    positions.sort();
+    positions.dedup();
+    let mut rest: Vec<&[Numbered<'a>]> = by_task.iter().map(Vec::as_slice).collect();
+    let mut complete = Vec::new();
+    for position in &positions {
+        let mut figures = Vec::with_capacity(rest.len());
+        for task in &mut rest {
+            if let Some(((own, figure), tail)) = task.split_first()
+                && own == position
+            {
+                figures.push(*figure);
+                *task = tail;
+            }
+        }
+        if figures.len() == by_task.len() {
+            complete.push(figures);
+        }
+    }
+    (complete, positions.len())
 }
 
 /// Added in the order of the tasks' names, so that the sum does not depend on who came first.

@@ -51,12 +51,12 @@ struct Field<'c> {
     classes: Vec<Class<'c>>,
 }
 
-/// Samples by their means, with what none of them exceeds.
+/// Samples by their means, with what is common to them.
 struct Class<'c> {
     samples: Vec<&'c LogSample>,
-    quantile: f64,
-    error: f64,
-    widening: f64,
+    quantile_most: f64,
+    error: (f64, f64),
+    widening: (f64, f64),
 }
 
 impl<'c> Field<'c> {
@@ -96,46 +96,55 @@ impl<'c> Field<'c> {
 impl<'c> Class<'c> {
     fn new(mut samples: Vec<&'c LogSample>) -> Self {
         samples.sort_by(|left, right| left.middle().total_cmp(&right.middle()));
-        let most =
-            |of: fn(&LogSample) -> f64| samples.iter().map(|own| of(own)).fold(0.0, f64::max);
+        let range = |of: fn(&LogSample) -> f64| {
+            let values = samples.iter().map(|own| of(own));
+            values.fold((f64::INFINITY, 0.0_f64), |(least, most), value| {
+                (least.min(value), most.max(value))
+            })
+        };
         Self {
-            quantile: most(LogSample::quantile),
-            error: most(LogSample::error),
-            widening: most(LogSample::widening),
+            quantile_most: range(LogSample::quantile).1,
+            error: range(LogSample::error),
+            widening: range(LogSample::widening),
             samples,
         }
     }
 
-    /// How many lie above the sample beyond doubt, and how many below it.
+    /// How many lie above the sample beyond doubt, and how many below it. Those that are so near, or so far, that it does not matter which
+    /// of the class they are need no comparison.
     fn apart(&self, sample: &LogSample) -> (u32, u32) {
         if !sample.widening().is_finite() {
             return (0, 0);
         }
-        // Welch has no fewer degrees of freedom than the smaller of both, and √(a² + b²) is no more than a + b.
-        let error = sample.error() + self.error;
-        let reach =
-            sample.quantile().max(self.quantile) * error + sample.widening() + self.widening;
-        let reach = reach * (1.0 + ROUNDING) + f64::MIN_POSITIVE;
+        let reach = |quantile: f64, error: f64, widening: f64| {
+            quantile * sample.error().hypot(error) + sample.widening() + widening
+        };
+        let near = reach(LogSample::least_quantile(), self.error.0, self.widening.0);
+        let near = near * (1.0 - ROUNDING);
+        // Welch has no fewer degrees of freedom than the smaller of both.
+        let quantile = sample.quantile().max(self.quantile_most);
+        let far = reach(quantile, self.error.1, self.widening.1);
+        let far = far * (1.0 + ROUNDING) + f64::MIN_POSITIVE;
         let middle = sample.middle();
-        let first = self
-            .samples
-            .partition_point(|other| other.middle() < middle - reach);
-        let last = self
-            .samples
-            .partition_point(|other| other.middle() <= middle + reach);
-        let (mut above, mut below) = (self.samples.len() - last, first);
-        for other in &self.samples[first..last] {
-            above += usize::from(other.exceeds(sample));
-            below += usize::from(sample.exceeds(other));
-        }
+        let up_to = |end: f64| self.samples.partition_point(|other| other.middle() < end);
+        let ends = [-far, -near, near, far].map(|away| up_to(middle + away));
+        let [far_below, below, above, far_above] = ends;
+        let beats = |left: &LogSample, right: &LogSample| usize::from(left.exceeds(right));
+        let doubtful = &self.samples[far_below..below];
+        let n_below: usize = doubtful.iter().map(|other| beats(sample, other)).sum();
+        let doubtful = &self.samples[above..far_above];
+        let n_above: usize = doubtful.iter().map(|other| beats(other, sample)).sum();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        (count(above), count(below))
+        (
+            count(self.samples.len() - far_above + n_above),
+            count(far_below + n_below),
+        )
     }
 }
 
-/// The power of two below a number.
+/// Numbers of the same class differ by less than a fifth.
 fn magnitude(size: f64) -> u64 {
-    size.to_bits() >> f64::MANTISSA_DIGITS.saturating_sub(1)
+    size.to_bits() >> 50
 }
 
 fn order(left: &Placed<'_>, right: &Placed<'_>, is_lower_better: bool) -> Ordering {

@@ -16,7 +16,7 @@ pub mod bootstrap;
 pub mod composite;
 
 use crate::metrics::{Failed, Percentile};
-use student::{t_bounds, t_quantile, t_quantile_of};
+use student::{NORMAL, t_bounds, t_quantile, t_quantile_of};
 
 /// What some values have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -273,9 +273,14 @@ impl LogSample {
         self.widening
     }
 
-    /// The quantile that a comparison with a sample of as many or more repetitions does not exceed.
+    /// A quantile that no comparison with a sample of as many or more repetitions exceeds.
     pub fn quantile(&self) -> f64 {
         t_quantile_of(self.n - 1)
+    }
+
+    /// The quantile that every comparison exceeds.
+    pub fn least_quantile() -> f64 {
+        NORMAL
     }
 }
 

@@ -29,51 +29,70 @@ const LARGE: f64 = 1000.0;
 
 /// The t(0.975) of a whole number of degrees of freedom, worked out once in a process: a board asks for the same ones again and again.
 pub fn t_quantile_of(freedom: u32) -> f64 {
-    let quantile = || t_quantile(0.975, f64::from(freedom));
-    let Some(known) = usize::try_from(freedom)
-        .ok()
-        .and_then(|freedom| KNOWN.get(freedom))
-    else {
-        return quantile();
+    let knot = match freedom {
+        0 => None,
+        1..FINE_END => Some((freedom - 1) * FINE),
+        _ => Some(FINE_KNOTS + freedom - FINE_END),
     };
-    match known.load(Ordering::Relaxed) {
-        0 => {
-            let quantile = quantile();
-            known.store(quantile.to_bits(), Ordering::Relaxed);
-            quantile
-        }
-        bits => f64::from_bits(bits),
-    }
+    let known = knot.filter(|knot| *knot < KNOTS).map(at_knot);
+    known.map_or_else(|| t_quantile(0.975, f64::from(freedom)), |(_, t)| t)
 }
 
 /// Two values between which the t(0.975) of `freedom` ≥ 1 lies, near each other: as a function of the degrees of freedom it falls
-/// and is convex, so that it lies below the chord between the whole numbers around it and above the next chord, drawn out.
+/// and is convex, so that it lies below the chord between the knots around it and above the next chord, drawn out.
 pub fn t_bounds(freedom: f64) -> (f64, f64) {
-    if freedom >= LARGEST_KNOWN {
-        return (NORMAL, t_quantile_of(LARGEST_KNOWN_FREEDOM));
-    }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "between 1 and 1,000"
+        reason = "what is negative or too large ends at the ends of the range"
     )]
-    let whole = freedom.max(1.0) as u32;
-    let [below, above, next] = [whole, whole + 1, whole + 2].map(t_quantile_of);
-    let part = freedom - f64::from(whole);
+    let knot = match freedom < f64::from(FINE_END) {
+        true => ((freedom - 1.0) * f64::from(FINE)) as u32,
+        false => FINE_KNOTS + (freedom - f64::from(FINE_END)) as u32,
+    };
+    if knot >= KNOTS - 2 {
+        return (NORMAL, at_knot(KNOTS - 2).1);
+    }
+    let [(x, below), (next_x, above), (last_x, last)] = [knot, knot + 1, knot + 2].map(at_knot);
+    let chord = |slope: f64, from: f64| slope * (freedom - from);
     (
-        above + (above - next) * (1.0 - part),
-        below + (above - below) * part,
+        above + chord((last - above) / (last_x - next_x), next_x),
+        below + chord((above - below) / (next_x - x), x),
     )
 }
 
-/// Bits of t(0.975) by degrees of freedom; 0 where nobody has asked.
-static KNOWN: [AtomicU64; 1003] = [const { AtomicU64::new(0) }; 1003];
+/// The degrees of freedom of a knot, and the t(0.975) there.
+fn at_knot(knot: u32) -> (f64, f64) {
+    let freedom = match knot < FINE_KNOTS {
+        true => 1.0 + f64::from(knot) / f64::from(FINE),
+        false => f64::from(FINE_END + knot - FINE_KNOTS),
+    };
+    let quantile = || t_quantile(0.975, freedom);
+    let known = usize::try_from(knot).ok().and_then(|knot| KNOWN.get(knot));
+    let bits = known.map_or(0, |known| known.load(Ordering::Relaxed));
+    if bits != 0 {
+        return (freedom, f64::from_bits(bits));
+    }
+    let quantile = quantile();
+    if let Some(known) = known {
+        known.store(quantile.to_bits(), Ordering::Relaxed);
+    }
+    (freedom, quantile)
+}
 
-const LARGEST_KNOWN_FREEDOM: u32 = 1000;
-const LARGEST_KNOWN: f64 = 1000.0;
+/// Bits of t(0.975) by knots; 0 where nobody has asked.
+static KNOWN: [AtomicU64; KNOTS as usize] = [const { AtomicU64::new(0) }; KNOTS as usize];
+
+/// Knots up to 16 degrees of freedom, where t falls steeply, lie this near together; from there on at whole numbers.
+const FINE: u32 = 64;
+const FINE_END: u32 = 16;
+const FINE_KNOTS: u32 = (FINE_END - 1) * FINE;
+
+/// The last one is at 1,002 degrees of freedom.
+const KNOTS: u32 = FINE_KNOTS + 1003 - FINE_END;
 
 /// Below the 97.5 % quantile of the normal distribution, to which t falls.
-const NORMAL: f64 = 1.959_963_984_540_054;
+pub const NORMAL: f64 = 1.959_963_984_540_054;
 
 /// Where `is_below` turns from true to false on the positive axis.
 fn root(is_below: impl Fn(f64) -> bool) -> f64 {
