@@ -269,7 +269,7 @@ fn every_tool_is_recognised_and_its_values_have_their_definitions() {
         "jetson-ai-lab-2025.json",
         &[],
         Tool::JetsonAiLab,
-        20,
+        28,
         0,
         &[("output_tps", 52.58, "tok/s")],
     );
