@@ -69,6 +69,11 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Whether what it answers says anything about what it was asked; else nothing is scored.
+    fn answers_mean_something(&self) -> bool {
+        true
+    }
+
     /// The files and folders that a load reads the weights from, as far as it is known where they lie on this machine.
     fn weights(&self) -> Vec<PathBuf> {
         Vec::new()

@@ -691,8 +691,8 @@ impl Runner {
                 "the engine did not say how many tokens a picture takes".to_owned(),
             );
         }
-        let is_simulated = self.settings.provenance == Provenance::Simulated;
-        if is_simulated {
+        let is_scored = group.backend.answers_mean_something();
+        if !is_scored {
             reasons.insert(
                 "quality".to_owned(),
                 "a simulated engine does not look at pictures".to_owned(),
@@ -707,7 +707,7 @@ impl Runner {
             },
             repetition: turn.repetition,
             started: self.clock.wall(),
-            scoring: (!is_simulated).then_some(planned.scoring),
+            scoring: is_scored.then_some(planned.scoring),
             has_pictures,
             requests_provenance: self.settings.provenance,
             is_quick: self.settings.is_quick,

@@ -31,6 +31,7 @@ pub use self::{
     engine::Engine,
     expected::{Expected, Work},
     model::{Model, NoModel},
+    sight::Sight,
 };
 
 /// What the machines can do and draw.
@@ -50,6 +51,9 @@ mod gauges;
 
 /// Models for it, and what they truly are.
 mod model;
+
+/// What models say of pictures.
+mod sight;
 
 /// Its engine.
 mod engine;
@@ -141,9 +145,9 @@ impl Simulated {
         instruments::select(&self.0, choices, interval)
     }
 
-    /// Its engine, with a model that is not loaded yet.
-    pub fn engine(&self, model: Model, clock: Arc<dyn Clock>) -> Engine {
-        Engine::new(self.0.clone(), clock, model)
+    /// Its engine, with a model that is not loaded yet; without a sight, or if it is not of such a nature, what it says means nothing.
+    pub fn engine(&self, model: Model, clock: Arc<dyn Clock>, sight: Option<Arc<Sight>>) -> Engine {
+        Engine::new(self.0.clone(), clock, model, sight)
     }
 
     /// What its gauges show.

@@ -79,7 +79,7 @@ impl Bench {
                 power_mode: None,
                 backend_name: "simulated".to_owned(),
                 expected: model.card(),
-                backend: Arc::new(simulated.engine(model, clock.clone())),
+                backend: Arc::new(simulated.engine(model, clock.clone(), None)),
             };
             let (plan, groups) = (plan(n_items), [group]);
             let mut traces = Vec::new();
@@ -359,7 +359,7 @@ async fn an_answer_that_is_given_up_leaves_the_machine_at_rest() {
     let simulated = Simulated::make(&"orin".parse().unwrap()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
     let model = Model::parse("made-up-2b", "f16").unwrap();
-    let engine = simulated.engine(model, clock.clone());
+    let engine = simulated.engine(model, clock.clone(), None);
     engine.load().await.unwrap();
     let watts = |from, to| {
         let window = Window { from, to };
@@ -387,7 +387,7 @@ async fn an_answer_that_is_given_up_leaves_the_machine_at_rest() {
 async fn an_answer_has_the_length_that_is_fixed_and_a_prompt_what_was_said_before() {
     let simulated = Simulated::make(&"orin".parse().unwrap()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
-    let engine = simulated.engine(Model::parse("made-up-2b", "f16").unwrap(), clock);
+    let engine = simulated.engine(Model::parse("made-up-2b", "f16").unwrap(), clock, None);
     engine.load().await.unwrap();
     let counts = async |question| {
         let arrivals: Vec<_> = engine.ask(question).collect().await;
@@ -418,7 +418,11 @@ async fn a_model_that_does_not_fit_is_out_of_memory() {
     let simulated = Simulated::make(&"orin".parse().unwrap()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
     let model = Model::parse("made-up-72b", "f16").unwrap();
-    let error = simulated.engine(model, clock).load().await.unwrap_err();
+    let error = simulated
+        .engine(model, clock, None)
+        .load()
+        .await
+        .unwrap_err();
     assert!(
         error
             .to_string()

@@ -29,12 +29,11 @@ pub(crate) enum Configuration {
     RobinF16,
     /// As large as the other, and so in truth the same.
     RobinBf16,
-    WrenF16,
+    StorkQ8,
 }
 
 /// Machines of one seed.
 pub(crate) struct Fleet {
-    pub(crate) n_repetitions: u32,
     cells: Vec<(&'static str, Configuration, Measured)>,
 }
 
@@ -49,13 +48,13 @@ pub(crate) struct Measured {
 pub(crate) const MACHINES: [&str; 3] = ["orin", "thor", "gb10"];
 
 impl Configuration {
-    pub(crate) const ALL: [Self; 3] = [Self::RobinF16, Self::RobinBf16, Self::WrenF16];
+    pub(crate) const ALL: [Self; 3] = [Self::RobinF16, Self::RobinBf16, Self::StorkQ8];
 
     fn model(self) -> Model {
         let (name, precision) = match self {
             Self::RobinF16 => ("made-up-robin-2b", "f16"),
             Self::RobinBf16 => ("made-up-robin-2b", "bf16"),
-            Self::WrenF16 => ("made-up-wren-1b", "f16"),
+            Self::StorkQ8 => ("made-up-stork-7b", "q8_0"),
         };
         Model::parse(name, precision).unwrap()
     }
@@ -74,14 +73,13 @@ pub(crate) fn expected(machine: &str, configuration: Configuration) -> Expected 
 }
 
 impl Fleet {
-    pub(crate) fn measure(seed: u64, n_repetitions: u32) -> Self {
+    pub(crate) fn measure(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), WallTime(1), 1 << 33).unwrap();
         let spool = Arc::new(spool);
         let machines = MACHINES.into_iter();
-        let cells = machines.flat_map(|machine| measure(machine, seed, n_repetitions, &spool));
+        let cells = machines.flat_map(|machine| measure(machine, seed, &spool));
         Self {
-            n_repetitions,
             cells: cells.collect(),
         }
     }
@@ -130,7 +128,6 @@ impl Measured {
 fn measure(
     machine: &'static str,
     seed: u64,
-    n_repetitions: u32,
     spool: &Arc<Spool>,
 ) -> Vec<(&'static str, Configuration, Measured)> {
     // Their own, so that no two machines of a fleet have the same luck.
@@ -162,7 +159,7 @@ fn measure(
             spool: spool.clone(),
             grown: Arc::default(),
             quiet: QuietGate::default(),
-            settings: settings(n_repetitions),
+            settings: settings(),
             stop: CancellationToken::new(),
             leave: CancellationToken::new(),
         };
@@ -173,7 +170,7 @@ fn measure(
                 power_mode: None,
                 backend_name: "simulated".to_owned(),
                 expected: model.card(),
-                backend: Arc::new(simulated.engine(model, clock.clone())),
+                backend: Arc::new(simulated.engine(model, clock.clone(), None)),
             };
             let mut drawn = Vec::new();
             let mut keep = |step| {
@@ -198,9 +195,9 @@ fn truly_drawn(simulated: &Simulated, trace: &RunTrace) -> Vec<(Scope, f64)> {
     Scope::ALL.into_iter().filter_map(of_scope).collect()
 }
 
-fn settings(repeat: u32) -> RunnerSettings {
+fn settings() -> RunnerSettings {
     RunnerSettings {
-        repeat,
+        repeat: REPETITIONS,
         loads: vec![Load::Closed(1)],
         limits: None,
         job: None,
@@ -243,6 +240,9 @@ fn plan(machine: &str, configuration: Configuration) -> Plan {
         }],
     }
 }
+
+/// As without `--repeat`, and the fewest that have an interval.
+pub(crate) const REPETITIONS: u32 = 3;
 
 const PROMPT: &str = "Describe this image in one sentence.";
 const MAX_TOKENS: u32 = 64;

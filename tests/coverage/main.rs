@@ -28,7 +28,7 @@ use tokwatt_collector::rank::{Question, RankedRun, rank};
 use tokwatt_domain::metrics::spread::{Repetitions, geometric_mean, ratio};
 use tokwatt_harness::tell;
 
-use crate::fleet::{Configuration, Fleet, MACHINES, Measured};
+use crate::fleet::{Configuration, Fleet, MACHINES, Measured, REPETITIONS};
 
 /// Two cells of a fleet and the metric by which they are compared.
 #[derive(Clone, Copy, Debug)]
@@ -74,35 +74,26 @@ impl Tally {
 #[test]
 fn intervals_of_95_percent_cover_the_truth_so_often() {
     let fleets = measured();
-    for n_repetitions in [3, 5] {
-        let fleets: Vec<&Fleet> = fleets
-            .iter()
-            .filter(|fleet| fleet.n_repetitions == n_repetitions)
-            .collect();
-        let speed = judge(&fleets, &speeds());
-        let energy = judge(&fleets, &energies());
-        for (name, outcome) in [("speed", &speed), ("energy", &energy)] {
-            tell(&format!(
-                "{} fleets, {n_repetitions} repetitions, {name}: {} of {} intervals cover the true ratio, {:.2} %; of {} pairs that are equal in truth {:.2} % share a place; median half width {:.2} %",
-                fleets.len(),
-                outcome.covered.n_so,
-                outcome.covered.n,
-                100.0 * outcome.covered.share(),
-                outcome.shared.n,
-                100.0 * outcome.shared.share(),
-                100.0 * median(&outcome.half_widths),
-            ));
-        }
-        let share = speed.covered.share();
-        assert!((0.93..=0.97).contains(&share), "speed: {share}");
-        assert!(
-            energy.covered.share() >= 0.95,
-            "energy: {}",
-            energy.covered.share()
-        );
-        for outcome in [&speed, &energy] {
-            assert!(outcome.shared.share() >= 0.95, "{}", outcome.shared.share());
-        }
+    let speed = judge(&fleets, &speeds());
+    let energy = judge(&fleets, &energies());
+    for (name, outcome) in [("speed", &speed), ("energy", &energy)] {
+        tell(&format!(
+            "{FLEETS} fleets, {REPETITIONS} repetitions, {name}: {} of {} intervals cover the true ratio, {:.2} %; of {} pairs that are equal in truth {:.2} % share a place; median half width {:.2} %",
+            outcome.covered.n_so,
+            outcome.covered.n,
+            100.0 * outcome.covered.share(),
+            outcome.shared.n,
+            100.0 * outcome.shared.share(),
+            100.0 * median(&outcome.half_widths),
+        ));
+    }
+    let share = speed.covered.share();
+    assert!((0.93..=0.97).contains(&share), "speed: {share}");
+    let share = energy.covered.share();
+    assert!(share >= 0.95, "energy: {share}");
+    for outcome in [&speed, &energy] {
+        let share = outcome.shared.share();
+        assert!(share >= 0.95, "ties: {share}");
     }
 }
 
@@ -111,19 +102,12 @@ fn measured() -> Vec<Fleet> {
     let half = |first: u64| {
         thread::spawn(move || {
             let seeds = (first..FLEETS).step_by(2);
-            seeds
-                .map(|seed| Fleet::measure(seed, repetitions(seed)))
-                .collect::<Vec<Fleet>>()
+            seeds.map(Fleet::measure).collect::<Vec<Fleet>>()
         })
     };
     let halves = [half(0), half(1)];
     let halves = halves.into_iter().flat_map(|half| half.join().unwrap());
     halves.collect()
-}
-
-/// Three, as without `--repeat`, and of every other pair of fleets five.
-fn repetitions(seed: u64) -> u32 {
-    if seed / 2 % 2 == 0 { 3 } else { 5 }
 }
 
 fn speeds() -> Vec<Pair> {
@@ -145,7 +129,7 @@ fn speeds() -> Vec<Pair> {
     let models = MACHINES.map(|machine| Pair {
         metric: "images_per_s",
         left: (machine, Configuration::RobinF16),
-        right: (machine, Configuration::WrenF16),
+        right: (machine, Configuration::StorkQ8),
         by: "model",
     });
     across.chain(within).chain(models).collect()
@@ -186,14 +170,14 @@ fn energies() -> Vec<Pair> {
         pairs.push(Pair {
             metric: per_image,
             left: (machine, Configuration::RobinF16),
-            right: (machine, Configuration::WrenF16),
+            right: (machine, Configuration::StorkQ8),
             by: "model",
         });
     }
     pairs
 }
 
-fn judge(fleets: &[&Fleet], pairs: &[Pair]) -> Outcome {
+fn judge(fleets: &[Fleet], pairs: &[Pair]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut by_pair: BTreeMap<String, Tally> = BTreeMap::new();
     for pair in pairs {
@@ -240,7 +224,7 @@ fn ratio_of(
 }
 
 /// As the head of this file says.
-fn truth(fleets: &[&Fleet], pair: &Pair) -> f64 {
+fn truth(fleets: &[Fleet], pair: &Pair) -> f64 {
     match pair.metric {
         "decode_tps" => expected(pair.left).decode_tps() / expected(pair.right).decode_tps(),
         "images_per_s" => {

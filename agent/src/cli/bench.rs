@@ -537,7 +537,7 @@ impl<'a> Here<'a> {
             let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
             let bench = Bench {
                 instruments: instruments::made_up(self.settings, simulated, &clock, &tasks)?,
-                groups: groups::simulated(self.args, simulated, &clock)?,
+                groups: groups::simulated(self.args, simulated, &self.plan, &clock)?,
                 server_log: None,
                 device: device.clone(),
                 host_root: simulated.root(),

@@ -209,7 +209,7 @@ async fn simulate(
 ) -> anyhow::Result<Came> {
     let tasks = TaskTracker::new();
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start());
-    let model = |text: &str| groups::made_up(text, "f16", simulated, &clock);
+    let model = |text: &str| groups::made_up(text, "f16", simulated, plan, &clock);
     let bench = Bench {
         models: [model(&args.a)?, model(&args.b)?],
         instruments: instruments::made_up(settings, simulated, &clock, &tasks)?,

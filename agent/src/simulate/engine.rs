@@ -1,5 +1,5 @@
 //! A made-up engine: as fast as its machine's memory and arithmetic allow (the roofline), and not a bit cleverer. It does not look at
-//! pictures, so what it answers says nothing, and nothing is scored.
+//! pictures: what it answers says nothing, and nothing is scored, unless its model has a [`Sight`].
 //!
 //! First in, first out, and one at a time unless the model has more slots. A prompt takes `2 · parameters · tokens / compute`, a token
 //! one pass over the weights; who shares a pass with others waits a little longer for it.
@@ -27,6 +27,7 @@ use super::{
     MadeUp,
     machine::Machine,
     model::{Model, Nature},
+    sight::Sight,
     world::Activity,
 };
 use crate::{
@@ -41,6 +42,7 @@ pub struct Engine {
     model: Model,
     is_loaded: AtomicBool,
     desk: Arc<Desk>,
+    sight: Option<Arc<Sight>>,
 }
 
 /// Where requests are answered. Both queues are fair: who asks first is answered first.
@@ -54,6 +56,8 @@ struct Desk {
 struct DeskState {
     chance: ChaCha8Rng,
     mood: Mood,
+    /// Whether the next answer is right.
+    wits: ChaCha8Rng,
     n_reading: u32,
     n_writing: u32,
 }
@@ -68,8 +72,14 @@ struct Mood {
 }
 
 impl Engine {
-    pub(super) fn new(made_up: Arc<MadeUp>, clock: Arc<dyn Clock>, model: Model) -> Self {
+    pub(super) fn new(
+        made_up: Arc<MadeUp>,
+        clock: Arc<dyn Clock>,
+        model: Model,
+        sight: Option<Arc<Sight>>,
+    ) -> Self {
         Self {
+            sight: sight.filter(|_| model.accuracy().is_some()),
             desk: Arc::new(Desk::new(&model, made_up.seed ^ ANSWERS)),
             made_up,
             clock,
@@ -152,6 +162,7 @@ impl Backend for Engine {
             model: self.model.clone(),
             question,
             desk: self.desk.clone(),
+            sight: self.sight.clone(),
             slot: None,
             stage: Stage::Asked,
             part: Part::None,
@@ -163,6 +174,10 @@ impl Backend for Engine {
     fn process(&self) -> Option<u32> {
         None
     }
+
+    fn answers_mean_something(&self) -> bool {
+        self.sight.is_some()
+    }
 }
 
 /// An answer in the making; dropped before its end, the machine rests from then on.
@@ -172,6 +187,7 @@ struct Answer {
     model: Model,
     question: Question,
     desk: Arc<Desk>,
+    sight: Option<Arc<Sight>>,
     slot: Option<OwnedSemaphorePermit>,
     stage: Stage,
     part: Part,
@@ -204,6 +220,17 @@ struct Writing {
     /// In all, and written so far.
     tokens: u32,
     written: u32,
+    text: Vec<u8>,
+}
+
+impl Writing {
+    /// All pieces are as long as each other, or a byte longer; a letter may be split over two.
+    fn next_piece(&mut self) -> Vec<u8> {
+        let end = |written: u32| self.text.len() * written as usize / self.tokens.max(1) as usize;
+        let piece = self.text[end(self.written)..end(self.written + 1)].to_vec();
+        self.written += 1;
+        piece
+    }
 }
 
 impl Answer {
@@ -253,7 +280,30 @@ impl Answer {
             prompt_tokens,
             tokens,
             written: 0,
+            text: self.text(tokens),
         }
+    }
+
+    /// Of the answer: what it knows to say, and words for the rest, so that it has at least a letter for each token.
+    fn text(&self, tokens: u32) -> Vec<u8> {
+        let tokens = tokens as usize;
+        let accuracy = self.model.accuracy().unwrap_or_default();
+        let answer = self.sight.as_ref().and_then(|sight| {
+            let is_right = chance(&mut self.desk.state().wits) < accuracy;
+            sight.answer(&self.question, is_right)
+        });
+        let Some(answer) = answer else {
+            let words = (0..tokens).map(|place| WORDS[place % WORDS.len()]);
+            return words.collect::<Vec<_>>().concat();
+        };
+        let mut text = answer.into_bytes();
+        if !text.ends_with(b".") {
+            text.push(b'.');
+        }
+        while text.len() < LETTERS_OF_A_TOKEN * tokens {
+            text.extend(b" Nobody looked.");
+        }
+        text
     }
 
     /// Of the answer in tokens.
@@ -281,12 +331,11 @@ impl Answer {
         let others = self.desk.state().n_writing.saturating_sub(1);
         let pass = pass * (1.0 + CROWDING * f64::from(others));
         self.go_on(Duration::from_secs_f64(pass)).await;
-        let word = WORDS[writing.written as usize % WORDS.len()];
-        writing.written += 1;
+        let bytes = writing.next_piece();
         self.stage = Stage::Writing(writing);
         Event::Chunk {
             kind: ChunkKind::Content,
-            bytes: word.to_vec(),
+            bytes,
             tokens: Some(1),
         }
     }
@@ -374,6 +423,7 @@ impl Desk {
                     slowness: 1.0,
                     until: Stamp(0),
                 },
+                wits: chance(WITS + model.stream()),
                 n_reading: 0,
                 n_writing: 0,
             }),
@@ -410,18 +460,18 @@ impl Mood {
     fn at(&mut self, now: Stamp) -> f64 {
         while self.unsteadiness > 0.0 && self.until <= now {
             // Twelve of them have a variance of 1, and are as good as normal.
-            let sum: f64 = (0..12).map(|_| self.draw()).sum();
+            let sum: f64 = (0..12).map(|_| chance(&mut self.chance)).sum();
             self.slowness = 1.0 + self.unsteadiness * (sum - 6.0);
-            let lasts = MOOD.mul_f64(-libm::log(1.0 - self.draw()));
+            let lasts = MOOD.mul_f64(-libm::log(1.0 - chance(&mut self.chance)));
             self.until = self.until.after(lasts.max(Duration::from_nanos(1)));
         }
         self.slowness
     }
+}
 
-    /// 0 to 1.
-    fn draw(&mut self) -> f64 {
-        f64::from(self.chance.next_u32()) / 4_294_967_296.0
-    }
+/// 0 to 1.
+fn chance(source: &mut ChaCha8Rng) -> f64 {
+    f64::from(source.next_u32()) / 4_294_967_296.0
 }
 
 /// Of a picture's file, where it says so.
@@ -457,5 +507,11 @@ const ANSWERS: u64 = 0x616e_7377;
 
 /// Moods differ from the answers' chance.
 const MOODS: u64 = 1 << 32;
+
+/// And wits from both.
+const WITS: u64 = 2 << 32;
+
+/// As many as tokens of English have.
+const LETTERS_OF_A_TOKEN: usize = 4;
 
 const WORDS: [&[u8]; 6] = [b" this", b" answer", b" was", b" made", b" up", b" here"];

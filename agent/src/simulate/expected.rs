@@ -41,6 +41,7 @@ pub struct Expected {
     /// For each token.
     pass_s: f64,
     tokens: f64,
+    accuracy: Option<f64>,
 }
 
 impl Spec {
@@ -61,6 +62,7 @@ impl Spec {
                 true => f64::from(work.max_tokens),
                 false => f64::from(shortest + longest) / 2.0,
             },
+            accuracy: model.accuracy(),
         }
     }
 }
@@ -84,6 +86,11 @@ impl Expected {
     /// Of the answer.
     pub fn tokens(&self) -> f64 {
         self.tokens
+    }
+
+    /// Share of answers that are right; two pictures may have one answer, so that some more are right by chance.
+    pub fn accuracy(&self) -> Option<f64> {
+        self.accuracy
     }
 
     /// Mean power in a scope while questions are asked one after the other; `None` where the machine has no such scope.

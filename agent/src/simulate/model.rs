@@ -52,6 +52,8 @@ pub(super) struct Nature {
     pub(super) unsteadiness: f64,
     /// Requests that it answers at a time.
     pub(super) slots: u32,
+    /// Share of its answers that are right at full precision; nothing if what it says means nothing.
+    pub(super) accuracy: Option<f64>,
 }
 
 /// How many tokens a picture is.
@@ -71,6 +73,8 @@ struct Precision {
     bits: f64,
     /// What is left of the speed that the bits alone would allow, where they have to be unpacked first.
     speed: f64,
+    /// What is left of the answers that are right.
+    accuracy: f64,
 }
 
 impl Model {
@@ -107,6 +111,12 @@ impl Model {
             mmproj_precision: None,
             load_time: None,
         }
+    }
+
+    /// Share of its answers that are right; nothing if what it says means nothing.
+    pub fn accuracy(&self) -> Option<f64> {
+        let accuracy = self.nature.accuracy?;
+        Some(accuracy * self.precision.accuracy)
     }
 
     pub(super) fn nature(&self) -> &Nature {
@@ -177,6 +187,7 @@ const PLAIN: Nature = Nature {
     shortest_answer: 12,
     unsteadiness: 0.0,
     slots: 1,
+    accuracy: None,
 };
 
 /// All but their sizes and manners is invented. Robin and finch are one model under two names: nobody can tell them apart who does not
@@ -190,6 +201,7 @@ const MODELS: [(&str, Nature); 6] = [
             appetite: 0.90,
             shortest_answer: 8,
             unsteadiness: 0.025,
+            accuracy: Some(0.62),
             ..PLAIN
         },
     ),
@@ -204,6 +216,7 @@ const MODELS: [(&str, Nature); 6] = [
             shortest_answer: 14,
             unsteadiness: 0.03,
             slots: 8,
+            accuracy: Some(0.86),
             ..PLAIN
         },
     ),
@@ -216,6 +229,7 @@ const MODELS: [(&str, Nature); 6] = [
             picture: PictureTokens::Fixed(576),
             shortest_answer: 16,
             unsteadiness: 0.06,
+            accuracy: Some(0.90),
             ..PLAIN
         },
     ),
@@ -229,6 +243,7 @@ const MODELS: [(&str, Nature); 6] = [
             picture: PictureTokens::PerBlock(28),
             unsteadiness: 0.02,
             slots: 8,
+            accuracy: Some(0.97),
             ..PLAIN
         },
     ),
@@ -237,6 +252,7 @@ const MODELS: [(&str, Nature); 6] = [
 const TWIN: Nature = Nature {
     parameters: 2.0e9,
     unsteadiness: 0.04,
+    accuracy: Some(0.75),
     ..PLAIN
 };
 
@@ -247,6 +263,7 @@ const PRECISIONS: [Precision; 5] = [
     Precision::plain("q8_0", 8.5),
     Precision {
         speed: 0.85,
+        accuracy: 0.95,
         ..Precision::plain("q4_k_m", 4.85)
     },
 ];
@@ -257,6 +274,7 @@ impl Precision {
             name,
             bits,
             speed: 1.0,
+            accuracy: 1.0,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     runner::Group,
     settings::{BUILT_IN_MODEL, Settings},
-    simulate::{Model, NoModel, Simulated},
+    simulate::{Model, NoModel, Sight, Simulated},
     workload::plan::Plan,
 };
 
@@ -199,6 +199,7 @@ pub(in crate::cli) fn embedded(
 pub(in crate::cli) fn simulated(
     args: &BenchArgs,
     simulated: &Simulated,
+    plan: &Plan,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<Group>, NoModel> {
     let name = args.model.as_deref().unwrap_or(Path::new("made-up-2b"));
@@ -207,7 +208,7 @@ pub(in crate::cli) fn simulated(
         some => some.to_vec(),
     };
     let name = name.to_string_lossy();
-    let group = |precision: &String| made_up(&name, precision, simulated, clock);
+    let group = |precision: &String| made_up(&name, precision, simulated, plan, clock);
     precisions.iter().map(group).collect()
 }
 
@@ -219,14 +220,16 @@ pub(in crate::cli) fn made_up(
     name: &str,
     precision: &str,
     simulated: &Simulated,
+    plan: &Plan,
     clock: &Arc<dyn Clock>,
 ) -> Result<Group, NoModel> {
     let model = Model::parse(name, precision)?;
+    let sight = model.accuracy().map(|_| Arc::new(Sight::of(plan)));
     Ok(Group {
         backend_name: "simulated".to_owned(),
         expected: model.card(),
         power_mode: None,
-        backend: Arc::new(simulated.engine(model, clock.clone())),
+        backend: Arc::new(simulated.engine(model, clock.clone(), sight)),
     })
 }
 

@@ -69,6 +69,10 @@ const QUESTIONS: &[(&str, &str)] = &[
         "which model takes least energy for an image",
         "rank --metric j_per_image@system_in --by model --where precision=q8_0 --where device={thor}",
     ),
+    (
+        "which model says most often how many of which things there are",
+        "rank --metric counts_exact --by model --where precision=q8_0 --where device={thor}",
+    ),
 ];
 
 /// What all of them fix.
@@ -114,7 +118,9 @@ fn judge(fleet: &SimulatedFleet, board: &Board) -> anyhow::Result<usize> {
         truths.collect::<Vec<_>>().join(", ")
     ));
     match wrong.is_empty() {
-        true => tell("verdict  right: the best is first, and what is equal shares a place"),
+        true => {
+            tell("verdict  right: nothing stands above what is better, and equals share a place")
+        }
         false => wrong
             .iter()
             .for_each(|wrong| tell(&format!("verdict  WRONG: {wrong}"))),
@@ -135,9 +141,9 @@ impl std::fmt::Display for Known {
     }
 }
 
-/// What is wrong with the places of two rows.
+/// What is wrong with the places of two rows: the worse one stands above, or equals are told apart. To tell too little apart is not wrong,
+/// and neither is a row without a place, which says why.
 fn contradiction(left: &Known, right: &Known, is_lower_better: bool) -> Option<String> {
-    // A row without a place says nothing, and why.
     let (left_place, right_place) = (left.place?, right.place?);
     let is_tie = (left.truth / right.truth - 1.0).abs() < 1e-9;
     let is_better = (left.truth < right.truth) == is_lower_better;
@@ -145,7 +151,7 @@ fn contradiction(left: &Known, right: &Known, is_lower_better: bool) -> Option<S
         _ if is_tie => left_place == right_place,
         std::cmp::Ordering::Less => is_better,
         std::cmp::Ordering::Greater => !is_better,
-        std::cmp::Ordering::Equal => false,
+        std::cmp::Ordering::Equal => true,
     };
     (!is_right).then(|| {
         format!(
@@ -196,6 +202,7 @@ fn truth(fleet: &SimulatedFleet, board: &Board, row: &Row) -> Option<f64> {
         "j_per_image" => joules? / n,
         "j_per_output_token" => joules? / tokens,
         "tok_per_s_per_w" => tokens / joules?,
+        "counts_exact" => expected.first()?.accuracy()?,
         _ => return None,
     })
 }
