@@ -98,7 +98,8 @@ const COLLECTOR: Edges = &[
     (
         "exchange",
         &[
-            "clock", "enrol", "ingest", "peer", "query", "rank", "report", "rollup", "store",
+            "clock", "enrol", "ingest", "peer", "published",
+            "query", "rank", "report", "rollup", "store",
             "vitals",
         ],
     ),

@@ -206,7 +206,7 @@ mod tests {
     fn a_mean_of_three_that_may_be_nothing_says_nothing() {
         let finding = mean_of_three(&row("gemma.reasoning"));
         assert_eq!(finding.verdict, Verdict::CannotBeDecided);
-        assert_eq!(finding.follows, "2.3 ± 5.713");
+        assert_eq!(finding.follows, "2.3 ± 5.714");
         assert_eq!(
             mean_of_three(&row("molmo.boardwalk")).verdict,
             Verdict::Holds
