@@ -222,6 +222,11 @@ impl Span {
         self.coordinate.map(&value, self.pixels)
     }
 
+    /// Where it ends.
+    pub(super) fn end(&self) -> i32 {
+        self.pixels.1
+    }
+
     /// Round values along it, no more than this many, with what is written at them: no more decimals than tell them apart.
     pub(super) fn ticks(&self, most: usize) -> Vec<(f64, String)> {
         let values = self.coordinate.key_points(most);

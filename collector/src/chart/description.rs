@@ -118,11 +118,11 @@ pub struct Quartiles {
     pub n: usize,
     /// How many more failed and have none.
     pub n_failed: usize,
-    /// Nearest rank.
+    /// Nearest rank, failures ranked as slower than any; infinite where it is one of them.
     pub lower: f64,
-    /// Nearest rank.
+    /// Likewise.
     pub median: f64,
-    /// Nearest rank.
+    /// Likewise.
     pub upper: f64,
     /// Farthest values that are within one and a half boxes of the box.
     pub whiskers: (f64, f64),
@@ -226,12 +226,14 @@ impl Quartiles {
             .collect();
         sorted.sort_by(f64::total_cmp);
         let at = |quarter: usize| {
-            let rank = (sorted.len() * quarter).div_ceil(4).max(1);
-            sorted.get(rank - 1).copied()
+            let rank = ((sorted.len() + n_failed) * quarter).div_ceil(4).max(1);
+            sorted.get(rank - 1).copied().unwrap_or(f64::INFINITY)
         };
-        let (lower, median, upper) = (at(1)?, at(2)?, at(3)?);
+        let (lower, median, upper) = (at(1), at(2), at(3));
         let reach = 1.5 * (upper - lower);
-        let is_near = |value: &f64| (lower - reach..=upper + reach).contains(value);
+        // Nothing is far from a box without an end.
+        let is_near =
+            |value: &f64| !upper.is_finite() || (lower - reach..=upper + reach).contains(value);
         let near: Vec<f64> = sorted.iter().copied().filter(is_near).collect();
         Some(Self {
             n: sorted.len(),

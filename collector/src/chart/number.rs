@@ -32,6 +32,14 @@ impl<'a> Scale<'a> {
     pub(crate) fn show(&self, value: f64) -> String {
         short(self.scaled(value))
     }
+
+    /// A figure in this unit, if it is not a failed request, which ranks as infinite.
+    pub(crate) fn show_or_failed(&self, value: f64) -> String {
+        match value.is_finite() {
+            true => self.show(value),
+            false => "failed".to_owned(),
+        }
+    }
 }
 
 /// A percentile, or what is said instead.

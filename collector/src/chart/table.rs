@@ -115,7 +115,7 @@ fn of_boxes(boxes: &Boxes) -> Table {
         let mut cells = vec![data.n.to_string(), data.n_failed.to_string()];
         let (low, high) = data.whiskers;
         let numbers = [low, data.lower, data.median, data.upper, high];
-        cells.extend(numbers.map(|number| scale.show(number)));
+        cells.extend(numbers.map(|number| scale.show_or_failed(number)));
         cells.push(data.outliers.len().to_string());
         cells
     })

@@ -272,13 +272,13 @@ fn quarters_are_of_the_nearest_rank() {
     let quartiles = Quartiles::of(&[4.0, 1.0, 3.0, 2.0, 100.0], 2).unwrap();
     assert_eq!(
         (quartiles.lower, quartiles.median, quartiles.upper),
-        (2.0, 3.0, 4.0)
+        (2.0, 4.0, f64::INFINITY)
     );
-    assert_eq!(
-        (quartiles.whiskers, quartiles.outliers),
-        ((1.0, 4.0), vec![100.0])
-    );
+    assert_eq!(quartiles.whiskers, (1.0, 100.0));
     assert_eq!((quartiles.n, quartiles.n_failed), (5, 2));
+    let all = Quartiles::of(&[4.0, 1.0, 3.0, 2.0, 100.0], 0).unwrap();
+    assert_eq!((all.lower, all.median, all.upper), (2.0, 3.0, 4.0));
+    assert_eq!((all.whiskers, all.outliers), ((1.0, 4.0), vec![100.0]));
     assert_eq!(Quartiles::of(&[f64::INFINITY], 0), None);
 }
 

@@ -40,7 +40,10 @@ impl Boxes {
     fn values(&self) -> impl Iterator<Item = f64> {
         self.data().flat_map(|data| {
             let outliers = data.outliers.iter().copied();
-            outliers.chain([data.whiskers.0, data.whiskers.1, data.upper])
+            let box_end = Some(data.upper).filter(|upper| upper.is_finite());
+            outliers
+                .chain([data.whiskers.0, data.whiskers.1])
+                .chain(box_end)
         })
     }
 }
@@ -51,7 +54,11 @@ pub(in crate::chart) fn words(data: &Quartiles, scale: &Scale<'_>) -> String {
         0 => String::new(),
         n => format!(", {n} failed"),
     };
-    format!("median {}, n {}{failed}", scale.show(data.median), data.n)
+    format!(
+        "median {}, n {}{failed}",
+        scale.show_or_failed(data.median),
+        data.n
+    )
 }
 
 fn draw_box(
@@ -61,7 +68,11 @@ fn draw_box(
     row: &rows::Row<'_, Quartiles>,
 ) {
     let (data, y) = (row.data, row.y);
-    let at = |value: f64| span.at(scale.scaled(value));
+    // What ends in failed requests ends at the edge.
+    let at = |value: f64| match value.is_finite() {
+        true => span.at(scale.scaled(value)),
+        false => span.end(),
+    };
     let (left, right) = (at(data.whiskers.0), at(data.whiskers.1));
     canvas.line((left, y), (right, y), color::INK, 1);
     for end in [left, right] {

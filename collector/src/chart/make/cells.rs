@@ -63,7 +63,9 @@ pub fn by_concurrency(
 ) -> Vec<Chart> {
     let mut charts: BTreeMap<[String; 4], Vec<(&RankedCell, u32)>> = BTreeMap::new();
     for cell in cells {
-        if let Some(concurrency) = cell.cell.identity.load.concurrency() {
+        // Another tool's file that states none has 0.
+        let concurrency = cell.cell.identity.load.concurrency();
+        if let Some(concurrency) = concurrency.filter(|own| *own > 0) {
             let key =
                 [Key::Suite, Key::SuiteDigest, Key::Task, Key::Model].map(|key| cell.value(key));
             charts.entry(key).or_default().push((cell, concurrency));

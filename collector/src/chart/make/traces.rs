@@ -46,7 +46,7 @@ pub fn latencies(
     (subtitle, provenance): (&str, Provenance),
 ) -> Option<Chart> {
     let mut notes = vec![
-        "box: the middle half of the requests, with the median; whiskers: up to one and a half boxes from it; rings: beyond"
+        "box: the middle half of the requests, with the median, those that failed ranked as slower than any; whiskers: up to one and a half boxes from it; rings: beyond"
             .to_owned(),
     ];
     let mut boxes = Vec::new();
