@@ -315,9 +315,16 @@ fn wanted(
             if is_asked {
                 return Err(CompareError::TokenizersDiffer(metric));
             }
-            notes.push(
-                "figures per token are left out: models differ in what a token is".to_owned(),
-            );
+            notes.push(NO_TOKENS.to_owned());
+            continue;
+        }
+        if is_within_limits(&metric) && left.limits != right.limits {
+            notes.push(format!(
+                "{}: `{metric}` is left out: A was measured under {}, B under {}, and other limits make another figure",
+                left.value(Key::Task),
+                left.value(Key::Limits),
+                right.value(Key::Limits)
+            ));
             continue;
         }
         match metric.definition.needs_scope {
@@ -347,6 +354,11 @@ fn wanted(
         ));
     }
     Ok(wanted)
+}
+
+/// Whether it counts requests that keep limits, which must be the same then.
+fn is_within_limits(metric: &Metric) -> bool {
+    metric.definition.id == GOODPUT
 }
 
 /// What people ask for first, and whatever says how good the answers are.
@@ -417,6 +429,7 @@ fn side_figure(figure: &CellFigure) -> SideFigure {
         cv_runs: spread(&figure.values).and_then(|spread| spread.cv),
         relative_bound: (figure.relative_bound > 0.0).then_some(figure.relative_bound),
         flags: figure.flags.iter().cloned().collect(),
+        runs: figure.repetitions.iter().map(|one| one.run).collect(),
     }
 }
 
@@ -483,6 +496,12 @@ fn one_or_none(values: &[String]) -> String {
         None => "none".to_owned(),
     }
 }
+
+/// Requests that keep limits, in a second.
+const GOODPUT: &str = "goodput";
+
+/// Why there are none.
+const NO_TOKENS: &str = "figures per token are left out: models differ in what a token is";
 
 /// Name of the document of two sides.
 pub const COMPARE_SCHEMA: &str = "tokwatt.compare/1";

@@ -23,7 +23,7 @@ pub use self::{
         Amount, Answer, BatchEnergy, BatchRow, CostRow, Estimate, FitRow, Mark, Outcome, Projected,
         SwapRow,
     },
-    fit::{Machine, Tried, facts_of, fit},
+    fit::{Attempt, Machine, Tried, facts_of, fit},
     plan::{BatchPlan, CostPlan, FitPlan, Plan, Price, SwapPlan},
     swap::swap,
 };

@@ -107,6 +107,14 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// Whether it says that there are no single requests of a run, which may have a report all the same.
+    pub fn is_without_trace(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchRun(_) | Self::Imported(_) | Self::Unreadable { .. }
+        )
+    }
+
     /// Whether it is a failure of ours, and not of the question.
     pub fn is_ours(&self) -> bool {
         matches!(
@@ -169,7 +177,7 @@ impl Query {
         Ok(boards)
     }
 
-    /// Cells with all their figures of one provenance.
+    /// Cells with all their figures of one provenance, and what is to be known of their age.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -177,12 +185,10 @@ impl Query {
         &self,
         conditions: &[Condition],
         provenance: Provenance,
-    ) -> Result<Vec<RankedCell>, QueryError> {
+    ) -> Result<(Vec<RankedCell>, Vec<String>), QueryError> {
         let conditions = conditions.to_vec();
-        let found = self
-            .ask(move |catalogue, index| rank::cells_of(catalogue, index, &conditions, provenance))
-            .await?;
-        Ok(found.0)
+        self.ask(move |catalogue, index| rank::cells_of(catalogue, index, &conditions, provenance))
+            .await
     }
 
     /// Measured runs that meet all conditions.

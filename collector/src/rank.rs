@@ -44,7 +44,7 @@ use self::{
 
 pub use self::{
     catalogue::{Catalogue, MemoryIndex},
-    cell::{CellFigure, RankedCell, cells, cells_of},
+    cell::{CellFigure, RankedCell, Repetition, cells, cells_of},
     index::{CellIndex, CellName},
     key::{Condition, Key},
     question::{Metric, OverTasks, PROVENANCES, Question, parse_provenance},
@@ -194,6 +194,7 @@ where
     let selection = Selection::of(catalogue, question)?;
     let mut notes = selection.others();
     let figures = figures(&selection, columns, &mut notes)?;
+    let figures = Common::comparable(catalogue, &selection.question, figures, &mut notes);
     let common = Common::of(catalogue, &figures);
     let question = &selection.question;
     let aggregate = common.check(question)?;
@@ -231,7 +232,8 @@ where
 {
     let metric = &question.metric;
     let questions: Vec<Question> = if metric.definition.needs_scope && metric.scope.is_none() {
-        let scopes = scopes_of(&meeting(catalogue, &question.conditions)?);
+        let cells = meeting(catalogue, &question.conditions)?;
+        let scopes = scopes_of(catalogue, &cells, question.provenance);
         scopes
             .into_iter()
             .map(|scope| question.of_scope(scope))

@@ -106,6 +106,9 @@ pub struct SideFigure {
     pub relative_bound: Option<f64>,
     /// Flags of these repetitions.
     pub flags: Vec<String>,
+    /// Which runs they are: for whoever looks at single requests beside the figure, and no part of the document.
+    #[serde(skip)]
+    pub runs: Vec<RunId>,
 }
 
 /// Means over the same pictures, within the repetitions that there are: it says nothing about what other repetitions would show.

@@ -11,7 +11,8 @@ use tokwatt_domain::{
 };
 
 use super::{
-    CompareError, HISTORY_SCHEMA, History, Moment, Point, Series, Step,
+    CompareError, GOODPUT, HISTORY_SCHEMA, History, Moment, NO_TOKENS, Point, Series, Step,
+    is_within_limits,
     pairing::{common, named, pair},
     phrase, question, repetitions, side_figure, usual,
 };
@@ -21,7 +22,7 @@ use crate::rank::{Key, Metric, RankedCell};
 /// looked at, if not what people ask for first.
 ///
 /// # Errors
-/// There are fewer than two values.
+/// There are fewer than two values, or models differ along a line and tokens were asked for.
 pub fn history(
     cells: &[RankedCell],
     over: Key,
@@ -60,10 +61,14 @@ pub fn history(
     }
     let all: Vec<&RankedCell> = lines.values().flatten().copied().collect();
     let fixed = common(&all);
-    let series: Vec<Series> = lines
-        .values()
-        .flat_map(|line| series(line, over, metrics, &fixed))
-        .collect();
+    let mut all_series: Vec<Series> = Vec::new();
+    for line in lines.values() {
+        let asked = asked(line, metrics, &mut notes)?;
+        all_series.extend(series(line, over, asked, &fixed));
+    }
+    let series = all_series;
+    notes.sort();
+    notes.dedup();
     notes.extend(caveats(&series));
     Ok(History {
         schema: HISTORY_SCHEMA.to_owned(),
@@ -126,10 +131,41 @@ fn extend<'a>(
     }
 }
 
+/// What is looked at along a line: what was asked for, else what people ask for first, without what means something else from one of its
+/// cells to the next.
+fn asked(
+    line: &[&RankedCell],
+    metrics: &[Metric],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Metric>, CompareError> {
+    let differs = |key: Key| {
+        let values: BTreeSet<String> = line.iter().map(|cell| cell.value(key)).collect();
+        values.len() > 1
+    };
+    let mut asked = match metrics.is_empty() {
+        true => usual(),
+        false => metrics.to_vec(),
+    };
+    if differs(Key::Model) {
+        if let Some(metric) = metrics.iter().find(|metric| metric.counts_tokens()) {
+            return Err(CompareError::TokenizersDiffer(*metric));
+        }
+        asked.retain(|metric| !metric.counts_tokens());
+        notes.push(NO_TOKENS.to_owned());
+    }
+    if differs(Key::Limits) && asked.iter().any(is_within_limits) {
+        asked.retain(|metric| !is_within_limits(metric));
+        notes.push(format!(
+            "`{GOODPUT}` is left out where it was measured under different limits"
+        ));
+    }
+    Ok(asked)
+}
+
 fn series(
     line: &[&RankedCell],
     over: Key,
-    metrics: &[Metric],
+    asked: Vec<Metric>,
     fixed: &BTreeMap<Key, String>,
 ) -> Vec<Series> {
     let shared = common(line);
@@ -137,10 +173,6 @@ fn series(
         .into_iter()
         .filter(|(key, _)| !fixed.contains_key(key));
     let key = named(own.collect());
-    let asked = match metrics.is_empty() {
-        true => usual(),
-        false => metrics.to_vec(),
-    };
     let over_scopes = asked.into_iter().flat_map(|metric| scoped(metric, line));
     over_scopes
         .filter_map(|metric| {

@@ -1,6 +1,6 @@
 //! The same pictures on both sides: what each cost, from the raw traces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::{
     ChaCha20Rng,
@@ -17,13 +17,15 @@ use tokwatt_domain::{
     run::RunTrace,
 };
 
-use super::{Comparison, Within};
+use super::{Comparison, FigurePair, SideFigure, Within};
 
 /// What each picture cost on one side, figure by figure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Items {
     /// Metric id, with `@scope` for those over energy, to picture to its mean over the requests of all repetitions.
     means: BTreeMap<String, BTreeMap<String, Mean>>,
+    /// Metric id to the runs that stand in its figure: the others are not looked at for it.
+    wanted: BTreeMap<String, BTreeSet<RunId>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,20 +35,33 @@ struct Mean {
 }
 
 impl Items {
+    /// The runs to add, in the order in which [`Items::add`] wants them.
+    pub fn runs(&self) -> BTreeSet<RunId> {
+        self.wanted.values().flatten().copied().collect()
+    }
+
     /// Adds a repetition. They are to be added in the order of their ids, so that sums do not depend on who came first.
     pub fn add(&mut self, trace: &RunTrace) {
+        let run = trace.header.run;
+        let is_wanted = |id: &str| self.wanted.get(id).is_some_and(|runs| runs.contains(&run));
+        let has_latency = is_wanted(LATENCY);
+        let has_first = is_wanted(TTFT) && trace.header.cell.identity.is_streaming;
         let requests = trace.segments.iter().flat_map(|segment| &segment.requests);
         for request in requests.filter(|request| request.outcome.is_success()) {
-            let seconds = latency::request_latency(request).as_secs_f64();
-            self.note("request_latency", &request.item, seconds);
-            let first = latency::ttft(request).filter(|_| trace.header.cell.identity.is_streaming);
-            if let Some(first) = first {
-                self.note("ttft", &request.item, first.as_secs_f64());
+            if has_latency {
+                let seconds = latency::request_latency(request).as_secs_f64();
+                self.note(LATENCY, &request.item, seconds);
+            }
+            if let Some(first) = latency::ttft(request).filter(|_| has_first) {
+                self.note(TTFT, &request.item, first.as_secs_f64());
             }
         }
         for (scope, energies) in request_energies(trace) {
-            for (item, joules) in energies {
-                self.note(&format!("j_per_request@{scope}"), item, joules);
+            let id = format!("{ENERGY}@{scope}");
+            if self.wanted.get(&id).is_some_and(|runs| runs.contains(&run)) {
+                for (item, joules) in energies {
+                    self.note(&id, item, joules);
+                }
             }
         }
     }
@@ -63,35 +78,41 @@ impl Items {
 }
 
 impl Comparison {
-    /// Runs whose pictures make the pair's second ratios, in the order in which [`Items::add`] wants them: of A, and of B.
-    pub fn runs_of(&self, pair: usize) -> [Vec<RunId>; 2] {
-        let sorted = |runs: &[RunId]| {
-            let mut runs = runs.to_vec();
-            runs.sort();
-            runs
+    /// What makes the pair's second ratios, of A and of B, to which the runs that stand in its figures are still to be added.
+    pub fn items_of(&self, pair: usize) -> [Items; 2] {
+        let figures = self.pairs.get(pair).map(|pair| pair.figures.as_slice());
+        let of_requests = |figure: &&FigurePair| OF_REQUESTS.contains(&figure.metric.as_str());
+        let items = |side: fn(&FigurePair) -> &SideFigure| {
+            let figures = figures.unwrap_or_default().iter().filter(of_requests);
+            let wanted =
+                figures.map(|figure| (id(figure), side(figure).runs.iter().copied().collect()));
+            Items {
+                wanted: wanted.collect(),
+                ..Items::default()
+            }
         };
-        let pair = self.pairs.get(pair);
-        pair.map_or_else(Default::default, |pair| {
-            [sorted(&pair.left.runs), sorted(&pair.right.runs)]
-        })
+        [items(|figure| &figure.left), items(|figure| &figure.right)]
     }
 
     /// Puts the ratios over the same pictures beside those over repetitions.
     pub fn add_items(&mut self, pair: usize, left: &Items, right: &Items) {
-        let mut runs = self.runs_of(pair).concat();
-        runs.sort();
         for figure in self
             .pairs
             .get_mut(pair)
             .iter_mut()
             .flat_map(|pair| &mut pair.figures)
         {
-            let id = match figure.scope {
-                Some(scope) => format!("{}@{scope}", figure.metric),
-                None => figure.metric.clone(),
-            };
-            figure.within_repetitions = within(left, right, &runs, &id);
+            let mut runs = [figure.left.runs.as_slice(), &figure.right.runs].concat();
+            runs.sort();
+            figure.within_repetitions = within(left, right, &runs, &id(figure));
         }
+    }
+}
+
+fn id(figure: &FigurePair) -> String {
+    match figure.scope {
+        Some(scope) => format!("{}@{scope}", figure.metric),
+        None => figure.metric.clone(),
     }
 }
 
@@ -136,6 +157,13 @@ fn below(chance: &mut ChaCha20Rng, n: usize) -> usize {
     let scaled = u128::from(chance.next_u32()) * n as u128;
     usize::try_from(scaled >> 32).expect("below n")
 }
+
+const LATENCY: &str = "request_latency";
+const TTFT: &str = "ttft";
+const ENERGY: &str = "j_per_request";
+
+/// Metrics that single requests have.
+const OF_REQUESTS: [&str; 3] = [LATENCY, TTFT, ENERGY];
 
 /// Enough for the ends of a 95 % interval: 50 samples lie beyond each.
 const RESAMPLES: usize = 2000;

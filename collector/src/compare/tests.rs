@@ -1,9 +1,11 @@
 //! Made-up cells of which it is known who is better.
 
 use tokwatt_domain::{
+    ids::RunId,
     metrics::{Percentile, RunReport, spread::verdict::Verdict},
     power::{Provenance, Scope},
     time::WallTime,
+    workload::Limits,
 };
 
 use super::*;
@@ -428,6 +430,83 @@ fn a_version_that_is_slower_is_found_and_said() {
         "{:?}",
         history.notes
     );
+}
+
+#[test]
+fn a_history_of_models_is_not_told_in_tokens() {
+    let model = |name: &str, started: i64| {
+        let name = name.to_owned();
+        move |report: &mut RunReport| {
+            report.cell.identity.model.clone_from(&name);
+            report.started = WallTime(started + report.started.0);
+        }
+    };
+    let runs = [
+        with(three(1, "a", 10.0), model("one", 0)),
+        with(three(4, "a", 12.0), model("two", 1_000_000)),
+    ]
+    .concat();
+    let cells = cells(&runs, &[], Provenance::Measured);
+    let ask = |metrics: &[&str]| {
+        let (over, metrics) = parse_history("model", &texts(metrics)).unwrap();
+        history(&cells, over, &metrics, Provenance::Measured)
+    };
+    let error = ask(&["request_latency", "output_tps"]).unwrap_err();
+    assert!(
+        matches!(error, CompareError::TokenizersDiffer(_)),
+        "{error}"
+    );
+    let usual = ask(&[]).unwrap();
+    let metrics: Vec<&str> = usual.series.iter().map(|one| one.metric.as_str()).collect();
+    assert!(metrics.contains(&"request_latency"), "{metrics:?}");
+    assert!(!metrics.contains(&"output_tps"), "{metrics:?}");
+    assert!(
+        usual.notes.contains(&NO_TOKENS.to_owned()),
+        "{:?}",
+        usual.notes
+    );
+}
+
+#[test]
+fn goodput_under_other_limits_is_left_out() {
+    let good_within = |seconds: f64| {
+        move |report: &mut RunReport| {
+            report.limits = Some(Limits {
+                ttft_s: None,
+                tpot_s: None,
+                latency_s: Some(seconds),
+            });
+            report.totals.insert("good_requests".to_owned(), 50.0);
+        }
+    };
+    let figures = |seconds| {
+        let runs = [
+            with(three(1, "a", 10.0), good_within(5.0)),
+            with(three(4, "b", 12.0), good_within(seconds)),
+        ]
+        .concat();
+        let comparison = ask(&runs, "device=a", "device=b", &["goodput"]).unwrap();
+        (
+            comparison.pairs[0].figures.len(),
+            comparison.notes.join("; "),
+        )
+    };
+    assert_eq!(figures(5.0).0, 1);
+    let (n, notes) = figures(9.0);
+    assert_eq!(n, 0);
+    assert!(notes.contains("latency=5s, B under latency=9s"), "{notes}");
+}
+
+#[test]
+fn pictures_are_paired_of_the_runs_behind_the_figure() {
+    let mut runs = [three(1, "a", 10.0), three(4, "b", 12.0)].concat();
+    throttled(&mut runs[1].report);
+    let comparison = ask(&runs, "device=a", "device=b", &["request_latency"]).unwrap();
+    let [left, right] = comparison.items_of(0);
+    let ids = |numbers: &[u8]| -> std::collections::BTreeSet<_> {
+        numbers.iter().map(|number| RunId([*number; 16])).collect()
+    };
+    assert_eq!((left.runs(), right.runs()), (ids(&[1, 3]), ids(&[4, 5, 6])));
 }
 
 #[test]

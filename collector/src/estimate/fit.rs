@@ -23,13 +23,20 @@ pub struct Machine {
 /// Runs of the model on a device.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tried {
+    /// Cell by cell.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Runs of one cell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attempt {
     /// How many.
     pub n_runs: u32,
     /// The most memory that they took; absent where it was not sampled.
     pub peak_bytes: Option<f64>,
-    /// The largest context that they ran with, where their engine says so.
+    /// The context that they ran with, where their engine says so.
     pub context: Option<u64>,
-    /// The most requests at once that their engine took, where it says so.
+    /// Requests at once that their engine took, where it says so.
     pub slots: Option<u64>,
     /// Requests that ended for want of memory or because the engine died, by kind.
     pub failures: BTreeMap<String, u32>,
@@ -151,22 +158,21 @@ fn row(plan: &FitPlan, needs: Needs, machine: &Machine, tried: &Tried) -> FitRow
         needed_bytes: needs.total_bytes(),
         headroom_bytes: headroom,
         outcome,
-        n_runs: tried.n_runs,
-        measured_peak_bytes: tried.peak_bytes,
-        failures: tried.failures.clone(),
+        n_runs: tried.n_runs(),
+        measured_peak_bytes: tried.peak_bytes(),
+        failures: failures(tried.attempts.iter()),
         text: text(plan, outcome, needs, tried),
     }
 }
 
-/// Runs that had less context or fewer slots show nothing about more of them.
+/// Runs that had less context or fewer slots show nothing about more of them, and a failure with more of them nothing about less.
 fn outcome(plan: &FitPlan, headroom: Option<i64>, tried: &Tried) -> Outcome {
-    if !tried.failures.is_empty() {
+    if tried.failed(plan).next().is_some() {
         return Outcome::Failed;
     }
-    let is_tried = tried.n_runs > 0 && tried.peak_bytes.is_some();
     match (tried.covers(plan), headroom) {
-        (Some(true), _) if is_tried => Outcome::Tested,
-        (None, None | Some(0..)) if is_tried => Outcome::Tested,
+        (Some(true), _) => Outcome::Tested,
+        (None, None | Some(0..)) => Outcome::Tested,
         (_, None) => Outcome::Unknown,
         (_, Some(0..)) => Outcome::Estimated,
         (_, Some(_)) => Outcome::WillNotFit,
@@ -174,7 +180,46 @@ fn outcome(plan: &FitPlan, headroom: Option<i64>, tried: &Tried) -> Outcome {
 }
 
 impl Tried {
-    /// Whether they had as much context and as many slots as the plan; absent where their engine does not say.
+    fn n_runs(&self) -> u32 {
+        self.attempts.iter().map(|attempt| attempt.n_runs).sum()
+    }
+
+    fn peak_bytes(&self) -> Option<f64> {
+        let peaks = self.attempts.iter().filter_map(|one| one.peak_bytes);
+        peaks.reduce(f64::max)
+    }
+
+    /// Those that failed, and had no more than the plan, as far as their engine says.
+    fn failed(&self, plan: &FitPlan) -> impl Iterator<Item = &Attempt> {
+        let failing = self.attempts.iter().filter(|one| !one.failures.is_empty());
+        failing.filter(|one| !one.is_larger(plan))
+    }
+
+    /// Whether one of those that worked had as much context and as many slots as the plan; absent where their engine does not say.
+    fn covers(&self, plan: &FitPlan) -> Option<bool> {
+        let worked = self.attempts.iter().filter(|one| one.worked());
+        let covering: Vec<Option<bool>> = worked.map(|one| one.covers(plan)).collect();
+        if covering.contains(&Some(true)) {
+            return Some(true);
+        }
+        match covering.contains(&None) {
+            true => None,
+            false => Some(false),
+        }
+    }
+}
+
+impl Attempt {
+    fn worked(&self) -> bool {
+        self.n_runs > 0 && self.peak_bytes.is_some() && self.failures.is_empty()
+    }
+
+    fn is_larger(&self, plan: &FitPlan) -> bool {
+        let is_more = |own: Option<u64>, wanted| own.is_some_and(|own| own > wanted);
+        is_more(self.context, plan.context) || is_more(self.slots, plan.slots)
+    }
+
+    /// Whether it had as much context and as many slots as the plan; absent where its engine does not say.
     fn covers(&self, plan: &FitPlan) -> Option<bool> {
         let is_less = |own: Option<u64>, wanted| own.is_some_and(|own| own < wanted);
         if is_less(self.context, plan.context) || is_less(self.slots, plan.slots) {
@@ -184,23 +229,42 @@ impl Tried {
     }
 }
 
+/// How often what went wrong, over some attempts.
+fn failures<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> BTreeMap<String, u32> {
+    let mut failures: BTreeMap<String, u32> = BTreeMap::new();
+    for (kind, n) in attempts.flat_map(|attempt| &attempt.failures) {
+        *failures.entry(kind.clone()).or_default() += n;
+    }
+    failures
+}
+
 fn text(plan: &FitPlan, outcome: Outcome, needs: Needs, tried: &Tried) -> String {
-    let failures: Vec<String> = tried
-        .failures
-        .iter()
-        .map(|(kind, n)| format!("{kind} {n} times"))
-        .collect();
+    let n_runs = tried.n_runs();
+    let in_words = |failures: BTreeMap<String, u32>| {
+        let words = failures.iter().map(|(kind, n)| format!("{kind} {n} times"));
+        words.collect::<Vec<_>>().join(", ")
+    };
     let mut text = match outcome {
-        Outcome::Tested => format!("{} runs of it there", tried.n_runs),
-        Outcome::Failed => format!("{} runs of it there: {}", tried.n_runs, failures.join(", ")),
+        Outcome::Tested => format!("{n_runs} runs of it there"),
+        Outcome::Failed => format!(
+            "{n_runs} runs of it there: {}",
+            in_words(failures(tried.failed(plan)))
+        ),
         Outcome::Estimated => "by the formula".to_owned(),
         Outcome::WillNotFit => "by the formula it needs more than there is".to_owned(),
         Outcome::Unknown => "the device does not say how much memory it has".to_owned(),
     };
-    if tried.n_runs > 0 && outcome != Outcome::Failed {
+    if n_runs > 0 && outcome != Outcome::Failed {
+        let larger = tried.attempts.iter().filter(|one| one.is_larger(plan));
+        let failures = failures(larger);
+        if !failures.is_empty() {
+            text += &format!("; with more context or slots: {}", in_words(failures));
+        }
         text += match tried.covers(plan) {
             Some(true) => "",
-            Some(false) => "; the runs of it there had less context or fewer slots",
+            Some(false) => {
+                "; no run of it there that worked, and whose memory was measured, had as much context and as many slots"
+            }
             None => "; with which context and slots the runs of it there were is not known",
         };
     }

@@ -60,14 +60,16 @@ fn a_model_is_tested_fits_does_not_fit_or_has_failed() {
         machine("unknown", None, None),
     ];
     let tried = |failures: &[(&str, u32)], peak_bytes| Tried {
-        n_runs: 3,
-        peak_bytes,
-        context: Some(8192),
-        slots: Some(1),
-        failures: failures
-            .iter()
-            .map(|(kind, n)| ((*kind).to_owned(), *n))
-            .collect(),
+        attempts: vec![Attempt {
+            n_runs: 3,
+            peak_bytes,
+            context: Some(8192),
+            slots: Some(1),
+            failures: failures
+                .iter()
+                .map(|(kind, n)| ((*kind).to_owned(), *n))
+                .collect(),
+        }],
     };
     let tried = BTreeMap::from([
         ("tried".to_owned(), tried(&[], Some(6.5e9))),
@@ -104,17 +106,52 @@ fn a_model_is_tested_fits_does_not_fit_or_has_failed() {
     );
 }
 
+fn attempt(context: Option<u64>, slots: Option<u64>, n_failures: u32) -> Attempt {
+    let failures = (n_failures > 0).then(|| ("out_of_memory".to_owned(), n_failures));
+    Attempt {
+        n_runs: 3,
+        peak_bytes: Some(3e9),
+        context,
+        slots,
+        failures: failures.into_iter().collect(),
+    }
+}
+
+#[test]
+fn one_configuration_shows_what_it_had_and_not_what_two_had_apart() {
+    let outcome = |attempts: &[Attempt]| {
+        let machines = [machine("a", Some(64_000_000_000), Some(0))];
+        let tried = Tried {
+            attempts: attempts.to_vec(),
+        };
+        let tried = BTreeMap::from([("a".to_owned(), tried)]);
+        let plan = FitPlan {
+            slots: 4,
+            ..fit_plan(FIT)
+        };
+        fit(&plan, &machines, &tried).unwrap()[0].outcome
+    };
+    let much_context = attempt(Some(8192), Some(1), 0);
+    let many_slots = attempt(Some(2048), Some(4), 0);
+    let both = attempt(Some(8192), Some(4), 0);
+    let apart = [much_context, many_slots.clone()];
+    assert_eq!(outcome(&apart), Outcome::Estimated);
+    assert_eq!(outcome(std::slice::from_ref(&both)), Outcome::Tested);
+    // More than the plan asks for may fail, and the plan works all the same.
+    let larger = attempt(Some(32768), Some(4), 2);
+    assert_eq!(outcome(&[both, larger.clone()]), Outcome::Tested);
+    assert_eq!(outcome(&[larger]), Outcome::Estimated);
+    assert_eq!(
+        outcome(&[many_slots, attempt(Some(8192), Some(2), 1)]),
+        Outcome::Failed
+    );
+}
+
 #[test]
 fn runs_with_less_context_show_nothing_about_more() {
     let tried = |context, slots| {
-        let tried = Tried {
-            n_runs: 3,
-            peak_bytes: Some(3e9),
-            context,
-            slots,
-            failures: BTreeMap::new(),
-        };
-        BTreeMap::from([("a".to_owned(), tried)])
+        let attempts = vec![attempt(context, slots, 0)];
+        BTreeMap::from([("a".to_owned(), Tried { attempts })])
     };
     let outcome = |total, context, slots| {
         let machines = [machine("a", Some(total), Some(0))];

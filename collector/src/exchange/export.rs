@@ -294,7 +294,7 @@ impl Exporter {
             .collect();
         let mut cells = Vec::new();
         for provenance in PROVENANCES {
-            let mut of = self.query.cells(&question.conditions, provenance).await?;
+            let (mut of, _) = self.query.cells(&question.conditions, provenance).await?;
             of.retain(|cell| cell.runs.iter().any(|run| reports.contains_key(run)));
             cells.push((provenance, of));
         }

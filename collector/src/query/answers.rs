@@ -9,7 +9,9 @@ use tokwatt_domain::{
 use super::{Device, Query, QueryError};
 use crate::{
     compare::{self, Comparison, History, Items},
-    estimate::{self, Answer, ESTIMATE_SCHEMA, Estimate, FitPlan, Machine, Plan, Tried, facts_of},
+    estimate::{
+        self, Answer, Attempt, ESTIMATE_SCHEMA, Estimate, FitPlan, Machine, Plan, Tried, facts_of,
+    },
     rank::{Condition, Key, Metric, PROVENANCES, RankError, RankedCell},
     recommend::{self, Recommendation, UseCase},
 };
@@ -24,8 +26,9 @@ impl Query {
         question: &compare::Question,
         conditions: &[Condition],
     ) -> Result<Comparison, QueryError> {
-        let cells = self.some_cells(conditions, question.provenance).await?;
+        let (cells, notes) = self.some_cells(conditions, question.provenance).await?;
         let mut comparison = compare::compare(&cells, question)?;
+        comparison.notes.extend(notes);
         self.pair_pictures(&mut comparison).await?;
         Ok(comparison)
     }
@@ -41,8 +44,10 @@ impl Query {
         conditions: &[Condition],
         provenance: Provenance,
     ) -> Result<History, QueryError> {
-        let cells = self.some_cells(conditions, provenance).await?;
-        Ok(compare::history(&cells, over, metrics, provenance)?)
+        let (cells, notes) = self.some_cells(conditions, provenance).await?;
+        let mut history = compare::history(&cells, over, metrics, provenance)?;
+        history.notes.extend(notes);
+        Ok(history)
     }
 
     /// The best for a use case.
@@ -54,8 +59,10 @@ impl Query {
         use_case: &UseCase,
         provenance: Provenance,
     ) -> Result<Recommendation, QueryError> {
-        let cells = self.some_cells(&use_case.conditions, provenance).await?;
-        Ok(recommend::recommend(&cells, use_case, provenance)?)
+        let (cells, notes) = self.some_cells(&use_case.conditions, provenance).await?;
+        let mut recommendation = recommend::recommend(&cells, use_case, provenance)?;
+        recommendation.notes.extend(notes);
+        Ok(recommendation)
     }
 
     /// What a plan comes to.
@@ -69,7 +76,7 @@ impl Query {
         provenance: Provenance,
     ) -> Result<Estimate, QueryError> {
         // A model that was never run may fit all the same.
-        let cells = match plan {
+        let (cells, waiting) = match plan {
             Plan::Fit(_) => self.cells(conditions, provenance).await?,
             _ => self.some_cells(conditions, provenance).await?,
         };
@@ -91,30 +98,30 @@ impl Query {
         Ok(Estimate {
             schema: ESTIMATE_SCHEMA.to_owned(),
             provenance,
-            notes: estimate::notes(&answer),
+            notes: [estimate::notes(&answer), waiting].concat(),
             plan,
             answer,
         })
     }
 
-    /// Cells that meet the conditions; if there are none, what there is instead.
+    /// Cells that meet the conditions, and what is to be known of their age; if there are none, what there is instead.
     async fn some_cells(
         &self,
         conditions: &[Condition],
         provenance: Provenance,
-    ) -> Result<Vec<RankedCell>, QueryError> {
-        let cells = self.cells(conditions, provenance).await?;
+    ) -> Result<(Vec<RankedCell>, Vec<String>), QueryError> {
+        let (cells, notes) = self.cells(conditions, provenance).await?;
         if !cells.is_empty() {
-            return Ok(cells);
+            return Ok((cells, notes));
         }
         let mut instead = Vec::new();
         let mut all = Vec::new();
         for other in PROVENANCES {
             if other != provenance {
-                let n = self.cells(conditions, other).await?.len();
+                let n = self.cells(conditions, other).await?.0.len();
                 instead.extend((n > 0).then(|| format!("--provenance {other} has some")));
             }
-            all.extend(self.cells(&[], other).await?);
+            all.extend(self.cells(&[], other).await?.0);
         }
         if instead.is_empty() {
             return Err(unmet(&all, conditions, provenance));
@@ -127,9 +134,9 @@ impl Query {
 
     /// Reads the traces of all pairs, and puts the ratios over the same pictures beside those over repetitions.
     async fn pair_pictures(&self, comparison: &mut Comparison) -> Result<(), QueryError> {
-        let runs = |comparison: &Comparison, pair: usize| comparison.runs_of(pair).concat().len();
+        let n_of = |items: &Items| items.runs().len();
         let n: usize = (0..comparison.pairs.len())
-            .map(|pair| runs(comparison, pair))
+            .map(|pair| comparison.items_of(pair).iter().map(n_of).sum::<usize>())
             .sum();
         if n > TRACES_MAX {
             comparison.notes.push(format!(
@@ -139,7 +146,7 @@ impl Query {
         }
         let mut n_without = 0;
         for pair in 0..comparison.pairs.len() {
-            let [left, right] = comparison.runs_of(pair);
+            let [left, right] = comparison.items_of(pair);
             let left = self.items(left, &mut n_without).await?;
             let right = self.items(right, &mut n_without).await?;
             comparison.add_items(pair, &left, &right);
@@ -152,9 +159,9 @@ impl Query {
         Ok(())
     }
 
-    async fn items(&self, runs: Vec<RunId>, n_without: &mut usize) -> Result<Items, QueryError> {
-        let mut items = Items::default();
-        for run in runs {
+    /// The items with their runs.
+    async fn items(&self, mut items: Items, n_without: &mut usize) -> Result<Items, QueryError> {
+        for run in items.runs() {
             match self.trace(run).await {
                 Ok(trace) => {
                     let add = move || {
@@ -172,7 +179,7 @@ impl Query {
                     };
                 }
                 // What another tool measured has a report and no trace.
-                Err(QueryError::NoSuchRun(_) | QueryError::Unreadable { .. }) => *n_without += 1,
+                Err(error) if error.is_without_trace() => *n_without += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -217,21 +224,21 @@ impl Query {
             let device = cell.device.to_string();
             let memory = machines.iter().find(|machine| machine.device == device);
             let own = tried.entry(device).or_default();
-            own.n_runs += u32::try_from(cell.runs.len()).unwrap_or(u32::MAX);
-            let peak = memory.and_then(|machine| machine.peak_of(cell));
-            own.peak_bytes = match (own.peak_bytes, peak) {
-                (Some(one), Some(other)) => Some(f64::max(one, other)),
-                (one, other) => one.or(other),
-            };
             let flags = &cell.cell.configuration.engine_flags;
             let flag = |name: &str| flags.get(name).and_then(|value| value.parse::<u64>().ok());
-            own.context = own.context.max(flag("context"));
-            own.slots = own.slots.max(flag("engine_slots"));
+            let mut attempt = Attempt {
+                n_runs: u32::try_from(cell.runs.len()).unwrap_or(u32::MAX),
+                peak_bytes: memory.and_then(|machine| machine.peak_of(cell)),
+                context: flag("context"),
+                slots: flag("engine_slots"),
+                failures: BTreeMap::new(),
+            };
             if cell.n_failed > 0 {
                 for run in &cell.runs {
-                    self.add_failures(*run, &mut own.failures).await?;
+                    self.add_failures(*run, &mut attempt.failures).await?;
                 }
             }
+            own.attempts.push(attempt);
         }
         Ok(tried)
     }

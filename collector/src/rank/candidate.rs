@@ -130,6 +130,16 @@ impl<'q, 'a> Grouping<'q, 'a> {
             None => singles(members),
             Some(tasks) => match self.over_tasks(members, tasks) {
                 Ok((repetitions, 0)) => repetitions,
+                Ok((repetitions, _)) if repetitions.is_empty() => {
+                    let name = name();
+                    notes.push(match self.aggregate {
+                        Aggregate::RatioOfSums(_) => format!(
+                            "{name} is left out: no repetition of it has the sums of every task; --aggregate macro takes the mean of what is stated"
+                        ),
+                        _ => format!("{name} is left out: no repetition of it is of every task"),
+                    });
+                    return None;
+                }
                 Ok((repetitions, n)) => {
                     let left_out = counted(n, "repetition is", "repetitions are");
                     let name = name();

@@ -1,11 +1,11 @@
 //! Which cells there are, with the properties that decide what is compared with what: kept in memory, followed up from the index.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use tokwatt_domain::{metrics::resized::takes_equally_many, power::Scope};
+use tokwatt_domain::metrics::resized::takes_equally_many;
 
 use super::{
     CellIndex, CellName, Columns, Key, RankError, RankedRun,
@@ -30,7 +30,6 @@ pub(super) struct IndexedCell {
     pub(super) runs: Vec<IndexedRun>,
     /// Kinds of its runs, and how many are of each.
     pub(super) kinds: Vec<(u32, usize)>,
-    pub(super) scopes: BTreeSet<Scope>,
     /// Whether its model takes as many tokens for a picture of any size.
     pub(super) is_of_fixed_tokens: bool,
 }
@@ -64,8 +63,6 @@ impl Catalogue {
         let name: CellName =
             serde_json::from_str(name).map_err(|_| damaged("the name of a cell"))?;
         let (mut runs, kinds) = runs(packed)?;
-        let scopes = kinds.iter().flat_map(|kind| kind.scopes.iter().copied());
-        let scopes = scopes.collect();
         let numbers: Vec<u32> = kinds.into_iter().map(|kind| self.number_of(kind)).collect();
         let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
         for run in &mut runs {
@@ -84,7 +81,6 @@ impl Catalogue {
             }),
             runs,
             kinds: counts.into_iter().collect(),
-            scopes,
             is_of_fixed_tokens: takes_equally_many(
                 &name.cell.identity.model,
                 facts.get("architecture").map(String::as_str),

@@ -28,7 +28,7 @@ pub struct RankedCell {
     pub cell: Cell,
     /// What a request had to keep to, to count for goodput.
     pub limits: Option<Limits>,
-    /// Its repetitions, by their number, then their start, then their id.
+    /// Its repetitions of the provenance asked for, by their number, then their start, then their id.
     pub runs: Vec<RunId>,
     /// Start of the first of them, by the agent's wall clock.
     pub started: WallTime,
@@ -47,8 +47,10 @@ pub struct RankedCell {
 /// One figure of a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellFigure {
-    /// One for each repetition that has it, in the order of `runs`; infinite where the percentile is a failed request.
+    /// One for each repetition that has it, in the order of the cell's runs; infinite where the percentile is a failed request.
     pub values: Vec<f64>,
+    /// The repetition behind each value.
+    pub repetitions: Vec<Repetition>,
     /// Mean over them: arithmetic for shares and what may be negative, else geometric; infinite if one is.
     pub mean: f64,
     /// t interval on the logarithms of the values, with at least three of them.
@@ -59,6 +61,35 @@ pub struct CellFigure {
     pub is_blocked: bool,
     /// Flags of the repetitions that stand in `values`.
     pub flags: BTreeSet<String>,
+}
+
+/// A run of a cell, as one of its repetitions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Repetition {
+    /// Which run.
+    pub run: RunId,
+    /// The number of the repetition, and which of the cell's runs with that number it is, from 1.
+    pub position: (u32, usize),
+}
+
+impl CellFigure {
+    /// The value of the repetition at a position.
+    pub fn at(&self, position: (u32, usize)) -> Option<f64> {
+        let mut repetitions = self.repetitions.iter().zip(&self.values);
+        let found = repetitions.find(|(repetition, _)| repetition.position == position);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Positions at which all of these figures have a value, in order.
+    pub fn shared_positions(figures: &[&Self]) -> Vec<(u32, usize)> {
+        let Some((first, others)) = figures.split_first() else {
+            return Vec::new();
+        };
+        let positions = first.repetitions.iter().map(|one| one.position);
+        let is_shared =
+            |position: &(u32, usize)| others.iter().all(|other| other.at(*position).is_some());
+        positions.filter(is_shared).collect()
+    }
 }
 
 impl RankedCell {
@@ -148,13 +179,13 @@ where
         group.name.get_or_insert(text);
     }
     for group in groups.values_mut() {
-        group.arrange();
+        group.arrange(catalogue, provenance);
     }
     let all: Vec<&IndexedCell> = groups
         .values()
         .flat_map(|group| group.cells.clone())
         .collect();
-    for metric in metrics(scopes_of(&all)) {
+    for metric in metrics(scopes_of(catalogue, &all, provenance)) {
         let mut damage = None;
         columns.columns(&metric.to_string(), &numbers, &mut |position, bytes| {
             let (number, name) = &members[position];
@@ -183,8 +214,8 @@ struct Group<'a> {
     name: Option<String>,
     /// In order.
     runs: Vec<&'a IndexedRun>,
-    /// Of each run, by cell and position in it, where it stands in `runs`.
-    places: BTreeMap<i64, Vec<usize>>,
+    /// Of each run, by cell and position in it, where it stands in `runs`, if it does.
+    places: BTreeMap<i64, Vec<Option<usize>>>,
     /// Of the metric that is being read, for each run.
     entries: Vec<Option<Read>>,
     figures: BTreeMap<String, CellFigure>,
@@ -197,19 +228,21 @@ struct Read {
 }
 
 impl Group<'_> {
-    fn arrange(&mut self) {
+    /// Runs of which nothing is of the provenance are not there.
+    fn arrange(&mut self, catalogue: &Catalogue, of: Provenance) {
         let runs = self.cells.iter().flat_map(|cell| {
             let runs = cell.runs.iter().enumerate();
             runs.map(|(position, run)| (run, cell.number, position))
         });
-        let mut runs: Vec<(&IndexedRun, i64, usize)> = runs.collect();
+        let is_of = |(run, ..): &(&IndexedRun, i64, usize)| catalogue.kind(run.kind).has(of);
+        let mut runs: Vec<(&IndexedRun, i64, usize)> = runs.filter(is_of).collect();
         runs.sort_by_key(|(run, ..)| (run.repetition, run.started, run.id));
         for cell in &self.cells {
-            self.places.insert(cell.number, vec![0; cell.runs.len()]);
+            self.places.insert(cell.number, vec![None; cell.runs.len()]);
         }
         for (place, (_, number, position)) in runs.iter().enumerate() {
             if let Some(places) = self.places.get_mut(number) {
-                places[*position] = place;
+                places[*position] = Some(place);
             }
         }
         self.entries.resize_with(runs.len(), || None);
@@ -220,6 +253,7 @@ impl Group<'_> {
         let places = self.places.get(&number).map_or(&[][..], Vec::as_slice);
         let column = Column::read(bytes, places.len())?;
         for (place, entry) in places.iter().zip(column.entries()) {
+            let Some(place) = place else { continue };
             self.entries[*place] = entry.map(|entry| Read {
                 value: entry.value,
                 relative_bound: entry.relative_bound,
@@ -232,8 +266,9 @@ impl Group<'_> {
     /// Makes a figure of what was read, and forgets that.
     fn conclude(&mut self, catalogue: &Catalogue, metric: &Metric, of: Provenance) {
         let entries = self.entries.iter_mut().map(Option::take);
-        let mut parts: [Vec<(Read, BTreeSet<String>)>; 2] = Default::default();
-        for (run, entry) in self.runs.iter().zip(entries) {
+        let mut parts: [Vec<Part>; 2] = Default::default();
+        for ((run, repetition), entry) in self.runs.iter().zip(repetitions(&self.runs)).zip(entries)
+        {
             let kind = catalogue.kind(run.kind);
             let Some(entry) = entry.filter(|_| kind.provenance(metric) == of) else {
                 continue;
@@ -241,7 +276,11 @@ impl Group<'_> {
             let flags = || kind.flags.iter().chain(&entry.doubts);
             let is_blocked = flags().any(|flag| flag.blocks(metric.definition));
             let names = flags().map(|flag| flag.id.clone()).collect();
-            parts[usize::from(is_blocked)].push((entry, names));
+            parts[usize::from(is_blocked)].push(Part {
+                read: entry,
+                repetition,
+                flags: names,
+            });
         }
         let [ranked, blocked] = parts;
         let is_blocked = ranked.is_empty();
@@ -259,8 +298,8 @@ impl Group<'_> {
                 reasons.entry(key.clone()).or_insert_with(|| reason.clone());
             }
         }
-        let kinds = self.cells.iter().flat_map(|cell| &cell.kinds);
-        let flags = kinds.flat_map(|(kind, _)| &catalogue.kind(*kind).flags);
+        let kinds: BTreeSet<u32> = self.runs.iter().map(|run| run.kind).collect();
+        let flags = kinds.iter().flat_map(|kind| &catalogue.kind(*kind).flags);
         let flags = flags.filter(|flag| !flag.is_ours());
         Ok(RankedCell {
             device: name.device,
@@ -282,20 +321,41 @@ impl Group<'_> {
     }
 }
 
-fn figure(
-    figures: Vec<(Read, BTreeSet<String>)>,
-    is_blocked: bool,
-    metric: &Metric,
-) -> Option<CellFigure> {
-    let values: Vec<f64> = figures.iter().map(|(read, _)| read.value).collect();
+/// What a run adds to a figure.
+struct Part {
+    read: Read,
+    repetition: Repetition,
+    flags: BTreeSet<String>,
+}
+
+/// The runs, which are in order, as repetitions.
+fn repetitions(runs: &[&IndexedRun]) -> Vec<Repetition> {
+    let mut last = (0, 0);
+    let repetition = |run: &&IndexedRun| {
+        let nth = match last {
+            (number, nth) if number == run.repetition => nth + 1,
+            _ => 1,
+        };
+        last = (run.repetition, nth);
+        Repetition {
+            run: run.id,
+            position: last,
+        }
+    };
+    runs.iter().map(repetition).collect()
+}
+
+fn figure(figures: Vec<Part>, is_blocked: bool, metric: &Metric) -> Option<CellFigure> {
+    let values: Vec<f64> = figures.iter().map(|part| part.read.value).collect();
     let is_logarithmic = !metric.definition.is_share() && values.iter().all(|value| *value > 0.0);
-    let bounds = figures.iter().map(|(read, _)| read.relative_bound);
+    let bounds = figures.iter().map(|part| part.read.relative_bound);
     Some(CellFigure {
         mean: mean(&values, !is_logarithmic)?,
         ci95: log_t_interval(&values).map(|interval| (interval.low, interval.high)),
         relative_bound: bounds.fold(0.0, f64::max),
         is_blocked,
-        flags: figures.into_iter().flat_map(|(_, flags)| flags).collect(),
+        repetitions: figures.iter().map(|part| part.repetition).collect(),
+        flags: figures.into_iter().flat_map(|part| part.flags).collect(),
         values,
     })
 }

@@ -6,7 +6,8 @@ use tokwatt_domain::metrics::dictionary::Kind;
 
 use super::{
     Catalogue, Key, OverTasks, Question, RankError,
-    figure::Figures,
+    catalogue::Word,
+    figure::{Figures, counted},
     selection::{distinct, texts},
 };
 
@@ -64,18 +65,64 @@ impl<'f, 'a> Common<'f, 'a> {
         Self { catalogue, figures }
     }
 
+    /// Figures that are ranked, and of those that are only shown what may stand on their board; the others go into the notes. Where
+    /// nothing is ranked, all of them.
+    pub(super) fn comparable(
+        catalogue: &'a Catalogue,
+        question: &Question,
+        figures: Vec<Figures<'a>>,
+        notes: &mut Vec<String>,
+    ) -> Vec<Figures<'a>> {
+        let (blocked, mut comparable): (Vec<_>, Vec<_>) =
+            figures.into_iter().partition(|figures| figures.is_blocked);
+        if comparable.is_empty() {
+            return blocked;
+        }
+        let counts_tokens = question.metric.counts_tokens() && !question.may_differ;
+        let decides = |key: &Key| {
+            must_match(question, *key)
+                || (*key == Key::Task && !question.by.contains(key))
+                || (*key == Key::Model && counts_tokens)
+        };
+        let ranked: Vec<(Key, BTreeSet<Word>)> = Key::ALL
+            .into_iter()
+            .filter(decides)
+            .map(|key| {
+                (
+                    key,
+                    distinct(comparable.iter().map(|own| own.cell.key(key))),
+                )
+            })
+            .collect();
+        let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
+        for figures in blocked {
+            let mut keys = ranked.iter();
+            let other = keys.find(|(key, values)| !values.contains(&figures.cell.key(*key)));
+            match other {
+                None => comparable.push(figures),
+                Some((key, _)) => {
+                    let value = catalogue.text(figures.cell.key(*key));
+                    let name = format!("{} {value}", key.as_str());
+                    *left_out.entry(name).or_default() += figures.figures.len();
+                }
+            }
+        }
+        notes.extend(left_out.into_iter().map(|(name, n)| {
+            let runs = counted(n, "run is", "runs are");
+            format!("{runs} flagged, and left out: nothing of {name} is ranked here")
+        }));
+        comparable
+    }
+
     /// Checks that figures may stand on one board, and says how their tasks are put together.
     ///
     /// # Errors
     /// [`RankError::Several`] with every key that has more than one value and should not.
     pub(super) fn check(&self, question: &Question) -> Result<Aggregate, RankError> {
-        let must_match = |key: &Key| {
-            let is_asked_about = *key != Key::Limits || question.metric.definition.id == "goodput";
-            let is_fixed = key.is_identity() && *key != Key::Task && is_asked_about;
-            let is_engine = question.is_strict && key.is_engine();
-            (is_fixed || is_engine || *key == Key::Device) && !question.by.contains(key)
-        };
-        let several = Key::ALL.into_iter().filter(must_match).filter_map(|key| {
+        let must_match = Key::ALL
+            .into_iter()
+            .filter(|key| must_match(question, *key));
+        let several = must_match.filter_map(|key| {
             let values = self.values(key);
             (values.len() > 1).then(|| Several {
                 key,
@@ -132,4 +179,12 @@ impl<'f, 'a> Common<'f, 'a> {
         let words = distinct(self.figures.iter().map(|figures| figures.cell.key(key)));
         texts(self.catalogue, &words)
     }
+}
+
+/// Whether a key must have one value within a board; the tasks are another matter.
+fn must_match(question: &Question, key: Key) -> bool {
+    let is_asked_about = key != Key::Limits || question.metric.definition.id == "goodput";
+    let is_fixed = key.is_identity() && key != Key::Task && is_asked_about;
+    let is_engine = question.is_strict && key.is_engine();
+    (is_fixed || is_engine || key == Key::Device) && !question.by.contains(&key)
 }

@@ -6,7 +6,8 @@
 //! - its *runs*: a version, how many runs, for each of them 40 bytes (id, repetition, start, requests, failures, number of its kind), then
 //!   its kinds as JSON: what runs have in common that decides where their figures stand;
 //! - for each metric that any of its runs has a *column*: a form, and for each run its value, or the two sums that it is made of and, over
-//!   energy, how far off it may be and which doubts there are; then the doubts as JSON. What a run does not have is NaN.
+//!   energy, how far off it may be and which doubts there are; then the doubts as JSON. What a run does not have is NaN; a ratio that is
+//!   stated without its sums is a value above NaN.
 //!
 //! Numbers are little-endian. Runs are in the order of their repetition, their start, their id, and so are the values of columns.
 
@@ -175,10 +176,21 @@ impl Kind {
     /// Provenance that a metric has; one over energy without a sensor stands with the run's other figures, to be left out there with its
     /// reason.
     pub(super) fn provenance(&self, metric: &Metric) -> Provenance {
-        match self.power {
-            Some(power) if metric.definition.needs_scope => power.weaker(self.requests),
-            _ => self.requests,
+        match metric.definition.needs_scope {
+            true => self.of_energy(),
+            false => self.requests,
         }
+    }
+
+    /// Provenance of its energies, if it has any.
+    pub(super) fn of_energy(&self) -> Provenance {
+        self.power
+            .map_or(self.requests, |power| power.weaker(self.requests))
+    }
+
+    /// Whether any of its figures may be of a provenance.
+    pub(super) fn has(&self, provenance: Provenance) -> bool {
+        [self.requests, self.of_energy()].contains(&provenance)
     }
 
     /// Why a figure is absent, in the report's own words where it has some.
@@ -302,9 +314,10 @@ fn entry(form: Form, bytes: &[u8]) -> Option<Entry> {
     if first.is_nan() {
         return None;
     }
-    let sums = (form != Form::Values).then(|| Sums {
+    let denominator = Some(number(1)).filter(|own| form != Form::Values && !own.is_nan());
+    let sums = denominator.map(|denominator| Sums {
         numerator: first,
-        denominator: number(1),
+        denominator,
     });
     let is_energy = form == Form::Energies;
     Some(Entry {
@@ -351,7 +364,8 @@ fn column(runs: &[&RankedRun], metric: &Metric) -> Option<Vec<u8>> {
             Form::Values => bytes.extend(value.unwrap_or(f64::NAN).to_le_bytes()),
             Form::Sums | Form::Energies => {
                 let sums = value.and_then(|_| sums(report, metric));
-                let numerator = sums.map_or(f64::NAN, |sums| sums.numerator);
+                let stated = value.unwrap_or(f64::NAN);
+                let numerator = sums.map_or(stated, |sums| sums.numerator);
                 let denominator = sums.map_or(f64::NAN, |sums| sums.denominator);
                 bytes.extend(numerator.to_le_bytes());
                 bytes.extend(denominator.to_le_bytes());

@@ -62,9 +62,13 @@ pub(crate) fn run(number: u8, device: &str, speed: f64) -> RankedRun {
 /// Three repetitions a per mille apart.
 pub(crate) fn three(first: u8, device: &str, speed: f64) -> Vec<RankedRun> {
     let factors = [0.999, 1.0, 1.001];
-    let numbers = (first..).zip(factors);
+    let numbers = (first..).zip(1..).zip(factors);
     numbers
-        .map(|(number, factor)| run(number, device, speed * factor))
+        .map(|((number, repetition), factor)| {
+            let mut run = run(number, device, speed * factor);
+            run.report.repetition = repetition;
+            run
+        })
         .collect()
 }
 

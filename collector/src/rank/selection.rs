@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokwatt_domain::power::Scope;
+use tokwatt_domain::power::{Provenance, Scope};
 
 use super::{
     Catalogue, Condition, Key, Question, RankError,
@@ -25,7 +25,7 @@ impl<'a> Selection<'a> {
         let cells = meeting(catalogue, &question.conditions)?;
         let mut question = question.clone();
         if question.metric.definition.needs_scope && question.metric.scope.is_none() {
-            let scopes = scopes_of(&cells);
+            let scopes = scopes_of(catalogue, &cells, question.provenance);
             if scopes.len() > 1 {
                 return Err(RankError::NeedsScope {
                     metric: question.metric.definition.id,
@@ -81,10 +81,16 @@ pub(super) fn meeting<'a>(
     Ok(cells)
 }
 
-/// Power scopes of the cells' runs.
-pub(super) fn scopes_of(cells: &[&IndexedCell]) -> BTreeSet<Scope> {
-    let scopes = cells.iter().flat_map(|cell| &cell.scopes);
-    scopes.copied().collect()
+/// Power scopes of the cells' runs whose energies are of a provenance.
+pub(super) fn scopes_of(
+    catalogue: &Catalogue,
+    cells: &[&IndexedCell],
+    provenance: Provenance,
+) -> BTreeSet<Scope> {
+    let kinds = kinds_of(cells).into_keys();
+    let kinds = kinds.map(|number| catalogue.kind(number));
+    let own = kinds.filter(|kind| kind.of_energy() == provenance);
+    own.flat_map(|kind| kind.scopes.iter().copied()).collect()
 }
 
 /// The values of one key; neighbours often have the same.

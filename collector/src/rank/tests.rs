@@ -840,6 +840,147 @@ fn imported_figures_that_contradict_each_other_are_flagged_and_keep_their_place(
     assert_eq!(of(&board, "b").flags.len(), 0);
 }
 
+/// What another tool states, without the sums that it is made of.
+fn stated(number: u8, device: &str, speed: f64) -> RankedRun {
+    let mut run = run(number, device, 1000.0);
+    let report = &mut run.report;
+    report.provenance.requests = Provenance::Imported;
+    report.totals.clear();
+    let speed = Some(MetricValue::Number(speed));
+    report.metrics.insert("output_tps".to_owned(), speed);
+    run
+}
+
+#[test]
+fn a_ratio_that_is_stated_without_its_sums_is_ranked_by_what_is_stated() {
+    let scene = |mut run: RankedRun| {
+        run.report.cell.identity.task = "scene_context".to_owned();
+        run
+    };
+    let runs = [stated(1, "a", 20.0), stated(2, "b", 40.0)];
+    let asked = |over_tasks| Question {
+        provenance: Provenance::Imported,
+        over_tasks,
+        ..question("output_tps", &[], &[])
+    };
+    let board = rank(&runs, &asked(None)).unwrap();
+    assert!((value(of(&board, "a")) - 20.0).abs() < 1e-9);
+    assert!((value(of(&board, "b")) - 40.0).abs() < 1e-9);
+    // Over tasks there are no sums to add.
+    let two = [stated(1, "a", 20.0), scene(stated(1, "a", 80.0))];
+    let board = rank(&two, &asked(None)).unwrap();
+    assert_eq!(board.rows, []);
+    let notes = board.notes.join("; ");
+    assert!(notes.contains("has the sums of every task"), "{notes}");
+    let board = rank(&two, &asked(Some(OverTasks::Macro))).unwrap();
+    assert!((value(of(&board, "a")) - 40.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_cell_is_of_runs_of_its_provenance_alone() {
+    let simulated = |report: &mut RunReport| {
+        report.provenance.requests = Provenance::Simulated;
+        report.started = WallTime(-5);
+        report.requests.failed.insert("crashed".to_owned(), 2);
+        report
+            .reasons
+            .insert("ttft".to_owned(), "made up".to_owned());
+        report.flags.push(Flag {
+            id: "made_up".to_owned(),
+            blocking: false,
+            detail: String::new(),
+        });
+    };
+    let runs = [three(1, "a", 1000.0), with(three(4, "a", 500.0), simulated)].concat();
+    let measured = cells(&runs, &[], Provenance::Measured).remove(0);
+    let ids = [1, 2, 3].map(|number| RunId([number; 16]));
+    assert_eq!(measured.runs, ids);
+    assert_eq!((measured.n_requests, measured.n_failed), (60, 0));
+    assert_eq!(measured.started, WallTime(0));
+    assert!(measured.flags.is_empty() && !measured.reasons.contains_key("ttft"));
+    let simulated = cells(&runs, &[], Provenance::Simulated).remove(0);
+    assert_eq!((simulated.runs.len(), simulated.n_failed), (3, 6));
+}
+
+#[test]
+fn a_figure_knows_the_runs_behind_it() {
+    let mut runs = three(1, "a", 1000.0);
+    runs[1].report.flags.push(Flag {
+        id: "throttled".to_owned(),
+        blocking: true,
+        detail: String::new(),
+    });
+    let cell = cells(&runs, &[], Provenance::Measured).remove(0);
+    let behind = |cell: &RankedCell| -> Vec<(RunId, (u32, usize))> {
+        let repetitions = &cell.figure("ttft").unwrap().repetitions;
+        repetitions
+            .iter()
+            .map(|one| (one.run, one.position))
+            .collect()
+    };
+    let want = [(RunId([1; 16]), (1, 1)), (RunId([3; 16]), (3, 1))];
+    assert_eq!((cell.runs.len(), behind(&cell)), (3, want.to_vec()));
+}
+
+#[test]
+fn scopes_of_another_provenance_are_none_of_a_board() {
+    let module = |report: &mut RunReport| powered(report, Scope::Module, 1000.0);
+    let simulated = |report: &mut RunReport| {
+        powered(report, Scope::Wall, 3000.0);
+        report.provenance.requests = Provenance::Simulated;
+        report.provenance.power = Some(Provenance::Simulated);
+    };
+    let runs = [
+        with(three(1, "a", 1000.0), module),
+        with(three(4, "b", 1000.0), simulated),
+    ]
+    .concat();
+    let board = rank(&runs, &question("j_per_image", &[], &[])).unwrap();
+    assert_eq!((board.scope, board.rows.len()), (Some(Scope::Module), 1));
+}
+
+#[test]
+fn what_is_flagged_decides_over_no_board() {
+    let flagged = |task: &str, digest: u8| {
+        let task = task.to_owned();
+        move |report: &mut RunReport| {
+            report.cell.identity.task.clone_from(&task);
+            report.cell.identity.suite_digest = Digest([digest; 32]);
+            report.flags.push(Flag {
+                id: "throttled".to_owned(),
+                blocking: true,
+                detail: String::new(),
+            });
+        }
+    };
+    let good = [three(1, "a", 1000.0), three(4, "b", 2000.0)].concat();
+    let runs = [
+        good,
+        with(three(7, "c", 1500.0), flagged("caption_brief", 1)),
+        with(three(10, "a", 1500.0), flagged("scene_context", 1)),
+        with(three(13, "a", 1500.0), flagged("caption_brief", 9)),
+    ]
+    .concat();
+    let board = board(&runs);
+    assert_eq!(board.aggregate, "one task");
+    assert_eq!(board.rows.len(), 3, "{:?}", board.notes);
+    assert_eq!(of(&board, "c").place, None);
+    let notes = board.notes.join("; ");
+    assert!(
+        notes.contains("3 runs are flagged, and left out: nothing of task scene_context"),
+        "{notes}"
+    );
+    // Where nothing else is there, they are shown.
+    let alone = with(three(1, "a", 1500.0), flagged("caption_brief", 1));
+    assert_eq!(
+        rank(&alone, &question("output_tps", &[], &[]))
+            .unwrap()
+            .rows
+            .len(),
+        1
+    );
+}
+
 proptest! {
     /// What the classes of a field count is what every pair by itself says.
     #[test]

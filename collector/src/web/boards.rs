@@ -47,7 +47,7 @@ pub(super) async fn show(
     }
     let provenance = parse_provenance(&asked.provenance);
     let provenance = provenance.map_err(QueryError::from)?;
-    let choices = Choices::of(&site.query.cells(&[], provenance).await?);
+    let choices = Choices::of(&site.query.cells(&[], provenance).await?.0);
     let filters = filters::form(&asked, provenance, &choices);
     match board(&site, &asked).await? {
         Ok(board) => {
@@ -149,7 +149,7 @@ async fn elsewhere(site: &Site, but: Provenance) -> Result<Vec<(Provenance, usiz
     let mut found = Vec::new();
     for provenance in filters::PROVENANCES {
         if provenance != but {
-            let n = site.query.cells(&[], provenance).await?.len();
+            let n = site.query.cells(&[], provenance).await?.0.len();
             found.extend((n > 0).then_some((provenance, n)));
         }
     }

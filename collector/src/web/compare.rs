@@ -44,7 +44,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let asked = Asked::read(&pairs)?;
     let provenance = parse_provenance(&asked.provenance).map_err(QueryError::from)?;
-    let choices = Choices::of(&site.query.cells(&[], provenance).await?);
+    let choices = Choices::of(&site.query.cells(&[], provenance).await?.0);
     let form = form(&asked, provenance, &choices);
     if asked.left.is_empty() && asked.right.is_empty() {
         let body = html! {

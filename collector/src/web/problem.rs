@@ -119,7 +119,9 @@ impl IntoResponse for Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match &error {
-            QueryError::NoSuchRun(_) => Self::not_found(&error.to_string()),
+            QueryError::NoSuchRun(_) | QueryError::Imported(_) => {
+                Self::not_found(&error.to_string())
+            }
             ours if ours.is_ours() => Self::failed(&error),
             _ => Self::bad_request(&error.to_string()),
         }

@@ -27,10 +27,7 @@ use super::{
     problem::Problem,
     site::Site,
 };
-use crate::{
-    query::{QueryError, RunDetail},
-    report,
-};
+use crate::{query::RunDetail, report};
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -79,9 +76,7 @@ pub(super) async fn show(
 pub(super) async fn trace(site: &Site, run: RunId) -> Result<Result<RunTrace, String>, Problem> {
     match site.query.trace(run).await {
         Ok(trace) => Ok(Ok(trace)),
-        Err(error @ (QueryError::Unreadable { .. } | QueryError::NoSuchRun(_))) => {
-            Ok(Err(error.to_string()))
-        }
+        Err(error) if error.is_without_trace() => Ok(Err(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }

@@ -31,7 +31,7 @@ impl Material {
         conditions: Vec<Condition>,
         provenance: Provenance,
     ) -> Result<Self, QueryError> {
-        let cells = query.cells(&conditions, provenance).await?;
+        let (cells, waiting) = query.cells(&conditions, provenance).await?;
         let mut material = Self {
             provenance,
             conditions,
@@ -41,7 +41,7 @@ impl Material {
             overall: BTreeMap::new(),
             latencies: BTreeMap::new(),
             powers: Vec::new(),
-            left_out: unmeasured(query).await?,
+            left_out: [unmeasured(query).await?, waiting].concat(),
         };
         if material.cells.is_empty() {
             let left_out = other_provenances(query, &material).await?;
@@ -99,10 +99,15 @@ impl Material {
         let mut latencies: BTreeMap<RunId, Latencies> = BTreeMap::new();
         let mut devices: BTreeSet<String> = BTreeSet::new();
         let (mut unreadable, mut powers) = (Vec::new(), Vec::new());
+        let mut n_imported = 0;
         for (cell, run) in &chosen {
             let trace = match query.trace(*run).await {
                 Ok(trace) => trace,
-                Err(error @ (QueryError::Unreadable { .. } | QueryError::NoSuchRun(_))) => {
+                Err(QueryError::Imported(_)) => {
+                    n_imported += 1;
+                    continue;
+                }
+                Err(error) if error.is_without_trace() => {
                     unreadable.push(error.to_string());
                     continue;
                 }
@@ -117,7 +122,16 @@ impl Material {
                 );
             }
         }
-        let n_runs: usize = self.drawn().iter().map(|cell| cell.runs.len()).sum();
+        if n_imported > 0 {
+            unreadable.push(format!(
+                "of {n_imported} runs from other tools' files there are no single requests and no power over time"
+            ));
+        }
+        let n_runs: usize = self
+            .drawn()
+            .iter()
+            .map(|cell| repetitions(cell).len())
+            .sum();
         if n_runs > chosen.len() {
             unreadable.push(format!(
                 "single requests are of {} of {n_runs} runs: the first repetitions of each cell; figures and boards are of all",
@@ -135,8 +149,8 @@ impl Material {
         let cells = self.drawn();
         let n_each = TRACES_MAX.checked_div(cells.len()).unwrap_or(0).max(1);
         let of = |cell: &RankedCell| -> Vec<(RankedCell, RunId)> {
-            let runs = cell.runs.iter().take(n_each);
-            runs.map(|run| (cell.clone(), *run)).collect()
+            let runs = repetitions(cell).into_iter().take(n_each);
+            runs.map(|run| (cell.clone(), run)).collect()
         };
         let runs = cells.into_iter().flat_map(of);
         runs.take(TRACES_MAX).collect()
@@ -155,7 +169,10 @@ impl Material {
             let mut tasks: BTreeMap<String, Vec<(String, Latencies)>> = BTreeMap::new();
             for (cell, name) in cells.iter().zip(make::cell_names(&cells, &[Key::Task])) {
                 let mut pooled = Latencies::default();
-                for latencies in cell.runs.iter().filter_map(|run| latencies.get(run)) {
+                for latencies in repetitions(cell)
+                    .iter()
+                    .filter_map(|run| latencies.get(run))
+                {
                     pooled.seconds.extend(&latencies.seconds);
                     pooled.n_failed += latencies.n_failed;
                     pooled.n_runs += latencies.n_runs;
@@ -191,6 +208,15 @@ impl Material {
         let scopes = ids.filter_map(|id| id.split_once('@'));
         scopes.filter_map(|(_, scope)| scope.parse().ok()).collect()
     }
+}
+
+/// Runs that stand in a cell's latency, or all where it has none: what is drawn beside a figure is of the same runs.
+fn repetitions(cell: &RankedCell) -> Vec<RunId> {
+    let figure = cell.figure("request_latency");
+    figure.map_or_else(
+        || cell.runs.clone(),
+        |figure| figure.repetitions.iter().map(|one| one.run).collect(),
+    )
 }
 
 impl Asked {
@@ -253,7 +279,7 @@ async fn other_provenances(query: &Query, material: &Material) -> Result<Vec<Str
         .into_iter()
         .filter(|other| *other != material.provenance)
     {
-        let cells = query.cells(&material.conditions, other).await?;
+        let (cells, _) = query.cells(&material.conditions, other).await?;
         let n_runs: usize = cells.iter().map(|cell| cell.runs.len()).sum();
         if n_runs > 0 {
             said.push(format!("{n_runs} {other} runs are in a report of their own: `report OUT --provenance {other}`"));
