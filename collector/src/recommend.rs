@@ -62,6 +62,11 @@ pub enum RecommendError {
         "`{0}` counts tokens, and models differ in what a token is: add --where model=…, or `across_models` to the objective of the use case"
     )]
     TokenizersDiffer(String),
+    /// A limit in tokens across models.
+    #[error(
+        "the limit on `{0}` counts tokens, and models differ in what a token is: add --where model=…, or limit images_per_s or request_latency in the use case"
+    )]
+    TokensLimited(String),
 }
 
 /// Recommends. `cells` are those that meet the asker's conditions and the use case's, of one provenance.
@@ -74,13 +79,18 @@ pub fn recommend(
     provenance: Provenance,
 ) -> Result<Recommendation, RecommendError> {
     let apart = apart(use_case);
+    let tokenizers_differ = has_several_models(cells);
     let fixed = fixed(cells, &apart)?;
     let candidates = candidates(cells, &apart);
     let mut notes = Vec::new();
     let scope = scope(cells, use_case)?;
     let figures = Figures { scope };
     let use_case = &applicable(use_case, cells, &figures, &mut notes);
-    let terms = terms(&candidates, use_case, &mut notes)?;
+    let use_case = &match tokenizers_differ {
+        true => across_models(use_case, &mut notes)?,
+        false => use_case.clone(),
+    };
+    let terms = terms(tokenizers_differ, use_case, &mut notes)?;
     let terms = available(terms, cells, &figures, &mut notes);
     let judged = candidates
         .iter()
@@ -152,7 +162,8 @@ struct Shown {
 
 /// Keys that make a candidate: what may be chosen, and configuration, which is never merged.
 fn apart(use_case: &UseCase) -> BTreeSet<Key> {
-    let is_configuration = |key: &Key| !key.is_identity() || *key == Key::Limits;
+    let may_differ = |key: &Key| *key == Key::Limits && !use_case.is_within_limits();
+    let is_configuration = |key: &Key| !key.is_identity() || may_differ(key);
     let configuration = Key::ALL.into_iter().filter(is_configuration);
     configuration
         .chain(use_case.choose.iter().copied())
@@ -276,17 +287,45 @@ fn available(
     available
 }
 
+fn has_several_models(cells: &[RankedCell]) -> bool {
+    let models: BTreeSet<&str> = cells
+        .iter()
+        .map(|cell| cell.cell.identity.model.as_str())
+        .collect();
+    models.len() > 1
+}
+
+/// The use case without what stands beside and counts tokens, of which models differ in what they are.
+///
+/// # Errors
+/// A limit counts them.
+fn across_models(use_case: &UseCase, notes: &mut Vec<String>) -> Result<UseCase, RecommendError> {
+    let mut limits = use_case.limits.iter();
+    if let Some(limit) = limits.find(|limit| limit.measure.counts_tokens()) {
+        return Err(RecommendError::TokensLimited(limit.measure.id()));
+    }
+    let mut across = use_case.clone();
+    across.front.retain(|measure| !measure.counts_tokens());
+    across.show.retain(|measure| !measure.counts_tokens());
+    if across != *use_case {
+        notes.push(
+            "figures beside that count tokens are left out: models differ in what a token is"
+                .to_owned(),
+        );
+    }
+    if across.front.len() < 2 {
+        across.front.clear();
+    }
+    Ok(across)
+}
+
 /// What decides; where models differ in what a token is, by figures that do not count them.
 fn terms(
-    candidates: &[Candidate<'_>],
+    tokenizers_differ: bool,
     use_case: &UseCase,
     notes: &mut Vec<String>,
 ) -> Result<Vec<use_case::Term>, RecommendError> {
-    let models: BTreeSet<String> = candidates
-        .iter()
-        .map(|candidate| candidate.value(Key::Model))
-        .collect();
-    if models.len() < 2 {
+    if !tokenizers_differ {
         return Ok(use_case.terms.clone());
     }
     let term = |term: &use_case::Term| match (&term.across_models, term.measure.counts_tokens()) {

@@ -216,14 +216,17 @@ impl Candidate<'_> {
 
 /// Π vᵢ^wᵢ of each repetition that all parts have.
 fn composite(parts: &[(f64, OverTasks)]) -> Option<OverTasks> {
-    let n = parts.iter().map(|(_, part)| part.values.len()).min()?;
-    let repetition = |number: usize| {
+    let ((_, first), others) = parts.split_first()?;
+    let is_shared =
+        |position: &(u32, usize)| others.iter().all(|(_, part)| part.at(*position).is_some());
+    let positions: Vec<(u32, usize)> = first.positions.iter().copied().filter(is_shared).collect();
+    let repetition = |position: &(u32, usize)| {
         let values = parts
             .iter()
-            .map(|(weight, part)| (*weight, part.values[number]));
-        weighted_product(&values.collect::<Vec<_>>())
+            .map(|(weight, part)| Some((*weight, part.at(*position)?)));
+        weighted_product(&values.collect::<Option<Vec<_>>>()?)
     };
-    let values: Vec<f64> = (0..n).map(repetition).collect::<Option<_>>()?;
+    let values: Vec<f64> = positions.iter().map(repetition).collect::<Option<_>>()?;
     let bounds = parts
         .iter()
         .map(|(weight, part)| (*weight, part.relative_bound));
@@ -231,5 +234,6 @@ fn composite(parts: &[(f64, OverTasks)]) -> Option<OverTasks> {
         mean: geometric_mean(&values)?,
         relative_bound: combined_bound(&bounds.collect::<Vec<_>>()),
         values,
+        positions,
     })
 }

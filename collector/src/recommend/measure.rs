@@ -31,6 +31,8 @@ pub(crate) struct Figures {
 pub(super) struct OverTasks {
     /// One for each repetition that all tasks have.
     pub(super) values: Vec<f64>,
+    /// The position of each of these repetitions.
+    pub(super) positions: Vec<(u32, usize)>,
     /// Geometric mean of them, arithmetic for shares; infinite if one is.
     pub(super) mean: f64,
     /// The largest of the tasks'.
@@ -126,7 +128,8 @@ impl Figures {
         }
     }
 
-    /// A candidate's figure over all its tasks: of each repetition the mean over them. Absent if a task lacks it.
+    /// A candidate's figure over all its tasks: of each repetition, matched by number, the mean over them. Absent if a task lacks it, or
+    /// no repetition is of all.
     pub(super) fn over_tasks(
         &self,
         candidate: &Candidate<'_>,
@@ -137,18 +140,29 @@ impl Figures {
             .map(|cell| self.of(cell, measure))
             .collect();
         let figures = figures?;
-        let n = figures.iter().map(|figure| figure.values.len()).min()?;
-        let repetition = |number: usize| {
-            let values: Vec<f64> = figures.iter().map(|figure| figure.values[number]).collect();
+        let positions = CellFigure::shared_positions(&figures);
+        let repetition = |position: &(u32, usize)| {
+            let values = figures.iter().map(|figure| figure.at(*position));
+            let values: Vec<f64> = values.collect::<Option<_>>()?;
             mean(&values, measure.is_share())
         };
-        let values: Vec<f64> = (0..n).map(repetition).collect::<Option<_>>()?;
+        let values: Vec<f64> = positions.iter().map(repetition).collect::<Option<_>>()?;
         let bounds = figures.iter().map(|figure| figure.relative_bound);
         Some(OverTasks {
             mean: mean(&values, measure.is_share())?,
             values,
+            positions,
             relative_bound: bounds.fold(0.0, f64::max),
         })
+    }
+}
+
+impl OverTasks {
+    /// The value of the repetition at a position.
+    pub(super) fn at(&self, position: (u32, usize)) -> Option<f64> {
+        let mut positions = self.positions.iter().zip(&self.values);
+        let found = positions.find(|(own, _)| **own == position);
+        found.map(|(_, value)| *value)
     }
 }
 

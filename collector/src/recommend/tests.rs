@@ -246,6 +246,49 @@ fn models_are_weighed_by_pictures_not_by_tokens() {
 }
 
 #[test]
+fn tokens_of_several_models_stand_beside_nothing_and_limit_nobody() {
+    let text = FOR_SPEED.replace("[\"precision\"]", "[\"precision\", \"model\"]");
+    let other = |report: &mut RunReport| report.cell.identity.model = "other".to_owned();
+    let runs = [three(1, "a", 50.0), with(three(4, "a", 40.0), other)].concat();
+    let answer = ask(&runs, &text).unwrap();
+    let first = &answer.recommended[0];
+    assert!(!first.figures.contains_key("output_tps"), "{first:?}");
+    assert_eq!(first.on_front, None, "a front of one axis is none");
+    let limited = text
+        .replace("request_latency.p90", "output_tps")
+        .replace("at_most", "at_least");
+    let error = ask(&runs, &limited).unwrap_err().to_string();
+    assert!(
+        error.contains("the limit on `output_tps` counts tokens"),
+        "{error}"
+    );
+    assert!(ask(&three(1, "a", 50.0), &limited).is_ok());
+}
+
+#[test]
+fn repetitions_of_tasks_are_joined_by_their_number() {
+    let numbered = |runs: Vec<RankedRun>, numbers: [u32; 3]| -> Vec<RankedRun> {
+        let mut runs = runs;
+        for (run, number) in runs.iter_mut().zip(numbers) {
+            run.report.repetition = number;
+        }
+        runs
+    };
+    let scene = with(three(4, "a", 30.0), task("scene_context"));
+    let all = [three(1, "a", 50.0), numbered(scene.clone(), [1, 2, 3])].concat();
+    assert_eq!(devices(&ask(&all, FOR_SPEED).unwrap()), [("a", 1)]);
+    // Of the second task the first repetition is missing: two are of both.
+    let some = [three(1, "a", 50.0), numbered(scene, [2, 3, 4])].concat();
+    let answer = ask(&some, FOR_SPEED).unwrap();
+    let reasons = reasons(&answer, "a");
+    assert_eq!(reasons[0].0, ReasonKind::TooFew);
+    assert!(
+        reasons[0].1.starts_with("2 of 3 repetitions"),
+        "{reasons:?}"
+    );
+}
+
+#[test]
 fn what_may_not_be_chosen_must_be_the_same() {
     let large = |report: &mut RunReport| report.cell.identity.image_px = Some(512);
     let runs = [three(1, "a", 20.0), with(three(4, "b", 20.0), large)].concat();

@@ -205,6 +205,17 @@ impl UseCase {
         measures.any(|measure| measure.needs_scope())
     }
 
+    /// Whether requests that keep limits are counted in what decides, is limited or is an axis: the limits must be the same then.
+    pub(super) fn is_within_limits(&self) -> bool {
+        let limits = self.limits.iter().map(|limit| limit.measure);
+        let terms = self.terms.iter();
+        let terms = terms.flat_map(|term| [Some(term.measure), term.across_models]);
+        let mut measures = limits
+            .chain(terms.flatten())
+            .chain(self.front.iter().copied());
+        measures.any(|measure| measure.id() == "goodput")
+    }
+
     /// The same without axes and figures beside that are over energy: where several scopes are there and none was chosen.
     pub(super) fn without_energy(&self) -> Self {
         let mut case = self.clone();
