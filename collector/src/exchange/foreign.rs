@@ -4,6 +4,7 @@
 //! of each value written beside it. What has no definition here is `foreign.TOOL.NAME`: kept, shown, never ranked. Unknown members are
 //! ignored, missing ones accepted.
 
+mod budget;
 mod date;
 mod form;
 mod node;
@@ -32,6 +33,7 @@ use std::{fmt, io::BufRead};
 use tokwatt_domain::{ids::Digest, spelling, time::WallTime};
 
 use self::{
+    budget::{Budget, Exhausted, Readings},
     form::Form,
     node::{Document, Node, documents},
     reading::Reading,
@@ -81,6 +83,12 @@ pub(super) struct Source<'a> {
     pub(super) labels: &'a Labels,
     /// When it was imported: the start of runs of which the file does not say when they were.
     pub(super) imported: WallTime,
+}
+
+impl From<Exhausted> for ForeignError {
+    fn from(_: Exhausted) -> Self {
+        Self::TooMuch
+    }
 }
 
 /// What is in a file.
@@ -172,6 +180,9 @@ pub enum ForeignError {
     /// A name that is none.
     #[error("{0}")]
     Name(String),
+    /// More than is held.
+    #[error("{Exhausted}")]
+    TooMuch,
     /// It cannot be read on.
     #[error("it cannot be read")]
     Io(#[from] std::io::Error),
@@ -213,17 +224,29 @@ pub(super) fn read(
 
 fn readings(mut input: impl BufRead) -> Result<(Tool, Vec<Reading>, Vec<String>), ForeignError> {
     let mut notes = Vec::new();
-    let (tool, readings) = match form::look(&mut input)? {
+    let budget = Budget::default();
+    let mut readings = Readings::new(&budget);
+    let tool = match form::look(&mut input)? {
         Form::Json => {
-            let documents = spread(documents(input).map_err(no_json)?);
+            let documents = spread(documents(input, &budget).map_err(no_json)?);
             let tool = tool_of(&documents)?;
-            (tool, tool.read(&documents, &mut notes)?)
+            tool.read(&documents, &mut readings, &mut notes)?;
+            tool
         }
-        Form::MlperfSummary => (Tool::Mlperf, mlperf::summary(input)?),
-        Form::MlperfDetail => (Tool::Mlperf, mlperf::detail(input)?),
-        Form::LlamaBenchCsv => (Tool::LlamaBench, llama_bench::csv(input)?),
+        Form::MlperfSummary => {
+            readings.push(mlperf::summary(input)?)?;
+            Tool::Mlperf
+        }
+        Form::MlperfDetail => {
+            readings.push(mlperf::detail(input, &budget)?)?;
+            Tool::Mlperf
+        }
+        Form::LlamaBenchCsv => {
+            llama_bench::csv(input, &budget, &mut readings)?;
+            Tool::LlamaBench
+        }
     };
-    Ok((tool, readings, notes))
+    Ok((tool, readings.into_list(), notes))
 }
 
 /// A document, and where it is.
@@ -382,40 +405,41 @@ impl Tool {
     fn read(
         self,
         documents: &[Placed],
+        readings: &mut Readings<'_>,
         notes: &mut Vec<String>,
-    ) -> Result<Vec<Reading>, ForeignError> {
-        let each = |read: fn(&Node, &str) -> Reading| {
-            documents
-                .iter()
-                .map(|document| read(&document.node, &document.place))
-                .collect()
+    ) -> Result<(), ForeignError> {
+        let read: Read = match self {
+            Self::Vllm => |node, place, readings| readings.push(vllm::read(node, place)),
+            Self::Sglang => |node, place, readings| readings.push(sglang::read(node, place)),
+            Self::LlamaBench => {
+                |node, place, readings| readings.push(llama_bench::read(node, place))
+            }
+            Self::GenaiPerf => |node, place, readings| readings.push(genai_perf::read(node, place)),
+            Self::InferencePerf => {
+                |node, place, readings| readings.push(inference_perf::read(node, place))
+            }
+            Self::Optimum => |node, place, readings| {
+                let reading = optimum::read(node, place);
+                reading.map_or(Ok(()), |reading| readings.push(reading))
+            },
+            Self::Guidellm => guidellm::read,
+            Self::Localscore => localscore::read,
+            Self::MlEnergy => ml_energy::read,
+            Self::JetsonAiLab => jetson_ai_lab::read,
+            Self::Aiperf => return aiperf::read(documents, readings, notes),
+            Self::Published => return published::read(documents, readings),
+            Self::Mlperf => return Ok(()),
         };
-        let several = |read: fn(&Node, &str) -> Vec<Reading>| {
-            documents
-                .iter()
-                .flat_map(|document| read(&document.node, &document.place))
-                .collect()
-        };
-        Ok(match self {
-            Self::Vllm => each(vllm::read),
-            Self::Sglang => each(sglang::read),
-            Self::LlamaBench => each(llama_bench::read),
-            Self::GenaiPerf => each(genai_perf::read),
-            Self::InferencePerf => each(inference_perf::read),
-            Self::Aiperf => aiperf::read(documents, notes)?,
-            Self::Guidellm => several(guidellm::read),
-            Self::Localscore => several(localscore::read),
-            Self::MlEnergy => several(ml_energy::read),
-            Self::Optimum => several(optimum::read),
-            Self::JetsonAiLab => jetson_ai_lab::read(documents),
-            Self::Published => published::read(documents),
-            Self::Mlperf => Vec::new(),
-        })
+        let mut documents = documents.iter();
+        documents.try_for_each(|document| read(&document.node, &document.place, readings))
     }
 }
 
 /// Whether a document is one of the tool's.
 type Recogniser = fn(&Node) -> bool;
+
+/// What a document says.
+type Read = fn(&Node, &str, &mut Readings<'_>) -> Result<(), ForeignError>;
 
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use tokwatt_domain::{
 };
 
 use super::{
-    ForeignError, Placed, Tool, date,
+    ForeignError, Placed, Readings, Tool, date,
     node::Node,
     reading::{Fields, Reading, Unit, closed, count},
 };
@@ -38,17 +38,19 @@ fn is_aggregate(node: &Node) -> bool {
 /// Requests and summaries in one file.
 pub(super) fn read(
     documents: &[Placed],
+    readings: &mut Readings<'_>,
     notes: &mut Vec<String>,
-) -> Result<Vec<Reading>, ForeignError> {
+) -> Result<(), ForeignError> {
     if documents.iter().all(|document| is_request(&document.node)) {
         notes.push("percentiles of single requests are made here by nearest rank; AIPerf's own are interpolated: its summary is profile_export_aiperf.json".to_owned());
-        return Ok(vec![requests::read(documents)]);
+        return readings.push(requests::read(documents));
     }
     let reading = |document: &Placed| match is_aggregate(&document.node) {
         true => aggregate(&document.node, &document.place),
         false => summary(&document.node, &document.place),
     };
-    Ok(documents.iter().map(reading).collect())
+    let mut documents = documents.iter().map(reading);
+    documents.try_for_each(|reading| readings.push(reading))
 }
 
 fn summary(node: &Node, place: &str) -> Reading {
@@ -241,7 +243,8 @@ fn energy(node: &Node, reading: &mut Reading) {
             .number()
     };
     let watts: Vec<f64> = gpus.iter().filter_map(mean).collect();
-    if watts.len() == gpus.len() && reading.value(&id("avg_power")).is_none() {
+    let is_each_measured = watts.len() == gpus.len() && watts.iter().all(|watts| *watts > 0.0);
+    if is_each_measured && reading.value(&id("avg_power")).is_none() {
         reading.put_energy(
             "avg_power",
             scope,

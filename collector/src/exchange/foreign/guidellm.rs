@@ -3,7 +3,7 @@
 use tokwatt_domain::workload::{Arrivals, Load};
 
 use super::{
-    Tool, date,
+    ForeignError, Readings, Tool, date,
     node::Node,
     reading::{Reading, Unit, closed, count},
 };
@@ -19,19 +19,27 @@ pub(super) fn recognises(node: &Node) -> bool {
         })
 }
 
-pub(super) fn read(node: &Node, place: &str) -> Vec<Reading> {
+/// A run for each benchmark.
+///
+/// # Errors
+/// There are more than are read.
+pub(super) fn read(
+    node: &Node,
+    place: &str,
+    readings: &mut Readings<'_>,
+) -> Result<(), ForeignError> {
     let version = node
         .at(&["metadata", "guidellm_version"])
         .and_then(Node::text);
     let benchmarks = node.get("benchmarks").map(Node::list).unwrap_or_default();
-    let reading = |(position, benchmark): (usize, &Node)| {
+    for (position, benchmark) in benchmarks.iter().enumerate() {
         let mut reading = Reading::new(format!("{place} benchmarks[{position}]"));
         reading.version = version.map(str::to_owned);
         about(node, benchmark, &mut reading);
         figures(benchmark, &mut reading);
-        reading
-    };
-    benchmarks.iter().enumerate().map(reading).collect()
+        readings.push(reading)?;
+    }
+    Ok(())
 }
 
 fn about(report: &Node, benchmark: &Node, reading: &mut Reading) {

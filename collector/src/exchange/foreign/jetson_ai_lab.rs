@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Placed, Tool,
+    ForeignError, Readings, Tool,
     node::Node,
     reading::{Reading, Unit, closed, count},
 };
@@ -18,42 +18,42 @@ fn is_first_form(node: &Node) -> bool {
     node.get("modelId").is_some() && (node.get("orin").is_some() || node.get("thor").is_some())
 }
 
-pub(super) fn read(documents: &[Placed]) -> Vec<Reading> {
-    let readings = documents
-        .iter()
-        .flat_map(|document| match is_first_form(&document.node) {
-            true => first_form(document),
-            false => table(&document.node, &document.place),
-        });
-    readings.collect()
+/// A run for each cell of the table.
+///
+/// # Errors
+/// There are more than are read.
+pub(super) fn read(
+    node: &Node,
+    place: &str,
+    readings: &mut Readings<'_>,
+) -> Result<(), ForeignError> {
+    match is_first_form(node) {
+        true => first_form(node, place, readings),
+        false => table(node, place, readings),
+    }
 }
 
-fn first_form(document: &Placed) -> Vec<Reading> {
-    let mut readings = Vec::new();
+fn first_form(node: &Node, place: &str, readings: &mut Readings<'_>) -> Result<(), ForeignError> {
     for (product, device) in [
         ("orin", "Jetson AGX Orin 64GB"),
         ("thor", "Jetson Thor T5000"),
     ] {
-        let speeds = document.node.get(product).and_then(Node::object);
+        let speeds = node.get(product).and_then(Node::object);
         for (load, speed) in speeds.into_iter().flatten() {
-            let place = format!("{}.{product}.{load}", document.place);
-            let mut reading = Reading::new(place);
-            reading.model = document
-                .node
-                .get("modelName")
-                .and_then(Node::text)
-                .map(str::to_owned);
+            let mut reading = Reading::new(format!("{place}.{product}.{load}"));
+            let model = node.get("modelName").and_then(Node::text);
+            reading.model = model.map(str::to_owned);
             reading.device = Some(device.to_owned());
             reading.engine = Some("vLLM".to_owned());
             reading.task = "2048/128".to_owned();
             put(&mut reading, load, speed, "output_tps", "output_tps");
-            readings.push(reading);
+            readings.push(reading)?;
         }
     }
-    readings
+    Ok(())
 }
 
-fn table(node: &Node, place: &str) -> Vec<Reading> {
+fn table(node: &Node, place: &str, readings: &mut Readings<'_>) -> Result<(), ForeignError> {
     let products: BTreeMap<&str, &str> = node
         .get("products")
         .map(Node::list)
@@ -61,7 +61,6 @@ fn table(node: &Node, place: &str) -> Vec<Reading> {
         .iter()
         .filter_map(|product| Some((product.get("id")?.text()?, product.get("fullName")?.text()?)))
         .collect();
-    let mut readings = Vec::new();
     let models = node.get("models").map(Node::list).unwrap_or_default();
     for (position, model) in models.iter().enumerate() {
         let place = format!("{place} models[{position}]");
@@ -69,33 +68,26 @@ fn table(node: &Node, place: &str) -> Vec<Reading> {
         for (engine, precisions) in engines.into_iter().flatten() {
             for (precision, loads) in precisions.object().into_iter().flatten() {
                 let place = format!("{place}.{engine}.{precision}");
-                readings.extend(speeds(model, engine, precision, loads, &products, &place));
+                let labels = [engine.as_str(), precision, &place];
+                speeds(model, labels, loads, &products, readings)?;
             }
         }
         if let Some(loads) = model.get("performance") {
             let text = |key| model.get(key).and_then(Node::text).unwrap_or("not stated");
-            readings.extend(speeds(
-                model,
-                text("framework"),
-                text("quantization"),
-                loads,
-                &products,
-                &place,
-            ));
+            let labels = [text("framework"), text("quantization"), &place];
+            speeds(model, labels, loads, &products, readings)?;
         }
     }
-    readings
+    Ok(())
 }
 
 fn speeds(
     model: &Node,
-    engine: &str,
-    precision: &str,
+    [engine, precision, place]: [&str; 3],
     loads: &Node,
     products: &BTreeMap<&str, &str>,
-    place: &str,
-) -> Vec<Reading> {
-    let mut readings = Vec::new();
+    readings: &mut Readings<'_>,
+) -> Result<(), ForeignError> {
     let number = |key| model.get(key).and_then(Node::number);
     // Of TensorRT Edge-LLM the table has the speed of generating alone.
     let (id, source) = match engine {
@@ -120,10 +112,10 @@ fn speeds(
             );
             reading.max_tokens = osl.and_then(count);
             put(&mut reading, load, speed, id, source);
-            readings.push(reading);
+            readings.push(reading)?;
         }
     }
-    readings
+    Ok(())
 }
 
 /// A cell of the table; an empty one is none.

@@ -1,11 +1,13 @@
 //! `llama-bench -o json|jsonl|csv`: a test of reading a prompt, of generating, or of both, each on its own. Its fields change every few
 //! months, so that they are taken by name.
 
-use std::{collections::BTreeMap, io::Read};
+use std::{collections::BTreeMap, io::BufRead};
 
 use super::{
-    ForeignError, Tool, date,
-    node::Node,
+    Exhausted, ForeignError, Readings, Tool,
+    budget::Budget,
+    date,
+    node::{MEMBER_BYTES, Node},
     reading::{Fields, Reading, Unit, closed, count},
 };
 
@@ -54,6 +56,10 @@ pub(super) fn read(node: &Node, place: &str) -> Reading {
             }
         }
     }
+    if let (None, Some(text)) = (speed, fields.text("avg_ts")) {
+        let reason = format!("`avg_ts` is `{text}`, which is no number");
+        reading.reasons.insert("avg_ts".to_owned(), reason);
+    }
     check(&fields, samples, prompt + generated, &mut reading);
     for (key, unit) in [
         ("avg_ns", "ns"),
@@ -70,26 +76,46 @@ pub(super) fn read(node: &Node, place: &str) -> Reading {
 /// The same from CSV, which has no samples.
 ///
 /// # Errors
-/// Not CSV.
-pub(super) fn csv(input: impl Read) -> Result<Vec<Reading>, ForeignError> {
+/// Not CSV, or more than is read.
+pub(super) fn csv(
+    input: impl BufRead,
+    budget: &Budget,
+    readings: &mut Readings<'_>,
+) -> Result<(), ForeignError> {
     let mut reader = ::csv::ReaderBuilder::new()
         .flexible(true)
-        .from_reader(input);
+        .from_reader(input.take(CSV_BYTES_MAX));
     let headers = reader.headers().map_err(no_csv)?.clone();
-    let mut readings = Vec::new();
-    for row in reader.records() {
-        let row = row.map_err(no_csv)?;
+    let mut row = ::csv::StringRecord::new();
+    while reader.read_record(&mut row).map_err(no_csv)? {
+        if reader.position().byte() >= CSV_BYTES_MAX {
+            return Err(Exhausted.into());
+        }
         let line = row.position().map_or(0, ::csv::Position::line);
-        let member = |(key, value): (&str, &str)| {
-            let node = value
-                .parse()
-                .map_or_else(|_| Node::Text(value.to_owned()), Node::Number);
-            (key.to_owned(), node)
-        };
-        let object: BTreeMap<String, Node> = headers.iter().zip(row.iter()).map(member).collect();
-        readings.push(read(&Node::Object(object), &format!("line {line}")));
+        let reading = budget.lend(|budget| {
+            let object = object(&headers, &row, budget)?;
+            Ok::<_, ForeignError>(read(&Node::Object(object), &format!("line {line}")))
+        });
+        readings.push(reading?)?;
     }
-    Ok(readings)
+    Ok(())
+}
+
+/// A row as the JSON would have it.
+fn object(
+    headers: &::csv::StringRecord,
+    row: &::csv::StringRecord,
+    budget: &Budget,
+) -> Result<BTreeMap<String, Node>, ForeignError> {
+    let mut object = BTreeMap::new();
+    for (key, value) in headers.iter().zip(row) {
+        budget.charge(MEMBER_BYTES + key.len() + value.len())?;
+        let number = value.parse().ok().filter(|number: &f64| number.is_finite());
+        let number = number.filter(|_| !TEXTS.contains(&key));
+        let node = number.map_or_else(|| Node::Text(value.to_owned()), Node::Number);
+        object.insert(key.to_owned(), node);
+    }
+    Ok(object)
 }
 
 fn no_csv(error: ::csv::Error) -> ForeignError {
@@ -181,6 +207,19 @@ fn check(fields: &Fields<'_>, samples: &[Node], tokens: f64, reading: &mut Readi
     let mean = speeds.sum::<f64>() / f64::from(n);
     reading.check("avg_ts", fields.number("avg_ts"), "its samples_ns", mean);
 }
+
+/// Columns of words, also where one looks like a number: `1e10` is a commit.
+const TEXTS: [&str; 6] = [
+    "build_commit",
+    "cpu_info",
+    "gpu_info",
+    "model_filename",
+    "model_type",
+    "test_time",
+];
+
+/// More rows than are read.
+const CSV_BYTES_MAX: u64 = 64 << 20;
 
 /// What changes speed.
 const SETTINGS: [&str; 24] = [

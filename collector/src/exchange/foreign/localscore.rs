@@ -1,7 +1,7 @@
 //! What a LocalScore client submits: tests of several lengths on one accelerator. A power of 0 W is one that was not measured.
 
 use super::{
-    Tool,
+    ForeignError, Readings, Tool,
     node::Node,
     reading::{Reading, Unit, closed, count},
 };
@@ -10,15 +10,24 @@ pub(super) fn recognises(node: &Node) -> bool {
     node.get("accelerator_info").is_some() && node.get("results").is_some()
 }
 
-pub(super) fn read(node: &Node, place: &str) -> Vec<Reading> {
+/// A run for each test.
+///
+/// # Errors
+/// There are more than are read.
+pub(super) fn read(
+    node: &Node,
+    place: &str,
+    readings: &mut Readings<'_>,
+) -> Result<(), ForeignError> {
     let results = node.get("results").map(Node::list).unwrap_or_default();
-    let mut readings: Vec<Reading> = results
-        .iter()
-        .enumerate()
-        .map(|(position, result)| one(node, result, format!("{place} results[{position}]")))
-        .collect();
-    summary(node, &mut readings);
-    readings
+    for (position, result) in results.iter().enumerate() {
+        let mut reading = one(node, result, format!("{place} results[{position}]"));
+        if position == 0 {
+            summary(node, &mut reading);
+        }
+        readings.push(reading)?;
+    }
+    Ok(())
 }
 
 fn one(node: &Node, result: &Node, place: String) -> Reading {
@@ -132,11 +141,8 @@ fn power(node: &Node, result: &Node, reading: &mut Reading) {
 }
 
 /// The score over all tests, checked against its formula, stands beside the first of them.
-fn summary(node: &Node, readings: &mut [Reading]) {
+fn summary(node: &Node, first: &mut Reading) {
     let of = |key| node.at(&["results_summary", key]).and_then(Node::number);
-    let Some(first) = readings.first_mut() else {
-        return;
-    };
     for (key, unit) in [
         ("avg_prompt_tps", "tok/s"),
         ("avg_gen_tps", "tok/s"),

@@ -1,7 +1,7 @@
 //! ML.ENERGY: `results.json` of its benchmark, and the data of its leaderboard. Energy is of the GPUs.
 
 use super::{
-    Tool,
+    ForeignError, Readings, Tool,
     aiperf::nvml_scope,
     node::Node,
     reading::{Reading, Unit, closed, count},
@@ -15,22 +15,27 @@ fn is_result(node: &Node) -> bool {
     node.get("steady_state_energy").is_some()
 }
 
-pub(super) fn read(node: &Node, place: &str) -> Vec<Reading> {
+/// A run of the benchmark, or one for each configuration of the leaderboard.
+///
+/// # Errors
+/// There are more than are read.
+pub(super) fn read(
+    node: &Node,
+    place: &str,
+    readings: &mut Readings<'_>,
+) -> Result<(), ForeignError> {
     if is_result(node) {
-        return vec![result(node, place)];
+        return readings.push(result(node, place));
     }
     let configurations = node
         .get("configurations")
         .map(Node::list)
         .unwrap_or_default();
-    let reading = |(position, configuration): (usize, &Node)| {
-        leader(
-            node,
-            configuration,
-            format!("{place} configurations[{position}]"),
-        )
-    };
-    configurations.iter().enumerate().map(reading).collect()
+    for (position, configuration) in configurations.iter().enumerate() {
+        let place = format!("{place} configurations[{position}]");
+        readings.push(leader(node, configuration, place))?;
+    }
+    Ok(())
 }
 
 fn result(node: &Node, place: &str) -> Reading {

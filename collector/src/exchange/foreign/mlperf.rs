@@ -5,7 +5,9 @@ use std::io::{BufRead, Read};
 use tokwatt_domain::workload::{Arrivals, Load};
 
 use super::{
-    ForeignError, Tool, date, no_json,
+    Exhausted, ForeignError, Tool,
+    budget::Budget,
+    date, no_json,
     node::{Node, documents},
     reading::{Reading, Unit, closed, count},
 };
@@ -14,10 +16,13 @@ use super::{
 ///
 /// # Errors
 /// It cannot be read, or has no scenario.
-pub(super) fn summary(mut input: impl BufRead) -> Result<Vec<Reading>, ForeignError> {
+pub(super) fn summary(input: impl BufRead) -> Result<Reading, ForeignError> {
     let mut text = String::new();
-    let limited = &mut input.by_ref().take(TEXT_BYTES_MAX);
-    limited.read_to_string(&mut text)?;
+    let mut input = input.take(SUMMARY_BYTES_MAX);
+    input.read_to_string(&mut text)?;
+    if input.limit() == 0 {
+        return Err(Exhausted.into());
+    }
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     let pairs: Vec<(&str, &str)> = lines
         .map(|(key, value)| (key.trim(), value.trim()))
@@ -61,14 +66,14 @@ pub(super) fn summary(mut input: impl BufRead) -> Result<Vec<Reading>, ForeignEr
             Summary::Foreign(unit) => reading.put_foreign(&Tool::Mlperf.id(), key, value, unit),
         }
     }
-    Ok(vec![reading])
+    Ok(reading)
 }
 
 /// Lines `:::MLLOG {…}`.
 ///
 /// # Errors
-/// A line is no JSON.
-pub(super) fn detail(input: impl BufRead) -> Result<Vec<Reading>, ForeignError> {
+/// A line is no JSON, or there is more than is read.
+pub(super) fn detail(input: impl BufRead, budget: &Budget) -> Result<Reading, ForeignError> {
     let mut reading = Reading::new("line 1".to_owned());
     let mut found: Vec<(String, Node)> = Vec::new();
     let mut lines = input.take(TEXT_BYTES_MAX);
@@ -83,7 +88,9 @@ pub(super) fn detail(input: impl BufRead) -> Result<Vec<Reading>, ForeignError> 
         let Some(json) = line.strip_prefix(":::MLLOG ") else {
             continue;
         };
-        let document = documents(json.as_bytes()).map_err(|error| match no_json(error) {
+        // Of a line hardly anything is kept.
+        let document = budget.lend(|budget| documents(json.as_bytes(), budget));
+        let document = document.map_err(|error| match no_json(error) {
             ForeignError::CutOff(_) => ForeignError::CutOff(number),
             ForeignError::NoJson {
                 column, problem, ..
@@ -99,8 +106,15 @@ pub(super) fn detail(input: impl BufRead) -> Result<Vec<Reading>, ForeignError> 
         };
         if let (Some(key), Some(value)) = (node.get("key").and_then(Node::text), node.get("value"))
         {
-            found.push((key.to_owned(), value.clone()));
+            let is_looked_at = value.number().is_some() || TEXTS.contains(&key);
+            if is_looked_at {
+                budget.charge(FOUND_BYTES + line.len())?;
+                found.push((key.to_owned(), value.clone()));
+            }
         }
+    }
+    if lines.limit() == 0 {
+        return Err(Exhausted.into());
     }
     let find = |name: &str| {
         found
@@ -141,7 +155,7 @@ pub(super) fn detail(input: impl BufRead) -> Result<Vec<Reading>, ForeignError> 
             None => other(&mut reading, key, value),
         }
     }
-    Ok(vec![reading])
+    Ok(reading)
 }
 
 fn about(reading: &mut Reading, scenario: &str, target_qps: Option<f64>) {
@@ -259,5 +273,20 @@ fn cut_off(text: &str) -> ForeignError {
     ForeignError::CutOff(text.lines().count())
 }
 
-/// A detail log of a long run has a line for each warning; what is read stands at the ends, and this holds all of it.
+/// Members of the detail log whose texts are read.
+const TEXTS: [&str; 5] = [
+    "effective_scenario",
+    "loadgen_version",
+    "result_validity",
+    "sut_name",
+    "test_datetime",
+];
+
+/// A line of the detail log, and the value that it becomes.
+const FOUND_BYTES: usize = 512;
+
+/// A summary has a page.
+const SUMMARY_BYTES_MAX: u64 = 4 << 20;
+
+/// A detail log of a long run has a line for each warning.
 const TEXT_BYTES_MAX: u64 = 64 << 20;

@@ -13,6 +13,8 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
+use super::budget::Budget;
+
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -74,11 +76,11 @@ impl Node {
     }
 }
 
-/// All documents of a stream.
+/// All documents of a stream, within what is left of the file's memory.
 ///
 /// # Errors
 /// What `serde_json` says of it, with line and column.
-pub(super) fn documents(input: impl BufRead) -> serde_json::Result<Vec<Document>> {
+pub(super) fn documents(input: impl BufRead, budget: &Budget) -> serde_json::Result<Vec<Document>> {
     let line = Rc::new(Lines::default());
     let input = Python {
         input,
@@ -88,14 +90,13 @@ pub(super) fn documents(input: impl BufRead) -> serde_json::Result<Vec<Document>
         pending: Vec::new(),
     };
     let mut deserializer = serde_json::Deserializer::from_reader(input);
-    let budget = Cell::new(MEMORY_BYTES_MAX);
     let mut documents = Vec::new();
     loop {
         line.begins.set(None);
         if is_at_end(&mut deserializer)? {
             return Ok(documents);
         }
-        let node = Seed { budget: &budget }.deserialize(&mut deserializer)?;
+        let node = Seed { budget }.deserialize(&mut deserializer)?;
         documents.push(Document {
             line: line.begins.get().unwrap_or(1),
             node,
@@ -199,17 +200,12 @@ impl<R: BufRead> Python<R> {
 /// Reads a value, and ends when it takes too much memory.
 #[derive(Clone, Copy)]
 struct Seed<'a> {
-    budget: &'a Cell<usize>,
+    budget: &'a Budget,
 }
 
 impl Seed<'_> {
     fn charge<E: de::Error>(self, bytes: usize) -> Result<(), E> {
-        let left = self.budget.get().checked_sub(bytes);
-        let left = left.ok_or_else(|| {
-            E::custom("it has more members than are read: import the tool's summary, without what it keeps of each request")
-        })?;
-        self.budget.set(left);
-        Ok(())
+        self.budget.charge(bytes).map_err(E::custom)
     }
 }
 
@@ -301,18 +297,15 @@ const PASSED_OVER: [&str; 13] = [
     "start_times",
 ];
 
-/// Nodes of one file. Ten times what the summaries of a sweep take.
-const MEMORY_BYTES_MAX: usize = 256 << 20;
-
 /// A map's share of a member: its node of the tree holds eleven, and may be as good as empty.
-const MEMBER_BYTES: usize = 640;
+pub(super) const MEMBER_BYTES: usize = 640;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> serde_json::Result<Vec<Document>> {
-        documents(text.as_bytes())
+        documents(text.as_bytes(), &Budget::default())
     }
 
     #[test]

@@ -17,10 +17,8 @@ fn report_of(node: &Node) -> Option<&Node> {
     TARGETS.into_iter().any(is_target).then_some(report)
 }
 
-pub(super) fn read(node: &Node, place: &str) -> Vec<Reading> {
-    let Some(report) = report_of(node) else {
-        return Vec::new();
-    };
+pub(super) fn read(node: &Node, place: &str) -> Option<Reading> {
+    let report = report_of(node)?;
     let mut reading = Reading::new(place.to_owned());
     if let Some(config) = node.get("config") {
         about(config, &mut reading);
@@ -32,7 +30,7 @@ pub(super) fn read(node: &Node, place: &str) -> Vec<Reading> {
     for (target, figures) in report.object().into_iter().flatten() {
         put_target(target, figures, &mut reading);
     }
-    vec![reading]
+    Some(reading)
 }
 
 fn about(config: &Node, reading: &mut Reading) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tokwatt_domain::{metrics::dictionary::definition, power::Provenance};
 
 use super::{
-    Placed, date,
+    ForeignError, Placed, Readings, date,
     node::Node,
     reading::{Reading, Value, closed},
 };
@@ -20,19 +20,22 @@ pub(super) fn recognises(node: &Node) -> bool {
 }
 
 /// A run for everything that was published of one model under the same circumstances.
-pub(super) fn read(documents: &[Placed]) -> Vec<Reading> {
+///
+/// # Errors
+/// There are more than are read.
+pub(super) fn read(documents: &[Placed], readings: &mut Readings<'_>) -> Result<(), ForeignError> {
     let mut order: Vec<Vec<Option<&str>>> = Vec::new();
-    let mut readings: BTreeMap<Vec<Option<&str>>, Reading> = BTreeMap::new();
+    let mut by_circumstances: BTreeMap<Vec<Option<&str>>, Reading> = BTreeMap::new();
     for document in documents {
         let key: Vec<Option<&str>> = circumstances(&document.node);
-        let reading = readings.entry(key.clone()).or_insert_with(|| {
+        let reading = by_circumstances.entry(key.clone()).or_insert_with(|| {
             order.push(key);
             reading(document)
         });
         add(reading, &document.node);
     }
-    let readings = order.iter().filter_map(|key| readings.remove(key));
-    readings.collect()
+    let mut found = order.iter().filter_map(|key| by_circumstances.remove(key));
+    found.try_for_each(|reading| readings.push(reading))
 }
 
 fn circumstances(node: &Node) -> Vec<Option<&str>> {
@@ -94,21 +97,58 @@ fn add(reading: &mut Reading, node: &Node) {
         reading.note("doubt", format!("{metric}: {note}"));
     }
     match (id(metric, note), si(unit)) {
-        (Id::Window, _) => reading.window_s = Some(value),
-        (Id::Known(id), Some((si, factor))) => reading.values.push(Value {
-            id,
-            value: value * factor,
-            unit: si.to_owned(),
-            source: metric.to_owned(),
-            source_unit: unit.to_owned(),
-            remark: None,
-        }),
+        (Id::Window, _) => reading.window_s = Some(value).filter(|window| *window > 0.0),
+        (Id::Known(id), Some((si, factor))) if is_unit_of(&id, si) => {
+            let value = Value {
+                id,
+                value: value * factor,
+                unit: si.to_owned(),
+                source: metric.to_owned(),
+                source_unit: unit.to_owned(),
+                remark: None,
+            };
+            put(reading, value);
+        }
+        (Id::Known(id), _) => {
+            let reason = format!("`{metric}` is in `{unit}`, which is no unit of it here");
+            reading.reasons.insert(id, reason);
+            reading.put_foreign(TOOL, metric, value, unit);
+        }
         _ => reading.put_foreign(TOOL, metric.trim_start_matches("foreign."), value, unit),
     }
     for statistic in ["sd", "min", "max"] {
         if let Some(value) = node.get(statistic).and_then(Node::number) {
             reading.put_foreign(TOOL, &format!("{metric}.{statistic}"), value, unit);
         }
+    }
+}
+
+/// The definition's own unit.
+fn is_unit_of(id: &str, unit: &str) -> bool {
+    let id = id.split('@').next().unwrap_or(id);
+    let id = id.strip_suffix(".mean").unwrap_or(id);
+    definition(id).is_ok_and(|definition| definition.unit == unit)
+}
+
+/// One value of each definition: a second that says something else is a contradiction.
+fn put(reading: &mut Reading, value: Value) {
+    let is_never_zero = !["share", "1/s", "1/min"].contains(&value.unit.as_str());
+    let number = value.value;
+    if !number.is_finite() || number < 0.0 || (number == 0.0 && is_never_zero) {
+        let reason = format!("`{}` is {number}, which nobody measures", value.source);
+        reading.reasons.insert(value.id, reason);
+        return;
+    }
+    match reading.value(&value.id) {
+        None => reading.values.push(value),
+        Some(first) if first == number => {}
+        Some(first) => reading.block(
+            "source_contradicts",
+            format!(
+                "{} is {first} and {number} under the same circumstances: the first stands",
+                value.source
+            ),
+        ),
     }
 }
 

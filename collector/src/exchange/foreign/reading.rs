@@ -118,6 +118,27 @@ impl Reading {
         }
     }
 
+    /// About what it takes as a run: the texts stand in its header and its report, with room for what they are written as.
+    pub(super) fn n_bytes(&self) -> usize {
+        let about = [
+            &self.version,
+            &self.device,
+            &self.model,
+            &self.precision,
+            &self.engine,
+            &self.os,
+        ];
+        let about = about.into_iter().flatten().map(String::len);
+        let pairs = [&self.settings, &self.workload, &self.reasons];
+        let pairs = pairs.into_iter().flatten();
+        let pairs = pairs.map(|(key, value)| PAIR_BYTES + key.len() + value.len());
+        let flags = self.flags.iter().map(|flag| flag.detail.len());
+        let texts = about.chain(pairs).chain(flags).sum::<usize>();
+        let texts = self.place.len() + self.task.len() + texts;
+        let values = self.values.iter().map(Value::n_bytes).sum::<usize>();
+        READING_BYTES + TEXTS_STAND * texts + values
+    }
+
     /// A value by its definition. One that cannot be is left out, and the reason kept.
     pub(super) fn put(&mut self, id: &str, value: Option<f64>, unit: Unit, source: &str) {
         self.put_remarked(id, value, unit, source, None);
@@ -142,9 +163,14 @@ impl Reading {
             return;
         }
         let (si, factor) = unit.si();
+        let value = value * factor;
+        if !value.is_finite() {
+            self.reasons.insert(id.to_owned(), no_number(source));
+            return;
+        }
         self.values.push(Value {
             id: id.to_owned(),
-            value: value * factor,
+            value,
             unit: si.to_owned(),
             source: source.to_owned(),
             source_unit: unit.name().to_owned(),
@@ -182,6 +208,10 @@ impl Reading {
 
     /// What has no definition here.
     pub(super) fn put_foreign(&mut self, tool: &str, name: &str, value: f64, unit: &str) {
+        if !value.is_finite() {
+            self.reasons.insert(name.to_owned(), no_number(name));
+            return;
+        }
         self.values.push(Value {
             id: format!("foreign.{tool}.{name}"),
             value,
@@ -262,6 +292,15 @@ impl Reading {
         if let Some(value) = value {
             self.settings.insert(key.to_owned(), value.to_string());
         }
+    }
+}
+
+impl Value {
+    fn n_bytes(&self) -> usize {
+        let remark = self.remark.as_ref().map_or(0, String::len);
+        let texts = [&self.id, &self.unit, &self.source, &self.source_unit];
+        let texts = texts.into_iter().map(String::len).sum::<usize>();
+        size_of::<Self>() + texts + remark
     }
 }
 
@@ -401,6 +440,20 @@ pub(super) fn closed(concurrency: Option<f64>) -> Option<Load> {
     let concurrency = count(concurrency?)?;
     (concurrency > 0).then_some(Load::Closed(concurrency))
 }
+
+/// Why a value is not there.
+fn no_number(source: &str) -> String {
+    format!("`{source}` is no number, or beyond all numbers")
+}
+
+/// Of a run with its header and its report, without their texts.
+const READING_BYTES: usize = 4096;
+
+/// A place in a map.
+const PAIR_BYTES: usize = 64;
+
+/// In the reading, the header, the report, and what tells its cell from others.
+const TEXTS_STAND: usize = 4;
 
 /// Digits that tools round away.
 const RELATIVE_MOST: f64 = 1e-3;

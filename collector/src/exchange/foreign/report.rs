@@ -245,7 +245,7 @@ fn cell(
     })?;
     let mut unsaid = |key: &str, stands: &str| {
         let reason = format!("the file does not say it; {stands} stands for that");
-        reasons.insert(key.to_owned(), reason);
+        reasons.entry(key.to_owned()).or_insert(reason);
     };
     let precision = labels
         .get("precision")

@@ -81,6 +81,7 @@ fn about(fields: &Fields<'_>, reading: &mut Reading) {
         Some(concurrency) if fields.number("request_rate").is_none() => closed(Some(concurrency)),
         _ => vllm::load(fields, None),
     };
+    vllm::arrivals(fields, reading);
     reading.set("tag", fields.text("tag"));
 }
 

@@ -676,3 +676,147 @@ const ALL: [(&str, &[&str]); 21] = [
     ("sglang-0.5.23.jsonl", LAB),
     ("vllm-bench-0.32.0.json", LAB),
 ];
+
+#[test]
+fn no_form_has_more_runs_than_are_held() {
+    let items = |before: &str, item: &str, after: &str| {
+        format!(
+            "{before}{}{item}{after}",
+            format!("{item},").repeat(100_000)
+        )
+    };
+    let rows = "c,1,0,1\n".repeat(100_000);
+    let long = "m".repeat(1 << 20);
+    let texts = [
+        items(
+            r#"{"metadata":{"guidellm_version":"1"},"benchmarks":["#,
+            "0",
+            "]}",
+        ),
+        items(r#"{"accelerator_info":{},"results":["#, "0", "]}"),
+        items(r#"{"model_id":"m","configurations":["#, "0", "]}"),
+        // What stands once in the file stands in every run.
+        format!(
+            r#"{{"model_id":"{long}","configurations":[{}0]}}"#,
+            "0,".repeat(1000)
+        ),
+        format!("build_commit,n_prompt,n_gen,avg_ts\n{rows}"),
+    ];
+    for text in texts {
+        refused(text.as_bytes(), &["more members than are read", "summary"]);
+    }
+}
+
+#[test]
+fn a_long_detail_log_is_no_reason_to_refuse_it() {
+    let mut text = String::new();
+    let metadata =
+        r#""metadata":{"is_error":false,"is_warning":true,"file":"loadgen.cc","line_no":1}"#;
+    for _ in 0..100_000 {
+        text.push_str(&format!(
+            ":::MLLOG {{\"key\":\"warning_generic_message\",\"value\":\"slow\",\"time_ms\":1.0,\"namespace\":\"mlperf\",{metadata}}}\n"
+        ));
+    }
+    for (key, value) in [
+        ("effective_scenario", "\"SingleStream\""),
+        ("result_mean_latency_ns", "1000000"),
+    ] {
+        text.push_str(&format!(
+            ":::MLLOG {{\"key\":\"{key}\",\"value\":{value}}}\n"
+        ));
+    }
+    let contents = read_text(&text, LAB).unwrap();
+    assert_eq!(contents.runs[0].values.len(), 1);
+}
+
+#[track_caller]
+fn vllm(members: &str) -> ForeignRun {
+    let text = format!(
+        r#"{{"num_prompts":8,"completed":6,"output_throughput":40.0,"total_output_tokens":80,{members}}}"#
+    );
+    read_text(&text, LAB).unwrap().runs.remove(0)
+}
+
+#[test]
+fn failures_that_are_not_counted_are_the_prompts_that_were_not_completed() {
+    assert_eq!(vllm(r#""a":1"#).report.requests.issued, 8);
+    assert_eq!(vllm(r#""failed":1"#).report.requests.issued, 7);
+    let text =
+        r#"{"model_id":"m","completed":6,"output_throughput":40.0,"total_output_tokens":80}"#;
+    let run = read_text(text, LAB).unwrap().runs.remove(0);
+    assert!(!run.report.metrics.contains_key("success_rate"));
+}
+
+#[test]
+fn runs_whose_requests_come_otherwise_are_no_repetitions() {
+    let cells: std::collections::BTreeSet<String> = [
+        r#""request_rate":4.0"#,
+        r#""request_rate":4.0,"max_concurrency":2"#,
+        r#""request_rate":4.0,"max_concurrency":4"#,
+        r#""request_rate":4.0,"burstiness":0.5"#,
+        r#""request_rate":"inf","max_concurrency":4"#,
+        r#""request_rate":"inf","ramp_up_strategy":"linear","ramp_up_start_rps":1,"ramp_up_end_rps":4"#,
+        r#""request_rate":"inf","ramp_up_strategy":"linear","ramp_up_start_rps":1,"ramp_up_end_rps":8"#,
+    ]
+    .iter()
+    .map(|members| {
+        let identity = vllm(members).header.cell.identity;
+        assert!(!identity.load.to_string().contains("constant"), "{members}");
+        serde_json::to_string(&identity).unwrap()
+    })
+    .collect();
+    assert_eq!(cells.len(), 7);
+}
+
+#[test]
+fn what_is_no_number_has_a_reason_and_no_value() {
+    let text = "MLPerf Results Summary\n";
+    let text = format!(
+        "=====\n{text}=====\nSUT name : x\nScenario : Offline\nResult is : VALID\nSamples per second: 5\n\
+         Tokens per second: inf\nMean latency (ns): nan\n"
+    );
+    let run = read_text(&text, LAB).unwrap().runs.remove(0);
+    assert!(run.values.iter().all(|value| value.value.is_finite()));
+    for id in ["output_tps", "request_latency.mean"] {
+        assert!(run.report.reasons.contains_key(id), "{id}");
+    }
+}
+
+#[test]
+fn a_commit_that_looks_like_a_number_is_none() {
+    let text = "build_commit,build_number,test_time,n_prompt,n_gen,avg_ts\n1e10,4,2026-01-02T03:04:05Z,8,0,inf\n4567890,4,2026-01-02T03:04:05Z,8,0,9.5\n";
+    let contents = read_text(text, LAB).unwrap();
+    assert_eq!(contents.runs.len(), 1);
+    assert_eq!(contents.runs[0].version.as_deref(), Some("b4 (4567890)"));
+}
+
+#[test]
+fn published_rows_are_held_against_the_definitions() {
+    let row = |metric: &str, value: &str, unit: &str| {
+        format!(
+            r#"{{"row":"s/a","kind":"measured","task":"t","metric":"{metric}","value":{value},"unit":"{unit}"}}"#
+        )
+    };
+    let text = [
+        row("output_tps", "10", "tok/s"),
+        row("output_tps", "12", "tok/s"),
+        row("ttft", "3", "tok/s"),
+        row("e2e_output_tps", "-1", "tok/s"),
+    ]
+    .join("\n");
+    let run = read_text(&text, LAB).unwrap().runs.remove(0);
+    let known = run
+        .values
+        .iter()
+        .filter(|value| !value.id.starts_with("foreign."));
+    let known: Vec<(&str, f64)> = known
+        .map(|value| (value.id.as_str(), value.value))
+        .collect();
+    assert_eq!(known, [("output_tps", 10.0)]);
+    let contradicts =
+        |flag: &tokwatt_domain::metrics::Flag| flag.id == "source_contradicts" && flag.blocking;
+    assert!(run.report.flags.iter().any(contradicts));
+    for id in ["ttft.mean", "e2e_output_tps"] {
+        assert!(run.report.reasons.contains_key(id), "{id}");
+    }
+}

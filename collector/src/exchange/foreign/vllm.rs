@@ -19,11 +19,11 @@ pub(super) fn read(node: &Node, place: &str) -> Reading {
     let fields = Fields::of(node);
     let mut reading = Reading::new(place.to_owned());
     about(&fields, &mut reading);
-    reading.put_counts(
-        fields.number("completed"),
-        fields.number("failed").or(Some(0.0)),
-        "completed / (completed + failed)",
-    );
+    let completed = fields.number("completed");
+    // Older versions do not count what failed.
+    let others = || Some(fields.number("num_prompts")? - completed?);
+    let failed = fields.number("failed").or_else(others);
+    reading.put_counts(completed, failed, "completed / (completed + failed)");
     serving(&fields, &mut reading, LATENCIES);
     reading.put(
         "total_tps",
@@ -72,6 +72,7 @@ fn about(fields: &Fields<'_>, reading: &mut Reading) {
         per_request(fields.number("total_output_tokens")),
     );
     reading.load = load(fields, prompts);
+    arrivals(fields, reading);
     for (key, node) in fields.members() {
         // Whatever was said by --metadata.
         if let Some(text) = node.text().filter(|_| !KNOWN_TEXTS.contains(&key)) {
@@ -80,19 +81,55 @@ fn about(fields: &Fields<'_>, reading: &mut Reading) {
     }
 }
 
-/// Everything at once, so many in flight, or at a rate.
+/// Everything at once, so many in flight, or at a rate; none if the rate grows. What else there is to arrivals, [`arrivals`] says.
 pub(super) fn load(fields: &Fields<'_>, prompts: Option<f64>) -> Option<Load> {
     let concurrency = fields.number("max_concurrency");
-    let burstiness = fields.number("burstiness").unwrap_or(1.0);
-    match fields.number("request_rate") {
-        Some(rate) if rate > 0.0 => Some(Load::Open {
+    if fields.text("ramp_up_strategy").is_some() {
+        return None;
+    }
+    match rate(fields) {
+        Some(rate) => Some(Load::Open {
             per_1000_s: count((rate * 1000.0).round())?,
-            arrivals: match burstiness == 1.0 {
-                true => Arrivals::Poisson,
-                false => Arrivals::Constant,
-            },
+            arrivals: Arrivals::Poisson,
         }),
-        _ => closed(concurrency.or(prompts)),
+        None => closed(concurrency.or(prompts)),
+    }
+}
+
+fn rate(fields: &Fields<'_>) -> Option<f64> {
+    fields.number("request_rate").filter(|rate| *rate > 0.0)
+}
+
+/// What a load does not say of how requests come: it tells one cell from another, by any name of the workload.
+pub(super) fn arrivals(fields: &Fields<'_>, reading: &mut Reading) {
+    let mut arrivals: Vec<(&str, String)> = Vec::new();
+    let number = |key| fields.number(key).map(|number| number.to_string());
+    if let Some(strategy) = fields.text("ramp_up_strategy") {
+        arrivals.push(("ramp_up_strategy", strategy.to_owned()));
+        for key in ["ramp_up_start_rps", "ramp_up_end_rps"] {
+            arrivals.extend(number(key).map(|number| (key, number)));
+        }
+        let said = "the rate grows, which is no load of one kind; closed(0) stands for that";
+        reading.reasons.insert("load".to_owned(), said.to_owned());
+    }
+    if !arrivals.is_empty() || rate(fields).is_some() {
+        let concurrency = number("max_concurrency");
+        arrivals.extend(concurrency.map(|number| ("max_concurrency", number)));
+        let burstiness = fields.number("burstiness").filter(|number| *number != 1.0);
+        if let Some(burstiness) = burstiness {
+            arrivals.push(("burstiness", burstiness.to_string()));
+            reading.note(
+                "gamma_arrivals",
+                format!(
+                    "arrivals are of a gamma distribution of burstiness {burstiness}, and poisson stands for the nearest load that has a name"
+                ),
+            );
+        }
+    }
+    for (key, value) in arrivals {
+        reading.task.push_str(&format!(", {key} {value}"));
+        reading.asked(key, Some(&value));
+        reading.set(key, Some(value));
     }
 }
 
@@ -210,6 +247,8 @@ pub(super) fn foreign(fields: &Fields<'_>, reading: &mut Reading, tool: Tool) {
         "max_concurrency",
         "burstiness",
         "request_rate",
+        "ramp_up_start_rps",
+        "ramp_up_end_rps",
     ] {
         fields.take(key);
     }
