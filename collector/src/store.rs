@@ -50,7 +50,7 @@ pub use self::{
         CertificateRow, Labels, NewCertificate, NewToken, NotRedeemed, NotRenewed, Redemption,
         TokenRow,
     },
-    imports::{ImportRow, ImportedRow, NewImport, NewImportedRun},
+    imports::{ImportRow, ImportedRow, KeptImport, NewImport, NewImportedRun, Twice},
     index::{FigureIndex, IndexedRow},
     reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
     results::{CellRow, Measured, MeasuredRun, StaleCell},
@@ -287,7 +287,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Stopped`], [`StoreError::File`]: nothing is kept.
-    pub async fn put_import(&self, new: NewImport, mut file: File) -> Result<bool, StoreError> {
+    pub async fn put_import(
+        &self,
+        new: NewImport,
+        mut file: File,
+    ) -> Result<KeptImport, StoreError> {
         self.write(move |connection| imports::put_import(connection, &new, &mut file))
             .await
     }

@@ -38,5 +38,7 @@ CREATE TABLE import_run (
     figures TEXT    NOT NULL,
     -- RunReport made from them.
     report  TEXT    NOT NULL,
+    -- SHA-256 of tool, device, cell, start and values: a run that stands in several files counts once.
+    content BLOB    NOT NULL UNIQUE,
     UNIQUE (sha256, number)
 ) STRICT;

@@ -1,6 +1,7 @@
 //! Takes a result file of another tool: its bytes as they are, and what could be read from them.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufReader, Read, Seek},
     sync::Arc,
@@ -8,7 +9,12 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
-use tokwatt_domain::{ids::Digest, metrics::RunReport, run::Cell, time::WallTime};
+use tokwatt_domain::{
+    ids::Digest,
+    metrics::RunReport,
+    run::{Cell, RunHeader},
+    time::WallTime,
+};
 
 use super::{
     Results, ResultsRun,
@@ -17,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     report::utc,
-    store::{ImportRow, ImportedRow, NewImport, NewImportedRun, Store, StoreError},
+    store::{ImportRow, ImportedRow, NewImport, NewImportedRun, Store, StoreError, Twice},
 };
 
 /// Takes files of other tools.
@@ -96,23 +102,50 @@ impl ResultsImporter {
             by: asked.by,
             n_bytes,
         };
+        let row = |run| row(contents.tool, imported, run);
         let runs: Vec<NewImportedRun> = contents.runs.iter().map(row).collect::<Result<_, _>>()?;
         let new = NewImport {
             import: import.clone(),
             runs,
         };
-        let is_new = self.store.put_import(new, file).await?;
+        let kept = self.store.put_import(new, file).await?;
+        let is_new = kept.is_new;
         self.finished.notify_one();
         tracing::info!(tool = %contents.tool, n_runs = contents.runs.len(), %sha256, is_new, "results imported");
-        let runs = contents.runs.into_iter().map(ResultsRun::new).collect();
-        Ok(Results::new(
-            &import,
-            is_new,
-            asked.labels,
-            runs,
-            contents.notes,
-        ))
+        let mut notes = contents.notes;
+        notes.extend(here_already(&contents.runs, &kept.twice));
+        let is_kept =
+            |run: &ForeignRun| !kept.twice.iter().any(|twice| twice.run == run.report.run);
+        let runs = contents.runs.into_iter().filter(is_kept);
+        let runs = runs.map(ResultsRun::new).collect();
+        Ok(Results::new(&import, is_new, asked.labels, runs, notes))
     }
+}
+
+/// Which runs of a file are those of an earlier one: it has grown, or was written anew.
+fn here_already(runs: &[ForeignRun], twice: &[Twice]) -> Vec<String> {
+    let mut by_file: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for Twice { run, first, name } in twice {
+        let place = runs.iter().find(|one| one.report.run == *run);
+        let place = place.map_or("", |one| one.place.as_str());
+        let first = first.to_string();
+        let first = first.get(..12).unwrap_or(&first);
+        let of = by_file.entry(name).or_default();
+        of.push(format!("{place} is run {first}"));
+    }
+    let note = |(name, mut said): (&str, Vec<String>)| {
+        let n = said.len();
+        said.truncate(NAMED_MAX);
+        let more = match n.saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let said = said.join(", ");
+        format!(
+            "{n} of its runs are here already, from `{name}`, and are not counted again: {said}{more}"
+        )
+    };
+    by_file.into_iter().map(note).collect()
 }
 
 /// What an earlier import came to.
@@ -181,8 +214,13 @@ fn read(
     Ok((file, contents))
 }
 
-fn row(run: &ForeignRun) -> Result<NewImportedRun, serde_json::Error> {
+fn row(
+    tool: Tool,
+    imported: WallTime,
+    run: &ForeignRun,
+) -> Result<NewImportedRun, serde_json::Error> {
     Ok(NewImportedRun {
+        content: content(tool, imported, run)?,
         device: run.report.device.clone(),
         started: run.report.started,
         header: serde_json::to_string(&run.header)?,
@@ -194,6 +232,23 @@ fn row(run: &ForeignRun) -> Result<NewImportedRun, serde_json::Error> {
             report: serde_json::to_string(&run.report)?,
         },
     })
+}
+
+/// What two files say of the same run, wherever it stands in them: also when, if they say it.
+fn content(tool: Tool, imported: WallTime, run: &ForeignRun) -> Result<Digest, serde_json::Error> {
+    let RunHeader {
+        device,
+        cell,
+        started,
+        ..
+    } = &run.header;
+    let started = Some(started.0).filter(|started| *started != imported.0);
+    let values = run.values.iter();
+    let values: Vec<(&str, f64)> = values
+        .map(|value| (value.id.as_str(), value.value))
+        .collect();
+    let content = serde_json::to_vec(&(tool.as_str(), device, cell, started, values))?;
+    Ok(Digest(Sha256::digest(content).into()))
 }
 
 async fn off_thread<T: Send + 'static>(
@@ -240,5 +295,60 @@ impl ResultsRun {
             flags: report.flags,
             reasons: report.reasons,
         }
+    }
+}
+
+/// Runs that a note names.
+const NAMED_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn wall(&self) -> WallTime {
+            WallTime(1_780_000_000_000_000)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_has_grown_counts_its_earlier_runs_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let importer = ResultsImporter {
+            store: Arc::new(Store::open(folder.path()).unwrap()),
+            clock: Arc::new(Noon),
+            finished: Arc::default(),
+        };
+        let import = async |text: &str, device: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let asked = Asked {
+                name: "results.jsonl".to_owned(),
+                labels: Labels::parse(&[format!("device={device}")]).unwrap(),
+                ..Asked::default()
+            };
+            let results = importer.import(file, asked).await.unwrap();
+            (results.runs.len(), results.notes.join("\n"))
+        };
+        let line = |date: &str| {
+            format!(
+                r#"{{"date":"{date}","model_id":"m","num_prompts":8,"completed":8,"output_throughput":40.0,"total_output_tokens":80}}"#
+            )
+        };
+        let (first, second) = (line("20260102-030405"), line("20260102-040405"));
+        assert_eq!(import(&first, "lab-1").await.0, 1);
+        // Appended to, and written with other spaces.
+        let (n_runs, notes) = import(&format!("{first}\n{second}"), "lab-1").await;
+        assert_eq!(n_runs, 1);
+        assert!(notes.contains("1 of its runs"), "{notes}");
+        assert!(notes.contains("line 1 is run"), "{notes}");
+        let spaced = second.replace(',', ", ");
+        assert_eq!(import(&spaced, "lab-1").await.0, 0);
+        // Elsewhere it is another run.
+        assert_eq!(import(&format!(" {first}"), "lab-2").await.0, 1);
     }
 }

@@ -50,6 +50,8 @@ pub struct NewImportedRun {
     pub started: WallTime,
     /// RunHeader as JSON.
     pub header: String,
+    /// Of what makes it the same run as one of another file.
+    pub content: Digest,
     /// What else there is.
     pub row: ImportedRow,
 }
@@ -69,12 +71,32 @@ pub struct ImportedRow {
     pub report: String,
 }
 
-/// Keeps a file and its runs, to be measured like those that were delivered; `false` if it is here already.
+/// What became of a file.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KeptImport {
+    /// Whether it was not here already.
+    pub is_new: bool,
+    /// Its runs that are not kept, since they are here.
+    pub twice: Vec<Twice>,
+}
+
+/// A run that is here already.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Twice {
+    /// Which one of the new file.
+    pub run: RunId,
+    /// The one that counts.
+    pub first: RunId,
+    /// The file that the first is of.
+    pub name: String,
+}
+
+/// Keeps a file and those of its runs that are not here yet, to be measured like those that were delivered.
 pub(super) fn put_import(
     connection: &Connection,
     new: &NewImport,
     file: &mut File,
-) -> Result<bool, StoreError> {
+) -> Result<KeptImport, StoreError> {
     let import = &new.import;
     let n_bytes = i64::try_from(import.n_bytes).unwrap_or(i64::MAX);
     let n_new = connection.execute(
@@ -90,13 +112,35 @@ pub(super) fn put_import(
         ],
     )?;
     if n_new == 0 {
-        return Ok(false);
+        return Ok(KeptImport::default());
     }
     put_bytes(connection, import.sha256, file)?;
+    let mut twice = Vec::new();
     for (number, run) in (0_i64..).zip(&new.runs) {
-        put_run(connection, import.sha256, number, run)?;
+        match first_of(connection, run.content)? {
+            Some((first, name)) => twice.push(Twice {
+                run: run.row.run,
+                first,
+                name,
+            }),
+            None => put_run(connection, import.sha256, number, run)?,
+        }
     }
-    Ok(true)
+    Ok(KeptImport {
+        is_new: true,
+        twice,
+    })
+}
+
+/// The run that says the same, and the file that it is of.
+fn first_of(connection: &Connection, content: Digest) -> rusqlite::Result<Option<(RunId, String)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT import_run.run, import.name FROM import_run JOIN import USING (sha256) WHERE content = ?1",
+    )?;
+    let found = statement.query_row(params![content.0], |row| {
+        Ok((RunId(row.get(0)?), row.get(1)?))
+    });
+    found.optional()
 }
 
 fn put_bytes(connection: &Connection, sha256: Digest, file: &mut File) -> Result<(), StoreError> {
@@ -128,7 +172,7 @@ fn put_run(
         params![run.row.run.0, run.device.as_str(), run.started.0, run.header],
     )?;
     connection.execute(
-        "INSERT INTO import_run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO import_run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             run.row.run.0,
             sha256.0,
@@ -136,7 +180,8 @@ fn put_run(
             run.row.place,
             run.row.version,
             run.row.figures,
-            run.row.report
+            run.row.report,
+            run.content.0
         ],
     )?;
     Ok(())

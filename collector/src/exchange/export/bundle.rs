@@ -22,7 +22,7 @@ use std::io::{self, Write};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokwatt_domain::{ids::Digest, run::RunTrace};
+use tokwatt_domain::{ids::Digest, run::RunTrace, time::WallTime};
 use tokwatt_proto::{ContractError, Record};
 
 use super::{
@@ -30,7 +30,7 @@ use super::{
     sink::{Sink, SinkError, TableForm},
 };
 use crate::{
-    exchange::foreign::Labels,
+    exchange::foreign::{self, ForeignRun, Labels, Source, Tool},
     rollup,
     store::{ImportRow, ImportedRow},
 };
@@ -77,8 +77,8 @@ pub enum BundleError {
     /// A record that cannot be read.
     #[error("a record of the run cannot be read")]
     Record(#[from] ContractError),
-    /// Its records make no run.
-    #[error("the records make no run: {0}")]
+    /// Its records, or its source, make no run.
+    #[error("what was received makes no run: {0}")]
     NoRun(String),
     /// A document that cannot be written.
     #[error("cannot write a document of the bundle")]
@@ -115,20 +115,52 @@ pub(super) fn of_import(
     run: &ImportedRow,
     bytes: Vec<u8>,
 ) -> Result<Bundle, BundleError> {
-    let report: tokwatt_domain::metrics::RunReport = serde_json::from_str(&run.report)?;
-    let files = vec![
-        (REPORT.to_owned(), run.report.clone().into_bytes()),
-        (FIGURES.to_owned(), run.figures.clone().into_bytes()),
-        (SOURCE.to_owned(), bytes),
-    ];
     let about = ManifestImport {
         name: import.name.clone(),
         tool: import.tool.clone(),
         labels: serde_json::from_str(&import.labels)?,
         imported: import.imported.0,
     };
-    let device = report.device.to_string();
-    Ok(Bundle::new(run.run.to_string(), device, Some(about), files))
+    // As it is read today, which may be more than when it was imported.
+    let run = run.run.to_string();
+    let (_, read) = read_again(&run, &about, &bytes).map_err(BundleError::NoRun)?;
+    let mut files = of_read(&read)?;
+    files.push((SOURCE.to_owned(), bytes));
+    let device = read.report.device.to_string();
+    Ok(Bundle::new(run, device, Some(about), files))
+}
+
+/// A run as its source tells of it.
+pub(super) fn read_again(
+    run: &str,
+    import: &ManifestImport,
+    bytes: &[u8],
+) -> Result<(Tool, ForeignRun), String> {
+    let source = Source {
+        name: &import.name,
+        sha256: Digest(Sha256::digest(bytes).into()),
+        labels: &import.labels,
+        imported: WallTime(import.imported),
+    };
+    let read = foreign::read(bytes, None, &source);
+    let contents = read.map_err(|error| format!("`{SOURCE}`: {}", chain(&error)))?;
+    let mut runs = contents.runs.into_iter();
+    let found = runs.find(|found| found.report.run.to_string() == run);
+    let found = found.ok_or_else(|| format!("`{SOURCE}` has no run {run}"))?;
+    Ok((contents.tool, found))
+}
+
+/// Everything that is made from the source.
+pub(super) fn of_read(run: &ForeignRun) -> Result<Vec<(String, Vec<u8>)>, serde_json::Error> {
+    Ok(vec![
+        (REPORT.to_owned(), serde_json::to_vec(&run.report)?),
+        (FIGURES.to_owned(), serde_json::to_vec(&run.values)?),
+    ])
+}
+
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Everything that is made from the records, in the order of the archive.

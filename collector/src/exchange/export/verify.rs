@@ -11,13 +11,12 @@ use std::{
 use ruzstd::decoding::StreamingDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokwatt_domain::{ids::Digest, time::WallTime};
+use tokwatt_domain::ids::Digest;
 
 use super::bundle::{
-    FIGURES, INFLATED_BYTES_MAX, MANIFEST, MANIFEST_SCHEMA, Manifest, ManifestImport, RECORDS,
-    REPORT, SOURCE, derived,
+    INFLATED_BYTES_MAX, MANIFEST, MANIFEST_SCHEMA, Manifest, ManifestImport, RECORDS, REPORT,
+    SOURCE, chain, derived, of_read, read_again,
 };
-use crate::exchange::foreign::{self, ForeignError, Source};
 
 /// `tokwatt.verify/1`: what was looked at, and what is wrong.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -92,6 +91,10 @@ pub fn verify(path: &Path) -> Result<Verify, VerifyError> {
     let mut differences = Vec::new();
     compare(&manifest, &files, &order, &mut differences);
     let again = made_again(&manifest, &files, &mut differences);
+    // Of what makes no run nobody knows what belongs to it.
+    if !again.is_empty() {
+        strangers(&manifest, &order, &again, &mut differences);
+    }
     for (path, bytes) in &again {
         let is_same = files.get(path).is_some_and(|found| found == bytes);
         if !is_same {
@@ -215,7 +218,7 @@ fn made_again(
     differences: &mut Vec<String>,
 ) -> Vec<(String, Vec<u8>)> {
     let made = match &manifest.import {
-        Some(import) => from_source(manifest, import, files),
+        Some(import) => from_source(manifest, import, files, differences),
         None => {
             let records: Vec<Vec<u8>> = files
                 .range(RECORDS.to_owned()..)
@@ -251,38 +254,48 @@ fn is_of_run(manifest: &Manifest, made: &[(String, Vec<u8>)], differences: &mut 
     }
 }
 
+/// What nobody received and nothing is made from has no place in a bundle, whatever the manifest says.
+fn strangers(
+    manifest: &Manifest,
+    order: &[String],
+    again: &[(String, Vec<u8>)],
+    differences: &mut Vec<String>,
+) {
+    let is_received = |path: &str| match manifest.import {
+        Some(_) => path == SOURCE,
+        None => path.starts_with(RECORDS),
+    };
+    let is_made = |path: &str| again.iter().any(|(made, _)| made == path);
+    for path in order {
+        if path != MANIFEST && !is_received(path) && !is_made(path) {
+            differences.push(format!(
+                "`{path}` is nothing that a bundle of such a run has"
+            ));
+        }
+    }
+}
+
 fn from_source(
     manifest: &Manifest,
     import: &ManifestImport,
     files: &Files,
+    differences: &mut Vec<String>,
 ) -> Result<Vec<(String, Vec<u8>)>, String> {
     let bytes = files
         .get(SOURCE)
         .ok_or_else(|| format!("`{SOURCE}` is missing"))?;
-    let source = Source {
-        name: &import.name,
-        sha256: Digest(Sha256::digest(bytes).into()),
-        labels: &import.labels,
-        imported: WallTime(import.imported),
-    };
-    let read = foreign::read(bytes.as_slice(), None, &source);
-    let contents = read.map_err(|error: ForeignError| format!("`{SOURCE}`: {}", chain(&error)))?;
-    let run = contents
-        .runs
-        .into_iter()
-        .find(|run| run.report.run.to_string() == manifest.run);
-    let run = run.ok_or_else(|| format!("`{SOURCE}` has no run {}", manifest.run))?;
-    let json =
-        |document: Result<Vec<u8>, serde_json::Error>| document.map_err(|error| error.to_string());
-    Ok(vec![
-        (REPORT.to_owned(), json(serde_json::to_vec(&run.report))?),
-        (FIGURES.to_owned(), json(serde_json::to_vec(&run.values))?),
-    ])
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let (tool, run) = read_again(&manifest.run, import, bytes)?;
+    for (what, said, found) in [
+        ("device", &manifest.device, run.report.device.as_str()),
+        ("tool", &import.tool, tool.as_str()),
+    ] {
+        if said != found {
+            differences.push(format!(
+                "the manifest says {what} `{said}`, the file in it is of `{found}`"
+            ));
+        }
+    }
+    of_read(&run).map_err(|error| error.to_string())
 }
 
 /// Ends a bomb before it fills the memory.
