@@ -98,8 +98,7 @@ const COLLECTOR: Edges = &[
     (
         "exchange",
         &[
-            "clock", "enrol", "ingest", "peer", "published",
-            "query", "rank", "report", "rollup", "store",
+            "clock", "enrol", "ingest", "peer", "query", "rank", "report", "rollup", "store",
             "vitals",
         ],
     ),
@@ -187,6 +186,7 @@ const COLLECTOR: Edges = &[
             "enrol",
             "estimate",
             "exchange",
+            "published",
             "query",
             "recommend",
             "report",
