@@ -113,7 +113,7 @@ fn a_keyboard_is_enough() {
     let outline = "return getComputedStyle(document.activeElement).outlineStyle";
     assert_eq!(browser.evaluate(outline).unwrap(), "solid");
     browser.press(&[Key::Enter]).unwrap();
-    lab.reads("No campaigns yet");
+    lab.reads("The same in a terminal: tokwatt-collector report OUT");
     // A filter, chosen and asked for without a mouse.
     lab.go("/boards?provenance=simulated");
     browser

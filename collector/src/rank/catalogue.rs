@@ -239,7 +239,7 @@ impl Columns for MemoryIndex {
 
     fn names(&self, cells: &[i64]) -> Result<Vec<String>, RankError> {
         let name = |number| self.names.get(number).cloned();
-        let names = cells.iter().map(|number| name(number));
+        let names = cells.iter().map(name);
         names
             .map(|name| name.ok_or_else(|| damaged("a cell without a name")))
             .collect()

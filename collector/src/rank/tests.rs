@@ -1061,9 +1061,12 @@ proptest! {
     }
 }
 
+/// Metric to its column.
+type PackedColumns = BTreeMap<String, Vec<u8>>;
+
 /// Columns by the numbers of cells.
 struct Followed {
-    columns: BTreeMap<i64, (Option<String>, BTreeMap<String, Vec<u8>>)>,
+    columns: BTreeMap<i64, (Option<String>, PackedColumns)>,
 }
 
 impl Columns for Followed {

@@ -895,7 +895,7 @@ async fn figures_are_the_same_whether_few_or_many_cells_are_asked_for() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
     let cell = |key: u8| {
-        let metrics: &[&str] = if key % 3 == 0 {
+        let metrics: &[&str] = if key.is_multiple_of(3) {
             &["tpot"]
         } else {
             &["tpot", "ttft"]
