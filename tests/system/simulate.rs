@@ -8,7 +8,7 @@ use crate::{bench, document, keeps_to_its_schema, text};
 const MACHINES: [&str; 3] = ["orin", "thor", "gb10"];
 
 /// Long enough for windows of a minute.
-const LONG: [&str; 6] = ["--limit", "80", "--repeat", "3", "--max-tokens", "64"];
+const LONG: [&str; 6] = ["--limit", "88", "--repeat", "3", "--max-tokens", "64"];
 
 fn simulate(machine: &str, more: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
