@@ -145,13 +145,16 @@ fn contradiction(row: &RunRow, stored: &StoredRecord, record: &Record) -> Option
         return Some("it should have been replaced by a gap".to_owned());
     }
     let device = DeviceId::parse(&row.device).ok()?;
-    let (says, has, what) = match content(&device, &stored.bytes) {
-        Content::Opened { header, .. } => (header, row.header.as_ref(), "header"),
-        Content::Finished { report, .. } => (report, row.agent_report.as_ref(), "agent's report"),
-        Content::Unusable(problem) => return Some(problem),
-        Content::Device { .. } | Content::Part { .. } => return None,
-    };
-    (Some(&says) != has).then(|| format!("its run has another {what}"))
+    match content(&device, &stored.bytes) {
+        Content::Opened { header, .. } => {
+            (Some(&header) != row.header.as_ref()).then(|| "its run has another header".to_owned())
+        }
+        Content::Finished { .. } => {
+            (row.state == State::Open).then(|| "its run is not marked as finished".to_owned())
+        }
+        Content::Unusable(problem) => Some(problem),
+        Content::Device { .. } | Content::Part { .. } => None,
+    }
 }
 
 async fn look_at_cells(store: &Store, check: &mut Check) -> Result<(), CheckError> {

@@ -1,7 +1,7 @@
 //! Finished runs to reports, computed anew from the trace, and runs of a kind to cells.
 //!
 //! This happens beside the deliveries, not in their way: an acknowledgement says that the bytes are safe, not that they are
-//! measured. While deliveries wait for the store, it works a quarter of the time. What is to be done stands in the store (runs that are
+//! measured. While deliveries wait, it works a tenth of the time. What is to be done stands in the store (runs that are
 //! finished and not measured), so that a crash in between is repaired by starting again. Likewise cells of which other runs count than
 //! when they were made, since a job was settled.
 
@@ -138,9 +138,9 @@ impl Rollup {
         Ok(())
     }
 
-    /// Rests after work, if others wait for the store.
+    /// Rests after work, if devices wait for acknowledgements.
     async fn give_way(&self, worked: Duration, stopping: &CancellationToken) {
-        if self.store.is_busy() {
+        if self.vitals.has_waiting_batches() {
             let rest = tokio::time::sleep(worked.saturating_mul(RESTS));
             // Who stops looks by itself.
             let _ended = stopping.run_until_cancelled(rest).await;
@@ -301,9 +301,9 @@ fn parse(rows: &[ReportRow]) -> Result<Vec<RankedRun>, serde_json::Error> {
 /// to get on.
 const RUNS_AT_ONCE: usize = 256;
 
-/// How much longer a rest is than the work before it. A quarter of a core measures some hundred runs a second; it is behind only where a
+/// How much longer a rest is than the work before it. A tenth of a core measures some hundred runs a second; it is behind only where a
 /// fleet that was cut off delivers days at once.
-const RESTS: u32 = 3;
+const RESTS: u32 = 9;
 
 /// Long enough for somebody to make room on the disk, short enough not to be waited for.
 const RETRY: Duration = Duration::from_secs(10);

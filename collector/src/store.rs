@@ -730,11 +730,6 @@ impl Store {
             .await
     }
 
-    /// Whether somebody waits for a commit right now.
-    pub fn is_busy(&self) -> bool {
-        self.writer.as_ref().is_some_and(Writer::is_busy)
-    }
-
     /// Runs that are delivered and not measured, oldest first.
     ///
     /// # Errors

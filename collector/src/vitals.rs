@@ -238,6 +238,11 @@ impl Vitals {
         }
     }
 
+    /// Whether a batch waits for its acknowledgement right now.
+    pub fn has_waiting_batches(&self) -> bool {
+        self.batches_waiting.get() > 0
+    }
+
     /// Records were committed.
     pub fn admitted(&self, admission: &Admission<'_>) {
         self.records_admitted.inc_by(admission.n_new);

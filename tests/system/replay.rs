@@ -284,7 +284,7 @@ const RESULTS: &[&str] = &[
     CELLS,
 ];
 
-const RUNS: &str = "SELECT id, device, state, started_us, header, agent_report, report, differs, cell, problem FROM run ORDER BY id";
+const RUNS: &str = "SELECT id, device, state, started_us, header, report, differs, cell, problem FROM run ORDER BY id";
 
 const CELLS: &str = "SELECT * FROM cell ORDER BY key";
 

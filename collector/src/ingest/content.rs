@@ -33,10 +33,7 @@ fn of_record(device: &DeviceId, record: Record) -> Content {
                 header: json(&header),
             })
         }
-        (Record::RunFinished { run, report, .. }, _) => Content::Finished {
-            run,
-            report: json(&report),
-        },
+        (Record::RunFinished { run, .. }, _) => Content::Finished { run },
         (_, Some(run)) => Content::Part { run },
         (_, None) => Content::Unusable("it belongs to no run".to_owned()),
     }

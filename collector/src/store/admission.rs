@@ -62,8 +62,6 @@ pub enum Content {
     Finished {
         /// Which.
         run: RunId,
-        /// The agent's RunReport as JSON.
-        report: String,
     },
     /// It cannot be used, and why.
     Unusable(String),
@@ -106,9 +104,7 @@ enum Verdict {
 impl Content {
     fn run(&self) -> Option<RunId> {
         match self {
-            Self::Opened { run, .. } | Self::Part { run } | Self::Finished { run, .. } => {
-                Some(*run)
-            }
+            Self::Opened { run, .. } | Self::Part { run } | Self::Finished { run } => Some(*run),
             Self::Device { .. } | Self::Unusable(_) => None,
         }
     }
@@ -209,7 +205,7 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
             execute(
                 connection,
                 "UPDATE run SET state = 'finished', problem = NULL, report = NULL, cell = NULL
-                 WHERE id = ?1 AND agent_report IS NOT NULL AND raw_samples = 'kept'",
+                 WHERE id = ?1 AND state <> 'open' AND raw_samples = 'kept'",
                 [run.map(|run| run.0)],
             )?;
         }
@@ -446,12 +442,12 @@ fn apply(
                 job.map(|job| job.attempt)
             ],
         )?,
-        Content::Finished { run, report } => {
+        Content::Finished { run } => {
             admitted.finished += 1;
             execute(
                 connection,
-                "UPDATE run SET state = 'finished', agent_report = ?2 WHERE id = ?1",
-                params![run.0, report],
+                "UPDATE run SET state = 'finished' WHERE id = ?1",
+                [run.0],
             )?
         }
         Content::Part { .. } | Content::Unusable(_) => 0,

@@ -35,10 +35,7 @@ fn opened(run: RunId) -> Content {
 }
 
 fn finished(run: RunId) -> Content {
-    Content::Finished {
-        run,
-        report: "{}".to_owned(),
-    }
+    Content::Finished { run }
 }
 
 /// A record whose bytes tell its position.

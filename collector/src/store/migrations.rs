@@ -85,10 +85,11 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("../../migrations/sqlite/0004_accounts.sql"),
     include_str!("../../migrations/sqlite/0005_index_of_figures.sql"),
     include_str!("../../migrations/sqlite/0006_imported.sql"),
+    include_str!("../../migrations/sqlite/0007_agents_report.sql"),
 ];
 
 /// What `user_version` is when all are applied.
-const SCHEMA: u32 = 6;
+const SCHEMA: u32 = 7;
 
 /// `tokw` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x746f_6b77;

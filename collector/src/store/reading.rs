@@ -17,8 +17,6 @@ pub struct RunRow {
     pub state: State,
     /// RunHeader as JSON, once it was delivered.
     pub header: Option<String>,
-    /// The agent's RunReport as JSON, once the run is finished.
-    pub agent_report: Option<String>,
     /// Our RunReport as JSON, once it is complete.
     pub report: Option<String>,
     /// Keys in which the two differ.
@@ -336,23 +334,22 @@ fn streams(connection: &Connection, device: &str) -> rusqlite::Result<Vec<Stream
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let state: String = row.get(2)?;
-    let differs: Option<String> = row.get(6)?;
+    let differs: Option<String> = row.get(5)?;
     Ok(RunRow {
         run: RunId(row.get(0)?),
         device: row.get(1)?,
         state: State::parse(&state),
         header: row.get(3)?,
-        agent_report: row.get(4)?,
-        report: row.get(5)?,
+        report: row.get(4)?,
         // Written by us as a list of texts.
         differs: differs
             .and_then(|json| serde_json::from_str(&json).ok())
             .unwrap_or_default(),
-        problem: row.get(7)?,
-        counts: row.get(8)?,
-        raw_samples: RawSamples::parse(&row.get::<_, String>(9)?),
+        problem: row.get(6)?,
+        counts: row.get(7)?,
+        raw_samples: RawSamples::parse(&row.get::<_, String>(8)?),
     })
 }
 
-const SELECT_RUN: &str = "SELECT id, device, state, header, agent_report, report, differs, problem,
+const SELECT_RUN: &str = "SELECT id, device, state, header, report, differs, problem,
          id NOT IN (SELECT run FROM uncounted_run), raw_samples FROM run";

@@ -26,7 +26,7 @@ use crate::vitals::{Commit, Vitals};
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     failure: watch::Receiver<Option<String>>,
-    /// To be woken when there is no place left.
+    /// To be woken when half of the places are taken: who delivers next can get ready while those are committed.
     thread: Option<Thread>,
     /// Where there is no such thread: whoever hands in work does it.
     own: Option<Arc<Mutex<Desk>>>,
@@ -132,7 +132,7 @@ impl Writer {
             }
         });
         place.send(job);
-        if self.jobs.capacity() == 0
+        if self.jobs.capacity() <= WAITING_MAX / 2
             && let Some(thread) = &self.thread
         {
             thread.unpark();
@@ -143,11 +143,6 @@ impl Writer {
             desk.write_waiting();
         }
         answer.await.map_err(|_| self.stopped())?
-    }
-
-    /// Whether somebody waits for a commit right now.
-    pub(super) fn is_busy(&self) -> bool {
-        self.jobs.capacity() < self.jobs.max_capacity()
     }
 
     /// Resolves with the reason when the database failed in a way that only a restart can mend.
@@ -321,8 +316,8 @@ const WAITING_MAX: usize = 64;
 const GROUP_MAX: usize = 64;
 
 /// Between the beginnings of two commits: an acknowledgement within 50 ms is soon enough, and a fleet of 1,000 agents with a message a
-/// second each needs a twentieth of the commits.
-const DISTANCE: Duration = Duration::from_millis(20);
+/// second each needs a fortieth of the commits.
+const DISTANCE: Duration = Duration::from_millis(40);
 
 /// So many deliveries must be open: below it, tasks come one after the other rather than together.
 const FLEET_MIN: i64 = 16;
@@ -346,9 +341,9 @@ mod tests {
     #[test]
     fn a_fleet_waits_only_where_commits_follow_each_other() {
         check(FLEET_MIN, None, 0);
-        check(FLEET_MIN, Some(0), 20);
-        check(FLEET_MIN, Some(4), 16);
-        check(FLEET_MIN, Some(20), 0);
+        check(FLEET_MIN, Some(0), 40);
+        check(FLEET_MIN, Some(4), 36);
+        check(FLEET_MIN, Some(40), 0);
         check(FLEET_MIN, Some(u64::MAX), 0);
     }
 }

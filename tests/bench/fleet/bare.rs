@@ -8,7 +8,12 @@ use std::{
 
 use rusqlite::{Connection, params};
 
+use tokwatt_proto::delivery::BATCH_BYTES_MAX;
+
 use super::process::Usage;
+
+/// Who waits, and where for.
+type Ask = (usize, mpsc::SyncSender<()>);
 
 /// What came of it.
 pub(crate) struct Committed {
@@ -17,30 +22,34 @@ pub(crate) struct Committed {
     pub(crate) cpu_us: f64,
 }
 
-/// Runs a second that one thread commits for as many askers as the collector has, each waiting for its commit.
+/// Runs a second that one thread commits for as many askers as the collector has, each waiting for the commit of a batch.
 pub(crate) fn runs(folder: &Path, run: &[Vec<u8>], time: Duration) -> anyhow::Result<Committed> {
+    let bytes: usize = run.iter().map(Vec::len).sum();
+    let runs_in_batch = (BATCH_BYTES_MAX / bytes).max(1);
     let connection = Connection::open(folder.join("bare.sqlite"))?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;
          CREATE TABLE record (device TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, received BLOB NOT NULL,
              PRIMARY KEY (device, epoch, seq)) STRICT;",
     )?;
-    let (asks, waiting) = mpsc::sync_channel::<(usize, mpsc::Sender<()>)>(super::load::ASKERS);
+    let (asks, waiting) = mpsc::sync_channel::<Ask>(super::load::ASKERS);
     let before = Usage::of(std::process::id())?;
     let begun = now();
     let done = std::thread::scope(|scope| {
         for asker in 0..super::load::ASKERS {
             let asks = asks.clone();
             scope.spawn(move || {
-                let (answer, committed) = mpsc::channel();
                 while begun.elapsed() < time {
-                    asks.send((asker, answer.clone())).unwrap();
-                    committed.recv().unwrap();
+                    let (answer, committed) = mpsc::sync_channel(1);
+                    // Whoever commits says why it ended.
+                    if asks.send((asker, answer)).is_err() || committed.recv().is_err() {
+                        break;
+                    }
                 }
             });
         }
         drop(asks);
-        commit_all(&connection, &waiting, run)
+        commit_all(&connection, waiting, run, runs_in_batch)
     })?;
     let per_second = f64::from(done) / begun.elapsed().as_secs_f64();
     let used = Usage::of(std::process::id())?.cpu - before.cpu;
@@ -52,8 +61,9 @@ pub(crate) fn runs(folder: &Path, run: &[Vec<u8>], time: Duration) -> anyhow::Re
 
 fn commit_all(
     connection: &Connection,
-    waiting: &mpsc::Receiver<(usize, mpsc::Sender<()>)>,
+    waiting: mpsc::Receiver<Ask>,
     run: &[Vec<u8>],
+    runs_in_batch: usize,
 ) -> anyhow::Result<u32> {
     let mut done = 0;
     while let Ok(first) = waiting.recv() {
@@ -63,11 +73,13 @@ fn commit_all(
         for (asker, _) in &group {
             let mut insert =
                 connection.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3, ?4)")?;
-            for (place, bytes) in run.iter().enumerate() {
-                let seq = i64::from(done) * 1_000 + i64::try_from(place)?;
-                insert.execute(params![format!("device-{asker}"), 1, seq, bytes])?;
+            for _ in 0..runs_in_batch {
+                for (place, bytes) in run.iter().enumerate() {
+                    let seq = i64::from(done) * 1_000 + i64::try_from(place)?;
+                    insert.execute(params![format!("device-{asker}"), 1, seq, bytes])?;
+                }
+                done += 1;
             }
-            done += 1;
         }
         connection.execute_batch("COMMIT")?;
         for (_, answer) in group {

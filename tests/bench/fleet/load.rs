@@ -21,8 +21,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
-use tokwatt_domain::ids::{DeviceId, Epoch, RunId};
-use tokwatt_proto::{delivery::Hello, v1};
+use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+use tokwatt_proto::{
+    delivery::{self, CREDITS, Envelope, Hello},
+    v1,
+};
 use tonic::{
     Streaming,
     transport::{Channel, Endpoint},
@@ -59,7 +62,8 @@ pub(crate) struct Delivered {
     pub(crate) records: usize,
     pub(crate) bytes: usize,
     pub(crate) wire_bytes: f64,
-    pub(crate) messages: u64,
+    pub(crate) n_batches: usize,
+    pub(crate) n_runs: f64,
 }
 
 /// All agents of a target, connected.
@@ -122,7 +126,7 @@ impl Fleet {
                 for second in 0..seconds {
                     tokio::time::sleep_until(begin + offset + Duration::from_secs(1) * second)
                         .await;
-                    bytes = agent.send(vec![agent.part()]).await?;
+                    bytes = agent.send(agent.part()).await?;
                     agent.acknowledged().await?;
                 }
                 anyhow::Ok((agent, bytes))
@@ -144,8 +148,8 @@ impl Fleet {
         })
     }
 
-    /// Some agents, each of which delivers one run after the other, the next when the one before it is acknowledged. The runs are made
-    /// before the clock starts: who delivers shares the machine with the collector.
+    /// Some agents that were cut off, each of which delivers the runs that it has as agents do: some batches, and the next ones when those
+    /// are acknowledged. They are made before the clock starts: who delivers shares the machine with the collector.
     pub(crate) async fn runs(target: &Target, pid: u32) -> anyhow::Result<Delivered> {
         let wire = Arc::new(AtomicU64::new(0));
         let askers = target.agents.iter().take(ASKERS);
@@ -157,8 +161,8 @@ impl Fleet {
         let mut making = JoinSet::new();
         for mut agent in agents {
             making.spawn_blocking(move || {
-                let runs: Vec<_> = (0..RUNS_EACH).map(|_| agent.next_run()).collect();
-                (agent, runs)
+                let batches = agent.backlog();
+                (agent, batches)
             });
         }
         let ready = making.join_all().await;
@@ -168,17 +172,22 @@ impl Fleet {
         let before = [Usage::of(pid)?, Usage::of(std::process::id())?];
         let begun = now();
         let mut tasks = JoinSet::new();
-        for (mut agent, runs) in ready {
+        for (mut agent, batches) in ready {
             tasks.spawn(async move {
-                for run in runs {
-                    agent.send(run).await?;
+                let n_batches = batches.len();
+                let mut rest = batches.into_iter().peekable();
+                while rest.peek().is_some() {
+                    for batch in rest.by_ref().take(CREDITS as usize) {
+                        agent.upload(batch).await?;
+                    }
                     agent.acknowledged().await?;
                 }
-                anyhow::Ok(())
+                anyhow::Ok(n_batches)
             });
         }
+        let mut n_batches = 0;
         while let Some(ended) = tasks.join_next().await {
-            ended??;
+            n_batches += ended??;
         }
         let per_second = done / begun.elapsed().as_secs_f64();
         let after = [Usage::of(pid)?, Usage::of(std::process::id())?];
@@ -192,7 +201,8 @@ impl Fleet {
             bytes: run.iter().map(Vec::len).sum(),
             run,
             wire_bytes: wire.load(Ordering::Relaxed) as f64 / done,
-            messages: 1,
+            n_batches,
+            n_runs: done,
         })
     }
 }
@@ -231,20 +241,22 @@ impl Agent {
         Ok(agent)
     }
 
-    async fn send(&mut self, records: Vec<Vec<u8>>) -> anyhow::Result<usize> {
-        let bytes = records.iter().map(Vec::len).sum();
-        let mut envelopes = Vec::new();
-        for record in records {
-            self.sent += 1;
-            envelopes.push(v1::Envelope {
-                epoch: self.epoch,
-                seq: self.sent,
-                record,
-            });
-        }
-        let kind = Some(v1::upload::Kind::Batch(v1::Batch { records: envelopes }));
-        self.uploads.send(v1::Upload { kind }).await?;
+    async fn send(&mut self, record: Vec<u8>) -> anyhow::Result<usize> {
+        let bytes = record.len();
+        let envelope = v1::Envelope {
+            epoch: self.epoch,
+            seq: self.sent + 1,
+            record,
+        };
+        let records = vec![envelope];
+        self.upload(v1::Batch { records }).await?;
         Ok(bytes)
+    }
+
+    async fn upload(&mut self, batch: v1::Batch) -> anyhow::Result<()> {
+        self.sent = batch.records.last().map_or(self.sent, |last| last.seq);
+        let kind = Some(v1::upload::Kind::Batch(batch));
+        Ok(self.uploads.send(v1::Upload { kind }).await?)
     }
 
     async fn acknowledged(&mut self) -> anyhow::Result<()> {
@@ -261,9 +273,19 @@ impl Agent {
         records::second(self.run(), self.sent)
     }
 
-    fn next_run(&mut self) -> Vec<Vec<u8>> {
-        self.n_runs += 1;
-        self.sample.run(&self.device, self.run())
+    /// What waits in its spool, in batches.
+    fn backlog(&mut self) -> Vec<v1::Batch> {
+        let epoch = Epoch(self.epoch);
+        let runs = (0..RUNS_EACH).flat_map(|_| {
+            self.n_runs += 1;
+            self.sample.run(&self.device, self.run())
+        });
+        let envelopes = (1..).zip(runs).map(|(seq, record)| Envelope {
+            epoch,
+            seq: Seq(seq),
+            record,
+        });
+        delivery::batches(envelopes.collect::<Vec<_>>()).collect()
     }
 
     /// Another one for each device and number.
