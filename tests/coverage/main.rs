@@ -4,7 +4,7 @@
 //! of what was measured:
 //!
 //! - *speed*: the ratio of expected values in closed form ([`Expected`]): of `decode_tps` one over the expected time of a pass, of
-//!   `images_per_s` one over the expected latency. Luck, moods and lengths of answers have means that are known. A cell's value is
+//!   `images_per_s` one over the expected time from question to question. Luck, moods and lengths of answers have means that are known. A cell's value is
 //!   a geometric mean, whose expectation lies below by half the variance of the logarithms; that is 0.02 % here for `decode_tps` and
 //!   0.2 % for `images_per_s`, a tenth or less of an interval, and counted as a miss where it is one.
 //! - *energy*: no closed form is exact while a machine warms up, so it is the ratio of what was truly drawn for a token (the machine's own
@@ -228,7 +228,7 @@ fn truth(fleets: &[Fleet], pair: &Pair) -> f64 {
     match pair.metric {
         "decode_tps" => expected(pair.left).decode_tps() / expected(pair.right).decode_tps(),
         "images_per_s" => {
-            let seconds = |place| expected(place).latency().as_secs_f64();
+            let seconds = |place| expected(place).cycle().as_secs_f64();
             seconds(pair.right) / seconds(pair.left)
         }
         metric => {

@@ -122,6 +122,14 @@ impl Engine {
 
     fn hold_model(&self, has_model: bool) {
         let now = self.clock.now();
+        let bytes = if has_model {
+            self.model.memory_bytes()
+        } else {
+            0
+        };
+        if let Err(error) = self.made_up.host.use_memory(bytes) {
+            tracing::warn!(%error, "the simulation's files stand still");
+        }
         self.made_up.world().hold_model(has_model, now);
         self.is_loaded.store(has_model, Ordering::Relaxed);
     }
@@ -247,7 +255,11 @@ impl Answer {
             Stage::Writing(writing) => self.write(writing).await,
             Stage::Over => return None,
         };
-        let at = self.clock.now();
+        // What was made is there before the tick at which somebody wakes up for it.
+        let at = match event {
+            Event::Sent => self.clock.now(),
+            Event::Chunk { .. } | Event::Done(_) => self.due,
+        };
         Some((Ok(Arrival { at, event }), self))
     }
 
@@ -275,7 +287,7 @@ impl Answer {
         drop(turn);
         Writing {
             started,
-            read: self.clock.now(),
+            read: self.due,
             encode,
             prompt_tokens,
             tokens,
@@ -390,7 +402,7 @@ impl Answer {
             image_encode: writing.encode,
             engine_times: Some(EngineTimes {
                 prefill: writing.read.since(writing.started),
-                decode: self.clock.now().since(writing.read),
+                decode: self.due.since(writing.read),
             }),
         }
     }

@@ -1,7 +1,7 @@
 //! What is to be expected of a made-up model on a made-up machine, in closed form: what whoever measures it ought to find.
 //!
 //! Everything random in the simulation has a mean that is known: luck, moods and strengths of 1, answers of lengths as likely as each
-//! other. Virtual time ticks in ms, so that a token is seen half a ms after it was there. Temperatures are those of a machine that has been at it for long, so that energies of a machine that still warms up
+//! other. Virtual time ticks in ms, so that the next question is asked half a ms after the answer. Temperatures are those of a machine that has been at it for long, so that energies of a machine that still warms up
 //! are up to some tenths of a percent lower.
 
 use std::time::Duration;
@@ -75,12 +75,17 @@ impl Expected {
 
     /// Until the first token.
     pub fn ttft(&self) -> Duration {
-        Duration::from_secs_f64(self.encode_s + self.prefill_s + self.pass_s + HALF_A_TICK_S)
+        Duration::from_secs_f64(self.encode_s + self.prefill_s + self.pass_s)
     }
 
     /// Until the last one.
     pub fn latency(&self) -> Duration {
         Duration::from_secs_f64(self.latency_s())
+    }
+
+    /// Until the next question is asked.
+    pub fn cycle(&self) -> Duration {
+        Duration::from_secs_f64(self.latency_s() + HALF_A_TICK_S)
     }
 
     /// Of the answer.
@@ -104,11 +109,11 @@ impl Expected {
     /// Of one question in a scope.
     pub fn energy(&self, scope: Scope) -> Option<Joules> {
         let Watts(watts) = self.power(scope)?;
-        Some(Joules(watts * self.latency_s()))
+        Some(Joules(watts * self.cycle().as_secs_f64()))
     }
 
     fn latency_s(&self) -> f64 {
-        self.encode_s + self.prefill_s + self.tokens * self.pass_s + HALF_A_TICK_S
+        self.encode_s + self.prefill_s + self.tokens * self.pass_s
     }
 
     /// Leakage apart.

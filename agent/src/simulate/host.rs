@@ -29,6 +29,8 @@ pub(super) struct Host {
     temperature: Register,
     gpu_clock: Option<Register>,
     throttle: Option<Register>,
+    /// `/proc/meminfo`, kept open.
+    memory: File,
 }
 
 /// A file with a figure.
@@ -69,6 +71,7 @@ impl Host {
             temperature: register(&format!("{ZONE}/temp"))?,
             gpu_clock: optional(devfreq(machine).map(|folder| format!("{folder}/cur_freq")))?,
             throttle: optional(cooling(machine).map(|_| format!("{COOLING}/cur_state")))?,
+            memory: OpenOptions::new().write(true).open(at("/proc/meminfo"))?,
         })
     }
 
@@ -108,6 +111,12 @@ impl Host {
             register.show(i64::from(world.is_throttled(at)))?;
         }
         Ok(())
+    }
+
+    /// So much memory is in use beside what the system takes.
+    pub(super) fn use_memory(&self, bytes: u64) -> io::Result<()> {
+        self.memory
+            .write_all_at(meminfo(self.machine, bytes).as_bytes(), 0)
     }
 }
 
@@ -171,7 +180,7 @@ fn cooling(machine: &Machine) -> Option<&'static str> {
 /// Everything that stays as it is.
 fn files(machine: &Machine, seed: u64, refresh: Duration) -> Vec<(String, String)> {
     let mut files = vec![
-        file("/proc/meminfo", meminfo(machine)),
+        file("/proc/meminfo", meminfo(machine, 0)),
         file("/proc/1/cgroup", "0::/init.scope\n"),
         file("/run/systemd/timesync/synchronized", "\n"),
         file(&format!("{FAN}/name"), "pwmfan"),
@@ -346,12 +355,11 @@ fn serial(seed: u64) -> String {
     format!("simulated-{seed}")
 }
 
-fn meminfo(machine: &Machine) -> String {
+/// As long whatever is in use, so that one write replaces it.
+fn meminfo(machine: &Machine, used_bytes: u64) -> String {
     let total = machine.memory / 1024;
-    format!(
-        "MemTotal: {total} kB\nMemFree: {total} kB\nMemAvailable: {} kB\n",
-        total - 3_000_000
-    )
+    let available = total.saturating_sub(3_000_000 + used_bytes / 1024);
+    format!("MemTotal: {total} kB\nMemFree: {total} kB\nMemAvailable: {available:>12} kB\n")
 }
 
 fn cpuinfo(parts: &[&str]) -> String {

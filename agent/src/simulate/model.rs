@@ -128,6 +128,17 @@ impl Model {
         self.nature.parameters * self.precision.bits / 8.0
     }
 
+    /// In use while it is loaded: weights, caches of a tenth of that, and an encoder of 400 million parameters.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and far below 2^63"
+        )]
+        let bytes = (1.1 * self.bytes() + 0.8e9) as u64;
+        bytes
+    }
+
     /// One pass over the weights, which is a token, on a memory of such a bandwidth, in s.
     pub(super) fn pass_s(&self, bandwidth: f64) -> f64 {
         self.bytes() / (self.nature.bandwidth_share * self.precision.speed * bandwidth)

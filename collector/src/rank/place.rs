@@ -126,9 +126,11 @@ impl<'c> Class<'c> {
         let far = reach(quantile, self.error.1, self.widening.1);
         let far = far * (1.0 + ROUNDING) + f64::MIN_POSITIVE;
         let middle = sample.middle();
-        let up_to = |end: f64| self.samples.partition_point(|other| other.middle() < end);
-        let ends = [-far, -near, near, far].map(|away| up_to(middle + away));
-        let [far_below, below, above, far_above] = ends;
+        // Whoever is as far as the reach is within it, the sample itself above all, whose reach is nothing where its repetitions agree.
+        let below = |end: f64| self.samples.partition_point(|other| other.middle() < end);
+        let up_to = |end: f64| self.samples.partition_point(|other| other.middle() <= end);
+        let [far_below, below] = [far, near].map(|away| below(middle - away));
+        let [above, far_above] = [near, far].map(|away| up_to(middle + away));
         let beats = |left: &LogSample, right: &LogSample| usize::from(left.exceeds(right));
         let doubtful = &self.samples[far_below..below];
         let n_below: usize = doubtful.iter().map(|other| beats(sample, other)).sum();

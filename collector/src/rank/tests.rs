@@ -229,6 +229,23 @@ fn who_cannot_be_told_apart_shares_a_place() {
 }
 
 #[test]
+fn rows_whose_repetitions_agree_to_the_last_digit_have_places() {
+    let same = |first: u8, device: &str, tokens| {
+        let numbers = first..first + 3;
+        numbers.map(|number| run(number, device, tokens)).collect()
+    };
+    let rows: [Vec<RankedRun>; 3] = [
+        same(1, "first", 9000.0),
+        same(11, "as-good", 9000.0),
+        same(21, "last", 5000.0),
+    ];
+    let board = board(&rows.concat());
+    assert_eq!(ends(of(&board, "first")), (Some(1), Some((1, 2))));
+    assert_eq!(ends(of(&board, "as-good")), (Some(1), Some((1, 2))));
+    assert_eq!(ends(of(&board, "last")), (Some(3), Some((3, 3))));
+}
+
+#[test]
 fn two_repetitions_have_no_place() {
     let mut runs = [three(1, "a", 1000.0), three(4, "b", 2000.0)].concat();
     runs.pop();

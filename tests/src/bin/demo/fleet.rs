@@ -188,7 +188,7 @@ fn truth(fleet: &SimulatedFleet, board: &Board, row: &Row) -> Option<f64> {
     let expected: Vec<Expected> = tasks.iter().map(of_task).collect::<Option<_>>()?;
     let n = tasks.len() as f64;
     let sum = |of: &dyn Fn(&Expected) -> f64| expected.iter().map(of).sum::<f64>();
-    let seconds = sum(&|expected| expected.latency().as_secs_f64());
+    let seconds = sum(&|expected| expected.cycle().as_secs_f64());
     let tokens = sum(&Expected::tokens);
     let joules = || {
         let of = |expected: &Expected| Some(expected.energy(board.scope?)?.0);
