@@ -367,6 +367,7 @@ impl Shared {
             http,
             stopping: self.stopping.clone(),
             followers: Followers::default(),
+            folder: self.data.clone(),
         }))
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokwatt_domain::ids::RunId;
+use tokwatt_domain::{ids::RunId, run::RunTrace};
 use tokwatt_proto::{
     Record,
     identity::Role,
@@ -258,11 +258,41 @@ fn from_elsewhere_pages_go_by_certificate() {
     });
 }
 
+/// Somebody who may look at a run of `orin-1` that is delivered and measured.
+async fn measured(lab: &Lab, trace: &RunTrace) -> Visitor {
+    let member = lab.member(Role::Device, "orin-1").await;
+    let mut delivered = vec![spool("orin-1", 1, 0, 1).remove(0)];
+    delivered.extend(records(trace).iter().map(Record::encode));
+    let (mut agent, _): (Agent, _) = lab.deliver(&member, "orin-1").await.unwrap();
+    agent.send(1, &delivered).await;
+    agent
+        .ack_through(u64::try_from(delivered.len()).unwrap())
+        .await;
+    let visitor = Visitor::let_in(lab, local(&lab.socket()).await).await;
+    while !visitor.get("/runs").body.contains("complete") {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    visitor
+}
+
+#[test]
+fn a_trace_is_sent_piece_by_piece_and_to_its_end() {
+    with_lab(async |lab| {
+        let run = RunId([7; 16]);
+        let visitor = measured(lab, &trace_with_power("orin-1", run, 1, 20)).await;
+        let answer = visitor.get(&format!("/runs/{run}/trace.jsonl"));
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(answer.header("content-length"), None);
+        for words in ["{\"schema\":\"tokwatt.trace/1\"", "\"end\":\"complete\"}\n"] {
+            assert!(answer.body.contains(words), "{words}");
+        }
+    });
+}
+
 #[test]
 fn words_of_others_are_only_words() {
     const EVIL: &str = "<script>alert(1)</script>\"'>\n\u{202e}gnp";
     with_lab(async |lab| {
-        let member = lab.member(Role::Device, "orin-1").await;
         let mut trace = trace_with_power("orin-1", RunId([7; 16]), 1, 20);
         let cell = &mut trace.header.cell;
         for name in [
@@ -284,17 +314,7 @@ fn words_of_others_are_only_words() {
             request.item = EVIL.to_owned();
             request.answer = EVIL.to_owned();
         }
-        let mut delivered = vec![spool("orin-1", 1, 0, 1).remove(0)];
-        delivered.extend(records(&trace).iter().map(Record::encode));
-        let (mut agent, _): (Agent, _) = lab.deliver(&member, "orin-1").await.unwrap();
-        agent.send(1, &delivered).await;
-        agent
-            .ack_through(u64::try_from(delivered.len()).unwrap())
-            .await;
-        let visitor = Visitor::let_in(lab, local(&lab.socket()).await).await;
-        while !visitor.get("/runs").body.contains("complete") {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        let visitor = measured(lab, &trace).await;
         let run = RunId([7; 16]).to_string();
         for path in [
             "/".to_owned(),

@@ -1,6 +1,6 @@
 //! The pages as one service: which there are, and what holds for all of them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -38,6 +38,8 @@ pub struct Site {
     pub stopping: CancellationToken,
     /// How many may follow live parts.
     pub followers: Followers,
+    /// Where a file is made that is sent.
+    pub folder: PathBuf,
 }
 
 impl Site {
