@@ -3,6 +3,7 @@
 mod campaign;
 mod check;
 mod compare;
+mod contents;
 mod csv;
 mod date;
 mod estimate;
@@ -28,6 +29,7 @@ use tokwatt_domain::{
 };
 
 pub(crate) use self::{
+    contents::Contents,
     date::minute,
     fixed::groups,
     flag::meaning,

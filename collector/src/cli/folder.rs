@@ -15,8 +15,9 @@ use rustix::{
     fs::{CWD, RenameFlags, renameat_with},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 use tokwatt_proto::v1::FilePart;
+
+use crate::report::Contents;
 
 /// A folder on its way.
 #[derive(Debug)]
@@ -27,13 +28,6 @@ pub(super) struct NewFolder {
     files: BTreeSet<String>,
     open: Option<(String, File)>,
     n_bytes: u64,
-}
-
-/// `report.json`: what a folder consists of.
-#[derive(Debug, Deserialize, Serialize)]
-struct Contents {
-    schema: String,
-    files: BTreeSet<String>,
 }
 
 impl NewFolder {
@@ -91,16 +85,9 @@ impl NewFolder {
 
     /// Puts it in its place; returns how many files it has.
     pub(super) fn finish(self) -> anyhow::Result<usize> {
-        let contents = Contents {
-            schema: SCHEMA.to_owned(),
-            files: self.files.clone(),
-        };
+        let contents = Contents::of(self.files.clone());
         let failed = || format!("cannot write `{}`", self.out.display());
-        fs::write(
-            self.beside.join(CONTENTS),
-            serde_json::to_vec_pretty(&contents)?,
-        )
-        .with_context(failed)?;
+        fs::write(self.beside.join(Contents::PATH), contents.text()?).with_context(failed)?;
         // Somebody may have put something there meanwhile.
         check_place(&self.out)?;
         if is_there(&self.out)? {
@@ -134,16 +121,15 @@ fn check_place(out: &Path) -> anyhow::Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    let contents = fs::read(out.join(CONTENTS)).ok();
-    let contents = contents.and_then(|text| serde_json::from_slice::<Contents>(&text).ok());
-    let Some(contents) = contents.filter(|contents| contents.schema == SCHEMA) else {
+    let contents = fs::read(out.join(Contents::PATH)).ok();
+    let Some(contents) = contents.and_then(|text| Contents::parse(&text)) else {
         bail!(
             "`{shown}` is not empty and not a report of ours: name a folder that is not there yet"
         );
     };
     let other = found
         .iter()
-        .find(|file| *file != CONTENTS && !contents.files.contains(*file));
+        .find(|file| *file != Contents::PATH && !contents.files.contains(*file));
     if let Some(other) = other {
         bail!(
             "`{shown}` has a file that is not of the report, `{other}`: move it away, or name another folder"
@@ -184,7 +170,7 @@ fn check_path(path: &str) -> anyhow::Result<()> {
     let is_good =
         path.len() <= PATH_BYTES_MAX && parts().count() <= DEPTH_MAX && parts().all(is_good);
     ensure!(
-        is_good && path != CONTENTS,
+        is_good && path != Contents::PATH,
         "the collector sends a file with a name that no report has: `{}`",
         path.escape_debug()
     );
@@ -195,18 +181,22 @@ fn check_path(path: &str) -> anyhow::Result<()> {
 fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            let aside = new.with_added_extension("old");
-            fs::rename(old, &aside)?;
-            fs::rename(new, old)?;
-            fs::rename(aside, new)
-        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => one_after_the_other(new, old),
         Err(error) => Err(error.into()),
     }
 }
 
-const CONTENTS: &str = "report.json";
-const SCHEMA: &str = "tokwatt.report/1";
+fn one_after_the_other(new: &Path, old: &Path) -> io::Result<()> {
+    let aside = new.with_added_extension("old");
+    fs::rename(old, &aside)?;
+    if let Err(error) = fs::rename(new, old) {
+        // What was there stays there.
+        fs::rename(aside, old)?;
+        return Err(error);
+    }
+    fs::rename(aside, new)
+}
+
 const PATH_BYTES_MAX: usize = 200;
 const DEPTH_MAX: usize = 4;
 
@@ -251,6 +241,20 @@ mod tests {
         assert_eq!(fs::read_to_string(out.join("index.html")).unwrap(), "d");
         assert!(!out.join("figures").exists());
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_report_that_cannot_take_its_place_leaves_the_one_that_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| home.path().join(name));
+        fs::create_dir(&old).unwrap();
+        assert!(one_after_the_other(&new, &old).is_err());
+        assert!(old.is_dir());
+        fs::create_dir(&new).unwrap();
+        fs::write(new.join("index.html"), "new").unwrap();
+        one_after_the_other(&new, &old).unwrap();
+        assert!(old.join("index.html").exists() && !new.join("index.html").exists());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     query::QueryError,
     rank::{Condition, PROVENANCES, RankError, parse_provenance},
-    report::Material,
+    report::{Contents, Material},
 };
 
 /// `/report`.
@@ -68,11 +68,15 @@ pub(super) async fn download(
 /// All in one folder, with nothing in it that differs from one day to the next.
 fn archive(files: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
-    for (path, content) in files {
+    let contents = Contents::of(files.keys().cloned().collect()).text()?;
+    let files = files
+        .iter()
+        .map(|(path, content)| (path.as_str(), &content[..]));
+    for (path, content) in files.chain([(Contents::PATH, &contents[..])]) {
         let mut header = Header::new_gnu();
         header.set_size(u64::try_from(content.len()).map_err(io::Error::other)?);
         header.set_mode(0o644);
-        archive.append_data(&mut header, format!("{FOLDER}/{path}"), content.as_slice())?;
+        archive.append_data(&mut header, format!("{FOLDER}/{path}"), content)?;
     }
     archive.into_inner()
 }
@@ -129,3 +133,33 @@ fn form(asked: &Asked) -> Markup {
 }
 
 const FOLDER: &str = "tokwatt-report";
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn an_archive_is_a_folder_that_a_later_report_may_replace() {
+        let files = ["index.html", "figures/one.svg"];
+        let files = files.map(|path| (path.to_owned(), path.as_bytes().to_vec()));
+        let archive = archive(&BTreeMap::from(files)).unwrap();
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let mut found = BTreeMap::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            found.insert(path, content);
+        }
+        let contents = found.remove("tokwatt-report/report.json").unwrap();
+        let contents = Contents::parse(&contents).unwrap();
+        let named = contents
+            .files
+            .iter()
+            .map(|path| format!("tokwatt-report/{path}"));
+        assert!(named.eq(found.into_keys()));
+    }
+}
