@@ -6,6 +6,7 @@ mod compare;
 mod contents;
 mod csv;
 mod date;
+mod drawing;
 mod estimate;
 mod fixed;
 mod flag;
@@ -44,6 +45,7 @@ pub use self::{
     compare::{comparison, history},
     csv::csv,
     date::utc,
+    drawing::{Busy, Drawing},
     estimate::estimate,
     folder::Material,
     markdown::markdown,

@@ -47,7 +47,7 @@ use crate::{
     ingest::Ingest,
     peer::Peer,
     query::Query,
-    report::Reports,
+    report::{Drawing, Reports},
     retention,
     rollup::Rollup,
     settings::{Http, Settings, SettingsError},
@@ -367,6 +367,7 @@ impl Shared {
             http,
             stopping: self.stopping.clone(),
             followers: Followers::default(),
+            drawing: Drawing::default(),
             folder: self.data.clone(),
         }))
     }
@@ -397,6 +398,7 @@ impl Shared {
         });
         let reports = Reports {
             query: query.clone(),
+            drawing: site.drawing.clone(),
         };
         let exchange = Exchange {
             importer,

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use tokwatt_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::folder::Material;
+use super::{drawing::Drawing, folder::Material};
 use crate::{
     peer::Peer,
     query::{Query, QueryError},
@@ -17,6 +17,8 @@ use crate::{
 pub struct Reports {
     /// Who is asked.
     pub query: Query,
+    /// How many are drawn at a time.
+    pub drawing: Drawing,
 }
 
 #[tonic::async_trait]
@@ -29,12 +31,19 @@ impl v1::reports_server::Reports for Reports {
     ) -> Result<Response<Self::ReportStream>, Status> {
         Peer::of(&request)?.may_ask()?;
         let request = request.into_inner();
+        let seat = self.drawing.take();
+        let seat = seat.map_err(|busy| Status::resource_exhausted(busy.to_string()))?;
         let material = self
             .gather(&request)
             .await
             .map_err(|error| status(&error))?;
         // Drawing takes seconds of a processor.
-        let files = tokio::task::spawn_blocking(move || material.files()).await;
+        let files = tokio::task::spawn_blocking(move || {
+            // Drawing goes on if nobody waits for it any more.
+            let _seat = seat;
+            material.files()
+        });
+        let files = files.await;
         let files = files.map_err(|error| Status::internal(error.to_string()))?;
         let files = files.map_err(|error| Status::internal(error.to_string()))?;
         let parts =
@@ -75,3 +84,40 @@ fn status(error: &QueryError) -> Status {
 }
 
 const PART_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+    use tokwatt_proto::v1::reports_server::Reports as _;
+    use tonic::Code;
+
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn whoever_asks_while_others_are_drawn_is_told_to_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let (_settling, settled) = watch::channel(0);
+        let reports = Reports {
+            query: Query::new(store, settled),
+            drawing: Drawing::default(),
+        };
+        let ask = || {
+            let mut request = Request::new(v1::ReportRequest::default());
+            request.extensions_mut().insert(Peer::Local { uid: 0 });
+            reports.report(request)
+        };
+        let seats: Vec<_> = std::iter::from_fn(|| reports.drawing.take().ok()).collect();
+        let refused = ask().await.err().unwrap();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().contains("ask again"), "{refused}");
+        drop(seats);
+        let _report = ask().await.unwrap();
+        // Whoever takes their time to read one keeps nobody from drawing.
+        assert!(ask().await.is_ok());
+        assert!(ask().await.is_ok());
+    }
+}

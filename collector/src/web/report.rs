@@ -1,6 +1,6 @@
 //! The report as an archive: the same folder that `report OUT` writes.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -15,6 +15,7 @@ use tokwatt_domain::{power::Provenance, spelling::advice};
 use super::{
     admittance::Visitor,
     page::{Section, answer},
+    patience::Patience,
     problem::Problem,
     site::Site,
 };
@@ -45,11 +46,21 @@ pub(super) async fn show(
 /// `/report.tar?where=task=caption`.
 pub(super) async fn download(
     State(site): State<Arc<Site>>,
+    patience: Option<Extension<Patience>>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
     let asked = Asked::read(&pairs)?;
+    let seat = site
+        .drawing
+        .take()
+        .map_err(|busy| Problem::busy(&busy.to_string()))?;
+    if let Some(Extension(patience)) = patience {
+        patience.extend(REPORT_TIME);
+    }
     let material = Material::gather(&site.query, asked.conditions, asked.provenance).await?;
     let drawn = tokio::task::spawn_blocking(move || {
+        // Drawing goes on if nobody waits for it any more.
+        let _seat = seat;
         let files = material.files().map_err(io::Error::other)?;
         archive(&files)
     });
@@ -133,6 +144,9 @@ fn form(asked: &Asked) -> Markup {
 }
 
 const FOLDER: &str = "tokwatt-report";
+
+/// Hundreds of pictures are drawn, and sent over a slow link.
+const REPORT_TIME: Duration = Duration::from_mins(10);
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use super::{
     opening, problem, recommend, report, run, runs,
     sessions::Sessions,
 };
-use crate::{clock::Clock, dispatch::Dispatch, query::Query, store::Store};
+use crate::{clock::Clock, dispatch::Dispatch, query::Query, report::Drawing, store::Store};
 
 /// What pages are made from.
 pub struct Site {
@@ -38,6 +38,8 @@ pub struct Site {
     pub stopping: CancellationToken,
     /// How many may follow live parts.
     pub followers: Followers,
+    /// How many reports are drawn at a time.
+    pub drawing: Drawing,
     /// Where a file is made that is sent.
     pub folder: PathBuf,
 }
