@@ -194,6 +194,40 @@ fn a_file_is_kept_once_and_as_it_was() {
 }
 
 #[test]
+fn what_was_imported_is_ranked_by_its_ratios_compared_and_reported() {
+    let (data, server) = with_runs();
+    let text = fs::read_to_string(fixture("genai-perf-streaming.json")).unwrap();
+    // A file is told from another by its bytes.
+    for (device, end) in [("orin-1", ""), ("thor-1", "\n")] {
+        let copy = data.path().join(format!("{device}.json"));
+        fs::write(&copy, format!("{text}{end}")).unwrap();
+        let copy = copy.to_str().unwrap();
+        server.ask(&["import", copy, "--device", device]);
+    }
+    let imported = ["--provenance", "imported"];
+    let board = ["rank", "--metric", "output_tps", "--format", "json"];
+    let board = json(&server.ask(&[&board[..], &imported].concat()));
+    assert_eq!(board["rows"].as_array().unwrap().len(), 2, "{board}");
+    let compare = [
+        "compare",
+        "device=orin-1",
+        "device=thor-1",
+        "--format",
+        "json",
+    ];
+    let comparison = json(&server.ask(&[&compare[..], &imported].concat()));
+    let notes = comparison["notes"].to_string();
+    assert!(
+        notes.contains("of 2 runs there are no single requests"),
+        "{notes}"
+    );
+    let out = data.path().join("report");
+    server.ask(&[&["report", out.to_str().unwrap()], &imported[..]].concat());
+    let page = fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(page.contains("of 2 runs from other tools' files"), "{page}");
+}
+
+#[test]
 fn altered_bytes_of_an_imported_file_are_found() {
     let data = TempDir::new().unwrap();
     let mut server = Server::start(data.path());
