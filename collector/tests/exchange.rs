@@ -228,6 +228,34 @@ fn what_was_imported_is_ranked_by_its_ratios_compared_and_reported() {
 }
 
 #[test]
+fn what_a_file_does_not_count_is_absent_and_not_none() {
+    let (data, server) = with_runs();
+    let file = fixture("localscore-nvidia.json");
+    server.ask(&["import", &file, "--device", "desktop"]);
+    let runs = json(&server.ask(&["runs", "list", "--format", "json"]));
+    for run in runs["runs"].as_array().unwrap() {
+        let is_ours = run["provenance"] != "imported";
+        assert_eq!(run["n_requests"].is_number(), is_ours, "{run}");
+        let id = run["run"].as_str().unwrap();
+        let text = server.ask(&["runs", "show", id]);
+        assert_eq!(text.contains("requests succeeded in"), is_ours, "{text}");
+        let row = json(&server.ask(&["export", "--format", "jsonl", id, "-"]));
+        for column in ["window [s]", "issued", "succeeded"] {
+            assert_eq!(row[column].is_number(), is_ours, "{column}: {row}");
+        }
+    }
+    let out = data.path().join("report");
+    let out = out.to_str().unwrap();
+    server.ask(&["report", out, "--provenance", "imported"]);
+    let mut metrics = csv::Reader::from_path(format!("{out}/metrics.csv")).unwrap();
+    let head = metrics.headers().unwrap().clone();
+    let column = head.iter().position(|name| name == "n_requests").unwrap();
+    let lines: Vec<csv::StringRecord> = metrics.records().map(Result::unwrap).collect();
+    assert!(!lines.is_empty());
+    assert!(lines.iter().all(|line| line[column].is_empty()));
+}
+
+#[test]
 fn altered_bytes_of_an_imported_file_are_found() {
     let data = TempDir::new().unwrap();
     let mut server = Server::start(data.path());

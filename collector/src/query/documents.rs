@@ -200,6 +200,7 @@ impl RunLine {
         let is_stated = header
             .as_ref()
             .is_some_and(|header| header.requests_provenance >= Provenance::Imported);
+        let requests = report.as_ref().and_then(RunReport::stated_requests);
         let uncounted = (!row.counts).then(|| "attempt_does_not_count".to_owned());
         Ok(Self {
             run: row.run.to_string(),
@@ -211,8 +212,8 @@ impl RunLine {
             provenance: header
                 .as_ref()
                 .map(|header| header.requests_provenance.to_string()),
-            n_requests: report.as_ref().map(|report| report.requests.issued),
-            n_succeeded: report.as_ref().map(|report| report.requests.succeeded),
+            n_requests: requests.map(|requests| requests.issued),
+            n_succeeded: requests.map(|requests| requests.succeeded),
             agrees: report.as_ref().map(|_| row.differs.is_empty()),
             flags: flags.chain(differs).chain(uncounted).collect(),
             problem: row.problem.clone(),

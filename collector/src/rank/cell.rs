@@ -98,6 +98,11 @@ impl RankedCell {
         self.figures.get(id)
     }
 
+    /// Requests in its runs, which are of that provenance; absent where other tools' files do not say how many there were.
+    pub fn stated_requests(&self, provenance: Provenance) -> Option<u32> {
+        Some(self.n_requests).filter(|n| provenance < Provenance::Imported || *n > 0)
+    }
+
     /// Its value of a key, as text; `none` where it is absent.
     pub fn value(&self, key: Key) -> String {
         key.of_cell(&self.device, &self.cell, self.limits)

@@ -250,21 +250,21 @@ fn power_provenance(run: &RunDetail) -> String {
     }
 }
 
-fn figures(report: &RunReport) -> String {
-    let counts = &report.requests;
-    let mut text = format!(
-        "{} of {} requests succeeded in {} s\n",
-        counts.succeeded,
-        counts.issued,
-        number::short(report.window_s)
-    );
-    // Another tool's file need not say how many there were, or how long it took.
-    if report.provenance.requests >= Provenance::Imported && report.window_s == 0.0 {
-        text = match counts.issued {
-            0 => String::new(),
-            issued => format!("{} of {issued} requests succeeded\n", counts.succeeded),
-        };
+/// What is stated of it.
+fn succeeded(report: &RunReport) -> String {
+    let window_s = report.stated_window_s().map(number::short);
+    let within = window_s.map_or_else(String::new, |window_s| format!(" in {window_s} s"));
+    match report.stated_requests() {
+        Some(counts) => format!(
+            "{} of {} requests succeeded{within}\n",
+            counts.succeeded, counts.issued
+        ),
+        None => String::new(),
     }
+}
+
+fn figures(report: &RunReport) -> String {
+    let mut text = succeeded(report);
     let mut table = table(&["figure", "unit", "value or median", "p90", "p99"]);
     for (id, value) in present(&report.metrics) {
         match value {

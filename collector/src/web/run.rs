@@ -123,8 +123,11 @@ fn facts(run: &RunDetail) -> Markup {
             @if let Some(report) = &run.report {
                 dt { "Answered" }
                 dd {
-                    (report.requests.succeeded) " of " (report.requests.issued) " requests in "
-                    (report::short(report.window_s)) " s"
+                    @match report.stated_requests() {
+                        Some(requests) => { (requests.succeeded) " of " (requests.issued) " requests" }
+                        None => { "how many is not stated" }
+                    }
+                    @if let Some(window_s) = report.stated_window_s() { " in " (report::short(window_s)) " s" }
                     @for (class, n) in &report.requests.failed { ", " (n) " " (name(class)) }
                 }
                 dt { "Figures" }

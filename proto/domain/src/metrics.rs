@@ -343,6 +343,21 @@ impl RunReport {
         let is_end = |flag: &Flag| ["cancelled", "aborted"].contains(&flag.id.as_str());
         self.flags.iter().any(is_end)
     }
+
+    /// Requests by what became of them; absent where another tool's file does not say how many there were.
+    pub fn stated_requests(&self) -> Option<&RequestCounts> {
+        Some(&self.requests).filter(|counts| !self.is_stated() || counts.issued > 0)
+    }
+
+    /// W, in seconds; absent where another tool's file does not say how long it took.
+    pub fn stated_window_s(&self) -> Option<f64> {
+        Some(self.window_s).filter(|window_s| !self.is_stated() || *window_s > 0.0)
+    }
+
+    /// Whether somebody else says what it came to.
+    fn is_stated(&self) -> bool {
+        self.provenance.requests >= Provenance::Imported
+    }
 }
 
 impl RunProvenance {

@@ -73,8 +73,8 @@ pub(super) fn cells(
         row.extend([
             Field::text(provenance),
             Field::integer(Some(cell.runs.len())),
-            Field::integer(Some(cell.n_requests)),
-            Field::integer(Some(cell.n_failed)),
+            Field::integer(cell.stated_requests(*provenance)),
+            Field::integer(cell.stated_requests(*provenance).map(|_| cell.n_failed)),
             Field::text(words(cell.flags.iter())),
             Field::text(runs.join(" ")),
         ]);
@@ -190,10 +190,11 @@ fn run_fields(run: &RankedRun) -> Row {
     ];
     row.extend(report_keys(report));
     let blocking = report.flags.iter().filter(|flag| flag.blocking);
+    let requests = report.stated_requests();
     row.extend([
-        Field::Number(report.window_s),
-        Field::integer(Some(report.requests.issued)),
-        Field::integer(Some(report.requests.succeeded)),
+        Field::number(report.stated_window_s()),
+        Field::integer(requests.map(|requests| requests.issued)),
+        Field::integer(requests.map(|requests| requests.succeeded)),
         Field::text(words(report.flags.iter().map(|flag| &flag.id))),
         Field::text(words(blocking.map(|flag| &flag.id))),
         Field::Truth(run.report_differs),

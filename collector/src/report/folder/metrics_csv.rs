@@ -66,11 +66,15 @@ fn head(metrics: &[String]) -> Vec<String> {
 fn line(cell: &RankedCell, metrics: &[String], provenance: Provenance) -> Vec<String> {
     let keys = Key::ALL.into_iter().map(|key| cell.value(key));
     let flags: Vec<&str> = cell.flags.iter().map(String::as_str).collect();
+    let stated = |n: u32| match cell.stated_requests(provenance) {
+        Some(_) => n.to_string(),
+        None => String::new(),
+    };
     let counts = [
         provenance.to_string(),
         cell.runs.len().to_string(),
-        cell.n_requests.to_string(),
-        cell.n_failed.to_string(),
+        stated(cell.n_requests),
+        stated(cell.n_failed),
         flags.join("; "),
     ];
     let mut line: Vec<String> = keys.chain(counts).collect();

@@ -816,6 +816,26 @@ proptest! {
 }
 
 #[test]
+fn what_another_tool_does_not_count_is_absent_and_what_we_counted_is_not() {
+    let mut trace = example::run(Vec::new());
+    trace.segments.clear();
+    let mut report = measure(&trace);
+    for (provenance, is_there) in [
+        (Provenance::Measured, true),
+        (Provenance::Simulated, true),
+        (Provenance::Imported, false),
+        (Provenance::Estimated, false),
+    ] {
+        report.provenance.requests = provenance;
+        assert_eq!(report.stated_requests().is_some(), is_there, "{provenance}");
+        assert_eq!(report.stated_window_s().is_some(), is_there, "{provenance}");
+    }
+    (report.requests.issued, report.window_s) = (3, 2.0);
+    assert_eq!(report.stated_requests(), Some(&report.requests));
+    assert_eq!(report.stated_window_s(), Some(2.0));
+}
+
+#[test]
 fn a_window_without_requests_is_no_division_by_zero() {
     let mut trace = example::run(Vec::new());
     trace.segments[0].window = Window {
