@@ -340,26 +340,36 @@ fn words_of_others_are_only_words() {
 }
 
 #[test]
-fn live_parts_end_when_the_collector_stops_and_are_bounded_in_number() {
+fn live_parts_end_when_the_collector_stops_and_nobody_takes_all_of_them() {
     let lab = Lab::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let visitor =
-        runtime.block_on(async { Visitor::let_in(&lab, local(&lab.socket()).await).await });
-    let follow = || {
+    let visitors = runtime.block_on(async {
+        let mut visitors = vec![Visitor::let_in(&lab, local(&lab.socket()).await).await];
+        for name in ["anna", "ben", "cem"] {
+            let viewer = lab.member(Role::Viewer, name).await;
+            visitors.push(Visitor::let_in(&lab, lab.channel(&viewer).await).await);
+        }
+        visitors
+    });
+    let follow = |visitor: &Visitor| {
         let mut stream = visitor.say("GET", "/live", "", "");
         let mut head = [0; 12];
         stream.read_exact(&mut head).unwrap();
         (String::from_utf8_lossy(&head).into_owned(), stream)
     };
     let mut following = Vec::new();
-    let refused = loop {
-        let (head, stream) = follow();
-        if head != "HTTP/1.1 200" {
-            break head;
-        }
-        following.push(stream);
-    };
-    assert_eq!((following.len(), &*refused), (24, "HTTP/1.1 503"));
+    for (visitor, seats) in visitors.iter().zip([8, 8, 8, 0]) {
+        let before = following.len();
+        let refused = loop {
+            let (head, stream) = follow(visitor);
+            if head != "HTTP/1.1 200" {
+                break head;
+            }
+            following.push(stream);
+        };
+        let taken = following.len() - before;
+        assert_eq!((taken, &*refused), (seats, "HTTP/1.1 503"));
+    }
     drop(following.pop());
     lab.stop();
     for mut stream in following {

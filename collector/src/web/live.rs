@@ -1,6 +1,11 @@
 //! Parts of pages that keep up with what happens: the same piece of HTML as in the page, sent anew whenever it has changed.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Extension,
@@ -12,13 +17,12 @@ use axum::{
 };
 use futures::{Stream, StreamExt, future, stream};
 use maud::{Markup, html};
-use tokio::{
-    sync::{Semaphore, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
 use tokwatt_domain::campaign::CampaignView;
 
-use super::{campaigns, fleet, patience::Patience, problem::Problem, site::Site};
+use super::{
+    admittance::Visitor, campaigns, fleet, patience::Patience, problem::Problem, site::Site,
+};
 
 /// A part of a page that is kept up to date from `source`; complete without.
 pub(super) fn live(source: &str, content: Markup) -> Markup {
@@ -31,6 +35,7 @@ pub(super) fn live(source: &str, content: Markup) -> Markup {
 /// The fleet, whenever a run is measured or a device tells something.
 pub(super) async fn fleet(
     State(site): State<Arc<Site>>,
+    Extension(visitor): Extension<Visitor>,
     patience: Option<Extension<Patience>>,
 ) -> Result<Response, Problem> {
     let following = Following {
@@ -40,13 +45,14 @@ pub(super) async fn fleet(
         shown: None,
     };
     let pieces = stream::unfold(following, Following::next);
-    follow(&site, patience, pieces)
+    follow(&site, &visitor, patience, pieces)
 }
 
 /// A campaign, as `campaign watch` follows it.
 pub(super) async fn campaign(
     State(site): State<Arc<Site>>,
     Path(name): Path<String>,
+    Extension(visitor): Extension<Visitor>,
     patience: Option<Extension<Patience>>,
 ) -> Result<Response, Problem> {
     let documents = site.dispatch.follow(&name).await?;
@@ -59,12 +65,19 @@ pub(super) async fn campaign(
             is_last: view.is_over,
         }))
     });
-    follow(&site, patience, pieces)
+    follow(&site, &visitor, patience, pieces)
 }
 
-/// Seats for whoever follows live parts.
-#[derive(Clone, Debug)]
-pub struct Followers(Arc<Semaphore>);
+/// Seats for whoever follows live parts: so many for each visitor, and so many for all.
+#[derive(Clone, Debug, Default)]
+pub struct Followers(Arc<Mutex<BTreeMap<String, usize>>>);
+
+/// Taken until it is dropped.
+#[derive(Debug)]
+struct Seat {
+    followers: Followers,
+    visitor: String,
+}
 
 /// What stands in the live part now.
 struct Piece {
@@ -81,9 +94,31 @@ struct Following {
     shown: Option<String>,
 }
 
-impl Default for Followers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(FOLLOWERS_MAX)))
+impl Followers {
+    /// One more for a visitor, if there is one.
+    fn seat(&self, visitor: &str) -> Option<Seat> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(visitor).copied().unwrap_or_default();
+        if own >= OWN_MAX || taken.values().sum::<usize>() >= FOLLOWERS_MAX {
+            return None;
+        }
+        taken.insert(visitor.to_owned(), own + 1);
+        Some(Seat {
+            followers: self.clone(),
+            visitor: visitor.to_owned(),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let taken = self.followers.0.lock();
+        let mut taken = taken.unwrap_or_else(PoisonError::into_inner);
+        let left = taken.get(&self.visitor).copied().unwrap_or_default();
+        match left {
+            0 | 1 => taken.remove(&self.visitor),
+            more => taken.insert(self.visitor.clone(), more - 1),
+        };
     }
 }
 
@@ -113,11 +148,12 @@ impl Following {
 /// asks again by itself then.
 fn follow(
     site: &Site,
+    visitor: &Visitor,
     patience: Option<Extension<Patience>>,
     pieces: impl Stream<Item = Piece> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let seat = Arc::clone(&site.followers.0).try_acquire_owned();
-    let seat = seat.map_err(|_| {
+    let seat = site.followers.seat(&visitor.peer.to_string());
+    let seat = seat.ok_or_else(|| {
         Problem::busy(
             "Too many pages follow live parts: close some, or load this one again by hand",
         )
@@ -153,6 +189,9 @@ fn events(piece: &Piece) -> Vec<Event> {
 /// Each has a connection for as long as a page is open.
 const FOLLOWERS_MAX: usize = 24;
 
+/// Of one visitor, so that nobody takes all.
+const OWN_MAX: usize = 8;
+
 /// Least time between two pieces of the fleet.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -161,3 +200,24 @@ const LIVE: Duration = Duration::from_mins(10);
 
 /// So that a connection whose other end vanished is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_all_seats_and_a_seat_is_given_back() {
+        let followers = Followers::default();
+        let take =
+            |visitor| -> Vec<Seat> { std::iter::from_fn(|| followers.seat(visitor)).collect() };
+        let first = take("a");
+        assert_eq!(first.len(), OWN_MAX);
+        let others = [take("b"), take("c"), take("d")];
+        assert_eq!(
+            others.iter().map(Vec::len).sum::<usize>(),
+            FOLLOWERS_MAX - OWN_MAX
+        );
+        drop(first);
+        assert_eq!(take("d").len(), OWN_MAX);
+    }
+}
