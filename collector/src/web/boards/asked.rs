@@ -31,7 +31,7 @@ impl Asked {
                 }
                 "where" => asked.conditions.push(value),
                 "provenance" => asked.provenance = value,
-                "strict" => asked.is_strict = value == "true",
+                "strict" => asked.is_strict = is_yes(&value)?,
                 other => {
                     let advice = advice(other, &PARAMETERS);
                     return Err(Problem::bad_request(&format!(
@@ -119,6 +119,16 @@ impl Asked {
     }
 }
 
+fn is_yes(strict: &str) -> Result<bool, Problem> {
+    match strict {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(Problem::bad_request(&format!(
+            "`strict` in the address is `{other}`: write strict=true, or leave it out"
+        ))),
+    }
+}
+
 const PARAMETERS: [&str; 5] = ["metric", "by", "where", "provenance", "strict"];
 
 #[cfg(test)]
@@ -153,6 +163,14 @@ mod tests {
         assert_eq!(asked.value_of(Key::Task), Some("a b"));
         let other = asked.with_condition(Key::Task, "c");
         assert_eq!(other.conditions, ["task=c"]);
+    }
+
+    #[test]
+    fn strict_is_yes_or_no() {
+        for (word, is_strict) in [("1", true), ("true", true), ("0", false), ("false", false)] {
+            assert_eq!(read(&[("strict", word)]).unwrap().is_strict, is_strict);
+        }
+        assert!(read(&[("strict", "ture")]).is_err());
     }
 
     #[test]
