@@ -7,10 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, anyhow};
-use futures::stream;
+use anyhow::{Context, anyhow, ensure};
+use futures::{Stream, future, stream};
+use tokio::sync::oneshot;
 use tokwatt_domain::metrics::Flag;
 use tokwatt_proto::v1::{self, exchange_client::ExchangeClient};
+use tonic::Status;
 
 use super::About;
 use crate::{
@@ -53,7 +55,7 @@ pub(super) fn import_published(
 }
 
 fn import_file(
-    mut file: File,
+    file: File,
     name: String,
     about: &About,
     address: &Address,
@@ -62,8 +64,7 @@ fn import_file(
     let labels = Labels::parse(&about.labels())?;
     let tool = about.tool.as_deref().map(Tool::parse).transpose()?;
     if let Some((importer, data)) = at_rest(address)? {
-        let mut own = nameless(data)?;
-        io::copy(&mut file, &mut own)?;
+        let own = copied(file, data)?;
         let by = "the command line, without a collector".to_owned();
         let asked = Asked {
             name,
@@ -83,15 +84,17 @@ fn import_file(
         tool: about.tool.clone().unwrap_or_default(),
         labels: about.labels(),
     };
+    let (broken, is_broken) = oneshot::channel();
+    // Of what is longer, enough is sent to be refused.
+    let parts = parts(head, file.take(RESULTS_BYTES_MAX + 1), broken);
     address.document(async |channel| {
-        let parts = Parts {
-            head: Some(head),
-            file,
-        };
-        ExchangeClient::new(channel)
-            .max_decoding_message_size(ANSWER_BYTES_MAX)
-            .import_results(stream::iter(parts))
-            .await
+        let mut client =
+            ExchangeClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        tokio::select! {
+            answer = client.import_results(parts) => answer,
+            // Given up in the middle, so that what came is not taken for all.
+            Ok(error) = is_broken => Err(Status::failed_precondition(format!("it cannot be read on: {error}"))),
+        }
     })
 }
 
@@ -116,26 +119,36 @@ fn at_rest(address: &Address) -> anyhow::Result<Option<(ResultsImporter, &Path)>
     Ok(Some((importer, data)))
 }
 
-/// What is said about the file, and the file bit by bit.
-struct Parts {
-    head: Option<v1::ResultsFile>,
-    file: File,
+/// Its content in a file of our own, unless it is longer than is taken: it may grow meanwhile.
+fn copied(file: impl Read, folder: &Path) -> anyhow::Result<File> {
+    let mut own = nameless(folder)?;
+    let n_bytes = io::copy(&mut file.take(RESULTS_BYTES_MAX + 1), &mut own)?;
+    ensure!(n_bytes <= RESULTS_BYTES_MAX, TOO_LONG);
+    Ok(own)
 }
 
-impl Iterator for Parts {
-    type Item = v1::ResultsPart;
-
-    fn next(&mut self) -> Option<v1::ResultsPart> {
+/// What is said about the file, and the file bit by bit; without end if it cannot be read on, which is told.
+fn parts(
+    head: v1::ResultsFile,
+    file: impl Read,
+    broken: oneshot::Sender<io::Error>,
+) -> impl Stream<Item = v1::ResultsPart> {
+    let begin = (Some(head), file, broken);
+    stream::unfold(begin, async |(head, mut file, broken)| {
         let mut content = Vec::new();
-        let read = (&mut self.file).take(PART_BYTES).read_to_end(&mut content);
+        let read = file.by_ref().take(PART_BYTES).read_to_end(&mut content);
         if let Err(error) = read {
-            tracing::error!(%error, "the file cannot be read on");
-            return None;
+            // Whoever waits for it is there as long as the stream is.
+            broken.send(error).ok();
+            return future::pending().await;
         }
-        let file = self.head.take();
-        let is_any = file.is_some() || !content.is_empty();
-        is_any.then_some(v1::ResultsPart { file, content })
-    }
+        let is_any = head.is_some() || !content.is_empty();
+        let part = v1::ResultsPart {
+            file: head,
+            content,
+        };
+        is_any.then_some((part, (None, file, broken)))
+    })
 }
 
 /// Each run with its values, and where they come from.
@@ -220,3 +233,56 @@ fn of_run(run: &ResultsRun) -> String {
 }
 
 const PART_BYTES: u64 = 512 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+
+    /// A disk with a bad block.
+    struct Bad;
+
+    impl Read for Bad {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("bad block"))
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_on_never_ends_as_if_it_were_whole() {
+        let (broken, is_broken) = oneshot::channel();
+        let file = io::repeat(b'x').take(PART_BYTES).chain(Bad);
+        let mut parts = pin!(parts(v1::ResultsFile::default(), file, broken));
+        let first = parts.next().now_or_never().flatten().unwrap();
+        assert!(first.file.is_some());
+        assert_eq!(first.content.len() as u64, PART_BYTES);
+        assert!(parts.next().now_or_never().is_none());
+        let error = is_broken.now_or_never().unwrap().unwrap();
+        assert_eq!(error.to_string(), "bad block");
+    }
+
+    #[test]
+    fn a_file_is_sent_with_what_is_said_of_it_and_ends() {
+        for (n_bytes, want) in [(0, vec![0]), (PART_BYTES + 1, vec![PART_BYTES, 1])] {
+            let (broken, is_broken) = oneshot::channel();
+            let file = io::repeat(b'x').take(n_bytes);
+            let parts = parts(v1::ResultsFile::default(), file, broken);
+            let parts: Vec<v1::ResultsPart> = parts.collect().now_or_never().unwrap();
+            let said: Vec<bool> = parts.iter().map(|part| part.file.is_some()).collect();
+            assert!(said[0] && !said[1..].contains(&true));
+            let sizes: Vec<u64> = parts.iter().map(|part| part.content.len() as u64).collect();
+            assert_eq!(sizes, want);
+            assert!(is_broken.now_or_never().unwrap().is_err());
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_without_end_is_too_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = copied(io::repeat(b' '), folder.path()).unwrap_err();
+        assert_eq!(error.to_string(), TOO_LONG);
+    }
+}
