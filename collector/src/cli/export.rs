@@ -152,9 +152,20 @@ struct Files<'a> {
 /// The file that is being written.
 struct Open {
     name: String,
-    path: Option<PathBuf>,
-    file: Option<File>,
-    text: Vec<u8>,
+    content: Content,
+}
+
+/// What came of it so far.
+enum Content {
+    Text(Vec<u8>),
+    File(Unfinished),
+}
+
+/// A file beside the one that it is to be, by a name that is nobody else's; gone if it does not get there.
+struct Unfinished {
+    path: PathBuf,
+    beside: PathBuf,
+    file: File,
 }
 
 impl<'a> Files<'a> {
@@ -178,27 +189,19 @@ impl<'a> Files<'a> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        match &mut open.file {
-            Some(file) => file
-                .write_all(&part.content)
-                .with_context(|| format!("cannot write `{}`", part.path))?,
-            None => open.text.extend(&part.content),
+        match &mut open.content {
+            Content::Text(text) => text.extend(&part.content),
+            Content::File(unfinished) => unfinished.write(&part.content)?,
         }
         Ok(())
     }
 
     fn close(&mut self) -> anyhow::Result<()> {
-        let Some(open) = self.open.take() else {
-            return Ok(());
-        };
-        let (Some(path), Some(file)) = (open.path, open.file) else {
-            self.written.texts.push(open.text);
-            return Ok(());
-        };
-        let named = || format!("cannot write `{}`", path.display());
-        file.sync_all().with_context(named)?;
-        fs::rename(unfinished(&path), &path).with_context(named)?;
-        self.written.paths.push(path);
+        match self.open.take().map(|open| open.content) {
+            Some(Content::Text(text)) => self.written.texts.push(text),
+            Some(Content::File(unfinished)) => self.written.paths.push(unfinished.finish()?),
+            None => {}
+        }
         Ok(())
     }
 
@@ -208,34 +211,78 @@ impl<'a> Files<'a> {
     }
 }
 
-impl Drop for Files<'_> {
-    /// What is not whole is no file.
-    fn drop(&mut self) {
-        if let Some(path) = self.open.take().and_then(|open| open.path) {
-            // It may be gone already.
-            fs::remove_file(unfinished(&path)).ok();
-        }
-    }
-}
-
 impl Open {
     fn new(target: &Target, name: &str) -> anyhow::Result<Self> {
-        let path = target.path(name)?;
-        let create = |path: &PathBuf| -> io::Result<File> { File::create(unfinished(path)) };
-        let file = path.as_ref().map(create).transpose();
-        let file = file.with_context(|| match &path {
-            Some(path) => format!("cannot write `{}`", path.display()),
-            None => "cannot write".to_owned(),
-        })?;
+        let content = match target.path(name)? {
+            Some(path) => Content::File(Unfinished::new(path)?),
+            None => Content::Text(Vec::new()),
+        };
         Ok(Self {
             name: name.to_owned(),
-            path,
-            file,
-            text: Vec::new(),
+            content,
         })
     }
 }
 
-fn unfinished(path: &Path) -> PathBuf {
-    path.with_added_extension("new")
+impl Unfinished {
+    fn new(path: PathBuf) -> anyhow::Result<Self> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let end = format!("new-{:016x}", u64::from_ne_bytes(random));
+        let beside = path.with_added_extension(end);
+        let file = File::create_new(&beside).with_context(|| cannot_write(&path))?;
+        Ok(Self { path, beside, file })
+    }
+
+    fn write(&mut self, content: &[u8]) -> anyhow::Result<()> {
+        let written = self.file.write_all(content);
+        written.with_context(|| cannot_write(&self.path))
+    }
+
+    fn finish(self) -> anyhow::Result<PathBuf> {
+        let synced = self.file.sync_all();
+        let moved = synced.and_then(|()| fs::rename(&self.beside, &self.path));
+        moved.with_context(|| cannot_write(&self.path))?;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for Unfinished {
+    /// What is not whole is no file; what is whole has another name by now.
+    fn drop(&mut self) {
+        fs::remove_file(&self.beside).ok();
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write `{}`", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beside_it_is_left_alone_and_nothing_unfinished_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("runs.csv");
+        fs::write(home.path().join("runs.csv.new"), "mine").unwrap();
+        let target = Target::File(path.clone());
+        let part = |content: &str| v1::FilePart {
+            path: "runs.csv".to_owned(),
+            content: content.as_bytes().to_vec(),
+        };
+        let mut broken = Files::new(&target);
+        broken.put(&part("half")).unwrap();
+        drop(broken);
+        assert!(!path.exists());
+        let mut whole = Files::new(&target);
+        whole.put(&part("a")).unwrap();
+        whole.put(&part("b")).unwrap();
+        assert_eq!(whole.finish().unwrap().paths, std::slice::from_ref(&path));
+        assert_eq!(fs::read_to_string(path).unwrap(), "ab");
+        let beside = fs::read_to_string(home.path().join("runs.csv.new"));
+        assert_eq!(beside.unwrap(), "mine");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
+    }
 }
