@@ -27,7 +27,7 @@ pub(crate) fn meaning(flag: &str) -> Option<&'static str> {
     Some(meaning)
 }
 
-const MEANINGS: [(&str, &str); 33] = [
+const MEANINGS: [(&str, &str); 39] = [
     ("aborted", "the engine died and did not come back"),
     (
         "aggregate",
@@ -50,12 +50,20 @@ const MEANINGS: [(&str, &str); 33] = [
     ("client_lag", "requests were sent later than scheduled"),
     ("clock_step", "the clock was set meanwhile"),
     (
+        "doubt",
+        "whoever published it says something that makes a figure doubtful",
+    ),
+    (
         "duplicate",
         "the same figures, to the last digit, as another row's",
     ),
     (
         "failures_left_out",
         "requests failed, and the other tool's latencies are without them",
+    ),
+    (
+        "gamma_arrivals",
+        "requests came in bursts, or more evenly than at random: poisson is the nearest load that has a name",
     ),
     ("invalid", "LoadGen says that the result does not count"),
     (
@@ -84,6 +92,19 @@ const MEANINGS: [(&str, &str); 33] = [
     ),
     ("overcurrent", "the device limited its current"),
     (
+        "preempted",
+        "the server put requests back that it had begun",
+    ),
+    (
+        "prefix_cache",
+        "the beginning that all prompts share may come from a cache",
+    ),
+    ("published", "as a study published it, not measured here"),
+    (
+        "queued",
+        "requests waited in the server for most of the time to first token",
+    ),
+    (
         "quick",
         "idle power was watched for a short time only: speed is ranked, energy is shown",
     ),
@@ -98,6 +119,10 @@ const MEANINGS: [(&str, &str); 33] = [
     (
         "resized",
         "pictures of another size take as many prompt tokens: they are made smaller on the way, or always take as many",
+    ),
+    (
+        "resumed",
+        "it was interrupted and went on; what was in hand then was asked again",
     ),
     ("roofline", "faster than the memory can deliver the weights"),
     ("shared_device", "somebody else used the device too"),
@@ -119,10 +144,6 @@ const MEANINGS: [(&str, &str); 33] = [
         "energy takes a window of 60 s to be ranked",
     ),
     (
-        "reciprocal",
-        "two figures of the file that should be one's reciprocal are not",
-    ),
-    (
         "source_contradicts",
         "the file's own numbers do not come to each other",
     ),
@@ -131,3 +152,15 @@ const MEANINGS: [(&str, &str); 33] = [
         "one number of a vendor, without how often it was measured",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_means_one_thing() {
+        let names: BTreeSet<&str> = MEANINGS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), MEANINGS.len());
+        assert!(meaning("gamma_arrivals").is_some_and(|words| words.contains("bursts")));
+    }
+}
