@@ -165,7 +165,7 @@ pub enum RankError {
     },
     /// Token metrics across models.
     #[error(
-        "`{0}` counts tokens, and models differ in what a token is: rank models by images_per_s, j_per_image@SCOPE or request_latency, add --where model=…, or take --across-tokenizers, and every row says so"
+        "`{0}` counts tokens, and models differ in what a token is: rank models by images_per_s, j_per_image@SCOPE or request_latency, ask for one model, or take --across-tokenizers on the command line, and every row says so"
     )]
     TokenizersDiffer(String),
 }
@@ -314,7 +314,7 @@ fn others(candidates: &[Candidate<'_>]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{}: the best configuration is shown, {} not: add {} to --by",
+        "{}: the best configuration is shown, {} not: rows by {}, too, show them",
         describe(&best.by),
         counted(others.len(), "other is", "others are"),
         keys.join(",")

@@ -53,7 +53,7 @@ pub enum RecommendError {
     Several(Vec<(&'static str, Vec<String>)>),
     /// Energies of several scopes.
     #[error(
-        "this use case is about energy, and the candidates have it for several power scopes, which cannot be compared: choose one with --scope, {}",
+        "this use case is about energy, and the candidates have it for several power scopes, which cannot be compared: choose a scope, {}",
         scopes(.0)
     )]
     NeedsScope(BTreeMap<Scope, usize>),
@@ -227,7 +227,7 @@ fn applicable(
     };
     if has_several && applicable != *use_case {
         notes.push(
-            "figures beside that are over energy are left out: there are several power scopes, and --scope chooses one"
+            "figures beside that are over energy are left out, since there are several power scopes: choose one to see them"
                 .to_owned(),
         );
     }

@@ -244,7 +244,7 @@ fn questions_that_cannot_be_answered_say_what_to_ask_instead() {
             "--provenance",
             "simulated",
         ],
-        &["no run that is simulated", "--provenance measured has some"],
+        &["no run that is simulated", "provenance measured has some"],
     );
     refuses(
         &["recommend", "balanced", "--where", "precision=f61"],

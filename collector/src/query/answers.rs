@@ -119,7 +119,7 @@ impl Query {
         for other in PROVENANCES {
             if other != provenance {
                 let n = self.cells(conditions, other).await?.0.len();
-                instead.extend((n > 0).then(|| format!("--provenance {other} has some")));
+                instead.extend((n > 0).then(|| format!("provenance {other} has some")));
             }
             all.extend(self.cells(&[], other).await?.0);
         }
@@ -140,7 +140,7 @@ impl Query {
             .sum();
         if n > TRACES_MAX {
             comparison.notes.push(format!(
-                "{n} runs are too many to pair pictures: --where task=… leaves fewer"
+                "{n} runs are too many to pair pictures: asking for one task leaves fewer"
             ));
             return Ok(());
         }

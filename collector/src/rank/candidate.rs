@@ -134,7 +134,7 @@ impl<'q, 'a> Grouping<'q, 'a> {
                     let name = name();
                     notes.push(match self.aggregate {
                         Aggregate::RatioOfSums(_) => format!(
-                            "{name} is left out: no repetition of it has the sums of every task; --aggregate macro takes the mean of what is stated"
+                            "{name} is left out: no repetition of it has the sums of every task; the aggregate `macro` takes the mean of what is stated"
                         ),
                         _ => format!("{name} is left out: no repetition of it is of every task"),
                     });

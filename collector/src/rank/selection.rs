@@ -54,7 +54,7 @@ impl<'a> Selection<'a> {
         others.remove(provenance);
         let note = |(other, n)| {
             let runs = counted(n, "run is", "runs are");
-            format!("{runs} {other}, on a board of their own: --provenance {other}")
+            format!("{runs} {other}, on a board of their own: ask for provenance {other}")
         };
         others.into_iter().map(note).collect()
     }

@@ -505,7 +505,7 @@ fn energies_that_only_stand_beside_need_no_scope() {
         answer
             .notes
             .iter()
-            .any(|note| note.contains("--scope chooses one")),
+            .any(|note| note.contains("choose one to see them")),
         "{:?}",
         answer.notes
     );
