@@ -18,7 +18,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokwatt_domain::{
-    metrics::front::front,
+    metrics::front::{Place, front},
     power::{Provenance, Scope},
 };
 
@@ -361,15 +361,16 @@ fn differing(candidates: &[Candidate<'_>], fixed: &BTreeMap<Key, String>) -> BTr
 /// Whether a candidate is on the Pareto front; absent where it lacks an axis.
 fn on_front(ranked: &[Ranked<'_>], use_case: &UseCase, figures: &Figures) -> Vec<Option<bool>> {
     let axes = &use_case.front;
-    let point = |ranked: &Ranked<'_>| -> Option<Vec<f64>> {
+    let point = |ranked: &Ranked<'_>| -> Option<Vec<Place>> {
         let value = |axis: &Measure| {
             let value = figures.over_tasks(ranked.candidate, axis)?;
             Some(value.mean).filter(|value| value.is_finite())
         };
-        axes.iter().map(value).collect()
+        let places = axes.iter().map(|axis| value(axis).map(Place::exact));
+        places.collect()
     };
-    let points: Vec<Option<Vec<f64>>> = ranked.iter().map(point).collect();
-    let whole: Vec<Vec<f64>> = points.iter().flatten().cloned().collect();
+    let points: Vec<Option<Vec<Place>>> = ranked.iter().map(point).collect();
+    let whole: Vec<Vec<Place>> = points.iter().flatten().cloned().collect();
     let lower: Vec<bool> = axes
         .iter()
         .map(|axis| axis.is_lower_better().unwrap_or(false))

@@ -1,6 +1,12 @@
 //! What a picture shows: plain values, from which page, report and files are made alike.
 
-use tokwatt_domain::{metrics::dictionary::Better, power::Provenance};
+use tokwatt_domain::{
+    metrics::{
+        dictionary::Better,
+        front::{Place, front},
+    },
+    power::Provenance,
+};
 
 /// A picture of figures, described.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,6 +220,14 @@ impl Datum {
             Value::Failed | Value::Absent => None,
         }
     }
+
+    /// Where it stands beside others; nowhere if it is not ranked.
+    fn place(&self) -> Option<Place> {
+        let value = self.as_number().filter(|_| !self.is_blocked)?;
+        let exact = Place::exact(value);
+        let interval = self.interval.unwrap_or(exact.interval);
+        Some(Place { interval, ..exact })
+    }
 }
 
 impl Quartiles {
@@ -252,46 +266,21 @@ impl Quartiles {
 }
 
 impl Scatter {
-    /// For each dot, whether nothing beats it: another beats it that is at least as good in both, and in one better beyond both their
-    /// intervals. Blocked ones and those that lack a figure are on no front, and where one axis has no better direction, nobody is.
+    /// For each dot, whether nothing beats it beyond doubt. Blocked ones and those that lack a figure are on no front, and where one axis
+    /// has no better direction, nobody is.
     pub fn front(&self) -> Vec<bool> {
-        let gains: Vec<Option<[Gain; 2]>> = self
-            .dots
-            .iter()
-            .map(|(_, [x, y])| Some([gain(x, self.x.better)?, gain(y, self.y.better)?]))
-            .collect();
-        let is_beaten = |own: &[Gain; 2]| {
-            gains.iter().flatten().any(|other| {
-                let pairs = || other.iter().zip(own);
-                pairs().all(|(other, own)| other.value >= own.value)
-                    && pairs().any(|(other, own)| other.low > own.high)
-            })
-        };
-        gains
-            .iter()
-            .map(|own| own.as_ref().is_some_and(|own| !is_beaten(own)))
+        let axes = [self.x.better, self.y.better];
+        if axes.contains(&Better::Neither) {
+            return vec![false; self.dots.len()];
+        }
+        let place = |(_, [x, y]): &(String, [Datum; 2])| Some(vec![x.place()?, y.place()?]);
+        let places: Vec<Option<Vec<Place>>> = self.dots.iter().map(place).collect();
+        let whole: Vec<Vec<Place>> = places.iter().flatten().cloned().collect();
+        let mut on_front = front(&whole, &axes.map(|better| better == Better::Lower)).into_iter();
+        let places = places.iter();
+        places
+            .map(|place| place.is_some() && on_front.next() == Some(true))
             .collect()
-    }
-}
-
-/// A figure of which more is better, with its interval, or itself in place of one.
-struct Gain {
-    value: f64,
-    low: f64,
-    high: f64,
-}
-
-fn gain(datum: &Datum, better: Better) -> Option<Gain> {
-    let value = datum.as_number().filter(|_| !datum.is_blocked)?;
-    let (low, high) = datum.interval.unwrap_or((value, value));
-    match better {
-        Better::Higher => Some(Gain { value, low, high }),
-        Better::Lower => Some(Gain {
-            value: -value,
-            low: -high,
-            high: -low,
-        }),
-        Better::Neither => None,
     }
 }
 
