@@ -250,10 +250,7 @@ fn content(record: &Record) -> Content {
             started_us: header.started.0,
             job: header.job,
         },
-        Record::RunFinished { run, report, .. } => Content::Finished {
-            run: *run,
-            report: serde_json::to_string(report).unwrap(),
-        },
+        Record::RunFinished { run, .. } => Content::Finished { run: *run },
         other => Content::Part {
             run: other.run().unwrap(),
         },

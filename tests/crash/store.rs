@@ -230,7 +230,7 @@ impl Work<'_> {
         let finished: Vec<RunId> = new
             .iter()
             .filter_map(|record| match &record.content {
-                Content::Finished { run, .. } => Some(*run),
+                Content::Finished { run } => Some(*run),
                 _ => None,
             })
             .collect();
@@ -266,10 +266,7 @@ impl Work<'_> {
             }
             (Some(run), 1..=3) => {
                 life.open = None;
-                Content::Finished {
-                    run,
-                    report: "{}".to_owned(),
-                }
+                Content::Finished { run }
             }
             (Some(run), _) => Content::Part { run },
         };

@@ -2,7 +2,7 @@
 //!
 //! The tables are part of what a score means: `quality::fingerprint` goes into a suite's digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::workload::SceneTruth;
 
@@ -40,17 +40,20 @@ pub(super) enum Relation {
 }
 
 /// Words of the tables, and those that truths bring along.
-#[derive(Clone, Debug)]
-pub(super) struct Lexicon(BTreeMap<String, Tag>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lexicon {
+    phrases: BTreeMap<String, Tag>,
+    /// First words of phrases of several: most words are none, and need not be put together with those that follow.
+    openings: BTreeSet<String>,
+}
 
 impl Lexicon {
     /// The tables, and the words of these truths that they lack.
     pub(super) fn of<'a>(truths: impl Iterator<Item = &'a SceneTruth>) -> Self {
-        let mut lexicon = Self(BTreeMap::new());
+        let mut lexicon = Self::default();
         for (tag, words) in TABLE {
             for (phrase, canonical) in *words {
-                let tag = tag(canonical);
-                lexicon.0.insert((*phrase).to_owned(), tag);
+                lexicon.insert((*phrase).to_owned(), tag(canonical));
             }
         }
         for truth in truths {
@@ -97,27 +100,36 @@ impl Lexicon {
     fn add(&mut self, phrase: &str, tag: fn(String) -> Tag) {
         let words: Vec<String> = pieces(phrase).iter().map(Piece::singular).collect();
         let phrase = words.join(" ");
-        if !phrase.is_empty() && !self.0.contains_key(&phrase) {
-            self.0.insert(phrase.clone(), tag(phrase));
+        if !phrase.is_empty() && !self.phrases.contains_key(&phrase) {
+            self.insert(phrase.clone(), tag(phrase));
         }
+    }
+
+    fn insert(&mut self, phrase: String, tag: Tag) {
+        if let Some((opening, _)) = phrase.split_once(' ') {
+            self.openings.insert(opening.to_owned());
+        }
+        self.phrases.insert(phrase, tag);
     }
 
     /// The meaning of the longest phrase at the front, and how many pieces it takes.
     fn longest(&self, pieces: &[Piece]) -> Option<(Tag, usize)> {
-        (1..=LONGEST_PHRASE.min(pieces.len()))
-            .rev()
-            .find_map(|length| {
-                let (last, front) = pieces[..length].split_last()?;
-                let front: String = front
-                    .iter()
-                    .map(|piece| format!("{} ", piece.text()))
-                    .collect();
-                let found = last
-                    .forms()
-                    .into_iter()
-                    .find_map(|form| self.0.get(&format!("{front}{form}")));
-                found.map(|tag| (tag.clone(), length))
-            })
+        let longest = match self.openings.contains(pieces.first()?.text()) {
+            true => LONGEST_PHRASE.min(pieces.len()),
+            false => 1,
+        };
+        (1..=longest).rev().find_map(|length| {
+            let (last, front) = pieces[..length].split_last()?;
+            let front: String = front
+                .iter()
+                .map(|piece| format!("{} ", piece.text()))
+                .collect();
+            let found = last
+                .forms()
+                .into_iter()
+                .find_map(|form| self.phrases.get(&format!("{front}{form}")));
+            found.map(|tag| (tag.clone(), length))
+        })
     }
 }
 
