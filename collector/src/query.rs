@@ -20,7 +20,7 @@ use self::follow::Followed;
 use crate::{
     compare::CompareError,
     estimate::EstimateError,
-    rank::{self, Catalogue, Condition, Question, RankError, RankedCell, RankedRun},
+    rank::{self, Catalogue, Choices, Condition, Question, RankError, RankedCell, RankedRun},
     recommend::RecommendError,
     rollup,
     store::{FigureIndex, RunRow, Store, StoreError},
@@ -191,6 +191,15 @@ impl Query {
             .await
     }
 
+    /// What boards and comparisons of a provenance can be asked about.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn choices(&self, provenance: Provenance) -> Result<Choices, QueryError> {
+        let choices = self.ask(move |catalogue, index| rank::choices(catalogue, index, provenance));
+        Ok(choices.await?.0)
+    }
+
     /// Measured runs that meet all conditions.
     ///
     /// # Errors
@@ -236,18 +245,42 @@ impl Query {
     /// An unknown key in a condition.
     pub async fn runs(&self, conditions: &[Condition], limit: usize) -> Result<Runs, QueryError> {
         self.wait_until_measured().await?;
-        let rows = self.store.runs().await?;
-        let mut lines = Vec::new();
-        for row in &rows {
-            let line = RunLine::new(row)?;
-            if line.meets(conditions) {
-                lines.push(line);
-            }
-        }
-        let n_more = lines.len().saturating_sub(limit);
-        lines.truncate(limit);
+        let (lines, n_more) = match conditions {
+            [] => self.latest_lines(limit).await?,
+            conditions => self.lines_that_meet(conditions.to_vec(), limit).await?,
+        };
         let set_aside = self.store.set_aside().await?;
         Ok(Runs::new(lines, n_more, &set_aside))
+    }
+
+    /// As many as are asked for, and how many more there are.
+    async fn latest_lines(&self, limit: usize) -> Result<(Vec<RunLine>, usize), QueryError> {
+        let rows = self.store.latest_runs(None, 0, limit).await?;
+        let lines: Vec<RunLine> = rows.iter().map(RunLine::new).collect::<Result<_, _>>()?;
+        let states = self.store.runs_by_state().await?;
+        let n_all: i64 = states.iter().map(|(_, n)| n).sum();
+        let n_all = usize::try_from(n_all).unwrap_or(0);
+        let n_more = n_all.saturating_sub(lines.len());
+        Ok((lines, n_more))
+    }
+
+    /// Every report has to be read for this, one after the other.
+    async fn lines_that_meet(
+        &self,
+        conditions: Vec<Condition>,
+        limit: usize,
+    ) -> Result<(Vec<RunLine>, usize), QueryError> {
+        let next = move |so_far: Result<(Vec<RunLine>, usize), QueryError>, row: RunRow| {
+            let (mut lines, mut n_more) = so_far?;
+            let line = RunLine::new(&row)?;
+            match line.meets(&conditions) {
+                true if lines.len() < limit => lines.push(line),
+                true => n_more += 1,
+                false => {}
+            }
+            Ok((lines, n_more))
+        };
+        self.store.fold_runs(Ok((Vec::new(), 0)), next).await?
     }
 
     /// Some runs, of one device or of all, latest start first, each with its report: so many, after so many that are left out. Nothing is

@@ -8,6 +8,7 @@ mod beside;
 mod candidate;
 mod catalogue;
 mod cell;
+mod choices;
 mod figure;
 mod identity;
 mod index;
@@ -45,6 +46,7 @@ use self::{
 pub use self::{
     catalogue::{Catalogue, MemoryIndex},
     cell::{CellFigure, RankedCell, Repetition, cells, cells_of},
+    choices::{Choices, choices},
     index::{CellIndex, CellName},
     key::{Condition, Key},
     question::{Metric, OverTasks, PROVENANCES, Question, parse_provenance},
@@ -81,6 +83,12 @@ pub trait Columns {
     /// # Errors
     /// The index cannot be read.
     fn names(&self, cells: &[i64]) -> Result<Vec<String>, Self::Error>;
+
+    /// Whether any cell has figures of a metric, `id` or `id@scope`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn has(&self, metric: &str) -> Result<bool, Self::Error>;
 }
 
 /// Why there is no board.

@@ -747,12 +747,17 @@ impl Store {
             .await
     }
 
-    /// Runs, latest start first.
+    /// Goes through all runs, latest start first, of which no more than one is held at a time.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
-        self.read(reading::runs).await
+    pub async fn fold_runs<T: Send + 'static>(
+        &self,
+        start: T,
+        next: impl FnMut(T, RunRow) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.read(move |connection| reading::fold_runs(connection, start, next))
+            .await
     }
 
     /// Some runs, of one device or of all, latest start first: so many, after so many that are left out.

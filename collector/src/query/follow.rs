@@ -57,4 +57,8 @@ impl Columns for FigureIndex<'_> {
     fn names(&self, cells: &[i64]) -> Result<Vec<String>, QueryError> {
         Ok(Self::names(self, cells)?)
     }
+
+    fn has(&self, metric: &str) -> Result<bool, QueryError> {
+        Ok(Self::has(self, metric)?)
+    }
 }

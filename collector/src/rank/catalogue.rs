@@ -244,4 +244,9 @@ impl Columns for MemoryIndex {
             .map(|name| name.ok_or_else(|| damaged("a cell without a name")))
             .collect()
     }
+
+    fn has(&self, metric: &str) -> Result<bool, RankError> {
+        let mut cells = self.cells.values();
+        Ok(cells.any(|cell| cell.columns.contains_key(metric)))
+    }
 }

@@ -1110,6 +1110,11 @@ impl Columns for Followed {
         let name = |number| self.columns[number].0.clone().unwrap();
         Ok(cells.iter().map(name).collect())
     }
+
+    fn has(&self, metric: &str) -> Result<bool, RankError> {
+        let mut columns = self.columns.values();
+        Ok(columns.any(|(_, columns)| columns.contains_key(metric)))
+    }
 }
 
 #[test]
@@ -1132,4 +1137,29 @@ fn a_damaged_index_is_said_and_never_ranked() {
         let error = super::board(&catalogue, &columns, &asked).unwrap_err();
         assert!(error.to_string().contains("check --rebuild"), "{error}");
     }
+}
+
+#[test]
+fn choices_are_what_cells_of_the_provenance_have() {
+    let simulated = |mut run: RankedRun| {
+        run.report.provenance.requests = Provenance::Simulated;
+        run
+    };
+    let runs = [
+        vec![run(1, "orin", 9000.0), run(2, "thor", 9000.0)],
+        vec![simulated(run(3, "made-up", 9000.0))],
+    ]
+    .concat();
+    let index = MemoryIndex::of(&runs).unwrap();
+    let of = |provenance| choices(&index.catalogue, &index, provenance).unwrap();
+    let measured = of(Provenance::Measured);
+    assert_eq!(measured.n_cells, 2);
+    assert_eq!(
+        *measured.values(Key::Device),
+        BTreeSet::from(["orin", "thor"].map(str::to_owned))
+    );
+    assert!(measured.metrics.contains("output_tps"));
+    assert!(!measured.metrics.contains("j_per_image@module"));
+    assert_eq!(of(Provenance::Simulated).n_cells, 1);
+    assert_eq!(of(Provenance::Replayed).n_cells, 0);
 }

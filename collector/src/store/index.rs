@@ -86,6 +86,17 @@ impl<'c> FigureIndex<'c> {
         Ok(names.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Whether any cell has figures of a metric.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn has(&self, metric: &str) -> Result<bool, StoreError> {
+        let mut statement = self
+            .moment
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM figure WHERE metric = ?1)")?;
+        Ok(statement.query_row(params![metric], |row| row.get(0))?)
+    }
+
     /// Reads what lies between, too.
     fn scan(
         &self,

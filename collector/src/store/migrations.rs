@@ -86,10 +86,11 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("../../migrations/sqlite/0005_index_of_figures.sql"),
     include_str!("../../migrations/sqlite/0006_imported.sql"),
     include_str!("../../migrations/sqlite/0007_agents_report.sql"),
+    include_str!("../../migrations/sqlite/0008_by_device.sql"),
 ];
 
 /// What `user_version` is when all are applied.
-const SCHEMA: u32 = 7;
+const SCHEMA: u32 = 8;
 
 /// `tokw` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x746f_6b77;

@@ -162,11 +162,16 @@ pub(super) fn records_of(connection: &Connection, run: RunId) -> rusqlite::Resul
     records.collect()
 }
 
-pub(super) fn runs(connection: &Connection) -> rusqlite::Result<Vec<RunRow>> {
+pub(super) fn fold_runs<T>(
+    connection: &Connection,
+    start: T,
+    next: impl FnMut(T, RunRow) -> T,
+) -> rusqlite::Result<T> {
     let mut statement =
-        connection.prepare_cached(&format!("{SELECT_RUN} ORDER BY started_us DESC, id"))?;
-    let runs = statement.query_map([], run_row)?;
-    runs.collect()
+        connection.prepare_cached(&format!("{SELECT_RUN} ORDER BY started_us DESC, id DESC"))?;
+    let mut runs = statement.query_map([], run_row)?;
+    let mut next = next;
+    runs.try_fold(start, |so_far, run| Ok(next(so_far, run?)))
 }
 
 pub(super) fn latest_runs(

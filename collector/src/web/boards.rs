@@ -20,7 +20,7 @@ use maud::{Markup, html};
 use tokwatt_domain::{leaderboard::Board, power::Provenance};
 
 use self::asked::Asked;
-pub(super) use self::filters::{Choices, provenances};
+pub(super) use self::filters::provenances;
 use super::{
     admittance::Visitor,
     fleet::counted,
@@ -47,7 +47,7 @@ pub(super) async fn show(
     }
     let provenance = parse_provenance(&asked.provenance);
     let provenance = provenance.map_err(QueryError::from)?;
-    let choices = Choices::of(&site.query.cells(&[], provenance).await?.0);
+    let choices = site.query.choices(provenance).await?;
     let filters = filters::form(&asked, provenance, &choices);
     match board(&site, &asked).await? {
         Ok(board) => {
@@ -149,7 +149,7 @@ async fn elsewhere(site: &Site, but: Provenance) -> Result<Vec<(Provenance, usiz
     let mut found = Vec::new();
     for provenance in filters::PROVENANCES {
         if provenance != but {
-            let n = site.query.cells(&[], provenance).await?.0.len();
+            let n = site.query.choices(provenance).await?.n_cells;
             found.extend((n > 0).then_some((provenance, n)));
         }
     }

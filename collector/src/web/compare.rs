@@ -13,7 +13,7 @@ use tokwatt_domain::{power::Provenance, spelling::advice};
 
 use super::{
     admittance::Visitor,
-    boards::{Choices, provenances},
+    boards::provenances,
     document::{document, title},
     names::{lines, plain},
     page::{Section, page},
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     compare::{Question, split},
     query::QueryError,
-    rank::{Condition, Key, parse_provenance},
+    rank::{Choices, Condition, Key, parse_provenance},
     report::{self, Page},
 };
 
@@ -44,7 +44,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let asked = Asked::read(&pairs)?;
     let provenance = parse_provenance(&asked.provenance).map_err(QueryError::from)?;
-    let choices = Choices::of(&site.query.cells(&[], provenance).await?.0);
+    let choices = site.query.choices(provenance).await?;
     let form = form(&asked, provenance, &choices);
     if asked.left.is_empty() && asked.right.is_empty() {
         let body = html! {

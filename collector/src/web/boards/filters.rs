@@ -1,42 +1,14 @@
 //! The form above a board: every filter, with what there is to choose. It asks by GET, so that the address is the question.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use maud::{Markup, html};
 use tokwatt_domain::power::Provenance;
 
 use super::asked::Asked;
 use crate::{
-    rank::{Key, Metric, RankedCell},
+    rank::{Choices, Key},
     report,
     web::names::plain,
 };
-
-/// What there is to choose from.
-pub(in crate::web) struct Choices {
-    metrics: BTreeSet<String>,
-    values: BTreeMap<Key, BTreeSet<String>>,
-}
-
-impl Choices {
-    pub(in crate::web) fn of(cells: &[RankedCell]) -> Self {
-        let metrics = cells.iter().flat_map(|cell| cell.figures.keys());
-        let is_ranked = |metric: &&String| Metric::parse(metric).is_ok();
-        let values = |key: Key| {
-            let values = cells.iter().map(|cell| cell.value(key)).collect();
-            (key, values)
-        };
-        Self {
-            metrics: metrics.filter(is_ranked).cloned().collect(),
-            values: FILTERED.into_iter().map(values).collect(),
-        }
-    }
-
-    /// Of a key that people filter by.
-    pub(in crate::web) fn values(&self, key: Key) -> &BTreeSet<String> {
-        self.values.get(&key).unwrap_or(const { &BTreeSet::new() })
-    }
-}
 
 /// How figures came to be, as a choice.
 pub(in crate::web) fn provenances(chosen: Provenance) -> Markup {
