@@ -29,10 +29,11 @@ resume requests="2000" kills="10":
 
 # What `ci` has in small, at full size, with a new seed: power cuts, replays, a week offline, kills, a stalled disk under a thousand agents. Hours; every figure is shown
 soak seed=`date +%s`:
-    cargo build --release --locked --workspace --bins
+    cargo test --release --locked --workspace --no-run
     TOKWATT_SEED={{ seed }} TOKWATT_CRASH_POINTS=24000 cargo test --release --locked --workspace --test crash -- --nocapture
     TOKWATT_SEED={{ seed }} TOKWATT_REPLAYS=1000000 TOKWATT_OFFLINE_HOURS=168 cargo test --release --locked --workspace --test system -- --nocapture replay:: offline::
     TOKWATT_SEED={{ seed }} TOKWATT_SEEDS=10000 cargo test --release --locked --workspace --test simulation -- --nocapture
+    TOKWATT_FLEETS=200 cargo test --release --locked --workspace --test coverage -- --nocapture
     ulimit -n 16384 && TOKWATT_SEED={{ seed }} TOKWATT_STORM_KILLS=600 TOKWATT_STORM_AGENTS=1000 TOKWATT_STORM_STALL_S=60 cargo test --release --locked --workspace --test storm -- --nocapture
 
 # Format, then lint with warnings denied

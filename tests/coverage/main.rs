@@ -1,4 +1,5 @@
-//! Whether 95 % are 95 %: over 200 seeded fleets of machines that do not exist, how often the interval of a ratio covers the true one.
+//! Whether 95 % are 95 %: over seeded fleets of machines that do not exist, how often the interval of a ratio covers the true one.
+//! `TOKWATT_FLEETS` is how many; `just soak` takes 200.
 //!
 //! Real runner, sampler, arithmetic and ranking, in virtual time and in one process. The truth is that of the simulation, never
 //! of what was measured:
@@ -8,8 +9,8 @@
 //!   a geometric mean, whose expectation lies below by half the variance of the logarithms; that is 0.02 % here for `decode_tps` and
 //!   0.2 % for `images_per_s`, a tenth or less of an interval, and counted as a miss where it is one.
 //! - *energy*: no closed form is exact while a machine warms up, so it is the ratio of what was truly drawn for a token (the machine's own
-//!   integral, which no instrument sees), as geometric mean over all repetitions of all fleets: 600 and more of each cell, known to
-//!   0.1 %.
+//!   integral, which no instrument sees), as geometric mean over all repetitions of all fleets: 180 and more of each cell, known to
+//!   0.2 %.
 //!
 //! Pairs of one fleet share rows, so that as many pairs say less than independent ones would; the seeds are fixed, and the outcome is the
 //! same on every machine.
@@ -26,7 +27,7 @@ use std::{collections::BTreeMap, thread};
 
 use tokwatt_collector::rank::{Question, RankedRun, rank};
 use tokwatt_domain::metrics::spread::{Repetitions, geometric_mean, ratio};
-use tokwatt_harness::tell;
+use tokwatt_harness::{number_from, tell};
 
 use crate::fleet::{Configuration, Fleet, MACHINES, Measured, REPETITIONS};
 
@@ -73,12 +74,13 @@ impl Tally {
 
 #[test]
 fn intervals_of_95_percent_cover_the_truth_so_often() {
-    let fleets = measured();
+    let n_fleets = number_from("TOKWATT_FLEETS", 60) as u64;
+    let fleets = measured(n_fleets);
     let speed = judge(&fleets, &speeds());
     let energy = judge(&fleets, &energies());
     for (name, outcome) in [("speed", &speed), ("energy", &energy)] {
         tell(&format!(
-            "{FLEETS} fleets, {REPETITIONS} repetitions, {name}: {} of {} intervals cover the true ratio, {:.2} %; of {} pairs that are equal in truth {:.2} % share a place; median half width {:.2} %",
+            "{n_fleets} fleets, {REPETITIONS} repetitions, {name}: {} of {} intervals cover the true ratio, {:.2} %; of {} pairs that are equal in truth {:.2} % share a place; median half width {:.2} %",
             outcome.covered.n_so,
             outcome.covered.n,
             100.0 * outcome.covered.share(),
@@ -98,10 +100,10 @@ fn intervals_of_95_percent_cover_the_truth_so_often() {
 }
 
 /// All fleets, on two threads: the machines of CI have two cores.
-fn measured() -> Vec<Fleet> {
+fn measured(n_fleets: u64) -> Vec<Fleet> {
     let half = |first: u64| {
         thread::spawn(move || {
-            let seeds = (first..FLEETS).step_by(2);
+            let seeds = (first..n_fleets).step_by(2);
             seeds.map(Fleet::measure).collect::<Vec<Fleet>>()
         })
     };
@@ -269,5 +271,3 @@ fn median(values: &[f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
-
-const FLEETS: u64 = 200;

@@ -26,7 +26,7 @@ use crate::vitals::{Commit, Vitals};
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     failure: watch::Receiver<Option<String>>,
-    /// To be woken when half of the places are taken: who delivers next can get ready while those are committed.
+    /// To be woken when three quarters of the places are taken: who delivers next can get ready while those are committed.
     thread: Option<Thread>,
     /// Where there is no such thread: whoever hands in work does it.
     own: Option<Arc<Mutex<Desk>>>,
@@ -132,7 +132,7 @@ impl Writer {
             }
         });
         place.send(job);
-        if self.jobs.capacity() <= WAITING_MAX / 2
+        if self.jobs.capacity() <= WAITING_MAX / 4
             && let Some(thread) = &self.thread
         {
             thread.unpark();
