@@ -198,6 +198,12 @@ fn a_record_that_was_altered_is_found() {
 }
 
 #[test]
+fn a_run_that_has_its_end_and_is_open_is_found() {
+    let damage = "UPDATE run SET state = 'open' WHERE id = x'02020202020202020202020202020202'";
+    finds(damage, &["records", "cells"]);
+}
+
+#[test]
 fn a_declared_gap_that_is_taken_away_is_found() {
     finds(
         "DELETE FROM record WHERE run = x'03030303030303030303030303030303' AND substr(hex(received), 1, 2) = '42';
