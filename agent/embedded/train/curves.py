@@ -39,7 +39,8 @@ def main():
         axis.set(title=title, xlabel="step")
         axis.set_yscale("log") if "losses" in title else axis.set_ylim(0, 1)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        if axis.lines:
+            axis.legend(fontsize="small")
     figure.suptitle(f"{run.name}: {lines[-1]['step']:,} steps, {lines[-1]['cpu_s'] / 3600:.1f} CPU hours")
     figure.savefig(run / "curves.png", dpi=110)
 
