@@ -20,3 +20,11 @@ pub const RECOMMEND_SCHEMA: &str = include_str!("../schema/json/recommend.schema
 
 /// JSON Schema of `estimate … --format json`: a document `tokwatt.estimate/1`.
 pub const ESTIMATE_SCHEMA: &str = include_str!("../schema/json/estimate.schema.json");
+
+/// JSON Schema of `rank --allow-mixed-scope --format json`: a document `tokwatt.boards/1`, [`Boards`](tokwatt_domain::leaderboard::Boards),
+/// each of which is one of [`RANK_SCHEMA`].
+pub const BOARDS_SCHEMA: &str = include_str!("../schema/json/boards.schema.json");
+
+/// JSON Schema of `campaign show NAME --format json`: a document `tokwatt.campaign/1`, a
+/// [`CampaignView`](tokwatt_domain::campaign::CampaignView).
+pub const CAMPAIGN_SCHEMA: &str = include_str!("../schema/json/campaign.schema.json");

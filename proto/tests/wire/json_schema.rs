@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tokwatt_domain::{
+    campaign::{Campaign, CampaignView, JobProgress, JobState, JobView, LivePower},
     device::{DeviceKind, DeviceProfile},
-    ids::DeviceId,
-    leaderboard::{Board, Row},
+    ids::{DeviceId, JobId, RunId},
+    leaderboard::{Board, Boards, Row},
     metrics::{Failed, Percentile},
     power::{Provenance, Scope},
+    time::WallTime,
+    units::Watts,
 };
-use tokwatt_proto::documents::{BENCH_SCHEMA, RANK_SCHEMA};
+use tokwatt_proto::documents::{BENCH_SCHEMA, BOARDS_SCHEMA, CAMPAIGN_SCHEMA, RANK_SCHEMA};
 
 use crate::made_up;
 
@@ -28,6 +31,56 @@ fn bench() -> Value {
 }
 
 fn rank() -> Value {
+    serde_json::to_value(board()).unwrap()
+}
+
+fn boards() -> Value {
+    let boards = Boards {
+        schema: "tokwatt.boards/1".to_owned(),
+        warning: Some("scopes differ".to_owned()),
+        boards: vec![board(), board()],
+    };
+    serde_json::to_value(boards).unwrap()
+}
+
+fn campaign() -> Value {
+    let asked: Campaign = serde_json::from_value(json!({
+        "name": "first",
+        "work": { "suite": "edge-vision", "models": ["tiny-vlm"], "concurrency": [1, 4] },
+        "devices": { "kinds": ["thor"], "labels": { "room": "lab 2" } },
+    }))
+    .unwrap();
+    let progress = JobProgress {
+        stage: "measuring caption_brief".to_owned(),
+        left_s: Some(80.5),
+        power: vec![LivePower {
+            scope: Scope::Module,
+            source: "ina".to_owned(),
+            power: Watts(12.5),
+        }],
+        ..JobProgress::default()
+    };
+    let job = JobView {
+        job: JobId([1; 16]),
+        device: DeviceId::parse("thor-1").unwrap(),
+        state: JobState::Leased,
+        attempt: 1,
+        is_attending: true,
+        progress: Some(progress),
+        reason: None,
+        runs: vec![RunId([2; 16])],
+    };
+    let view = CampaignView {
+        schema: "tokwatt.campaign/1".to_owned(),
+        campaign: asked,
+        created: WallTime(1),
+        is_over: false,
+        jobs: vec![job],
+    };
+    serde_json::to_value(view).unwrap()
+}
+
+fn board() -> Board {
     let row = |place, value| Row {
         place,
         place_range: place.map(|place| (place, place + 1)),
@@ -39,7 +92,7 @@ fn rank() -> Value {
         flags: vec!["quick".to_owned()],
         beside: BTreeMap::new(),
     };
-    let board = Board {
+    Board {
         schema: "tokwatt.rank/1".to_owned(),
         metric: "tok_per_s_per_w".to_owned(),
         scope: Some(Scope::Module),
@@ -53,13 +106,20 @@ fn rank() -> Value {
             row(None, Percentile::Failed(Failed::Failed)),
         ],
         notes: vec!["95 % is per pair".to_owned()],
-    };
-    serde_json::to_value(board).unwrap()
+    }
 }
 
 fn validator(schema: &str) -> jsonschema::Validator {
     let schema = serde_json::from_str(schema).unwrap();
-    jsonschema::draft202012::new(&schema).unwrap()
+    let rank: Value = serde_json::from_str(RANK_SCHEMA).unwrap();
+    let registry = jsonschema::Registry::new()
+        .add("urn:tokwatt:rank:1", rank)
+        .and_then(jsonschema::RegistryBuilder::prepare)
+        .unwrap();
+    jsonschema::draft202012::options()
+        .with_registry(&registry)
+        .build(&schema)
+        .unwrap()
 }
 
 #[track_caller]
@@ -136,6 +196,41 @@ fn a_bench_document_is_as_its_schema_says() {
 #[test]
 fn a_board_is_as_its_schema_says() {
     check_valid(RANK_SCHEMA, &rank());
+}
+
+#[test]
+fn boards_are_as_their_schema_says() {
+    let document = boards();
+    check_valid(BOARDS_SCHEMA, &document);
+    let refuse = |pointer, value| check_refused(BOARDS_SCHEMA, &document, pointer, value);
+    refuse("/schema", json!("tokwatt.rank/1"));
+    refuse("/surprise", json!(1));
+    refuse("/boards/1/scope", json!("everything"));
+    refuse("/boards/1/rows/0/surprise", json!(1));
+}
+
+#[test]
+fn a_campaign_is_as_its_schema_says() {
+    check_valid(CAMPAIGN_SCHEMA, &campaign());
+}
+
+#[test]
+fn a_campaign_has_no_words_of_its_own() {
+    let document = campaign();
+    let refuse = |pointer, value| check_refused(CAMPAIGN_SCHEMA, &document, pointer, value);
+    refuse("/campaign/work/suite", json!("http://far"));
+    refuse("/campaign/devices/kinds", json!(["toaster"]));
+    refuse("/jobs/0/state", json!("stuck"));
+    refuse("/jobs/0/runs/0", json!("2"));
+    refuse("/jobs/0/progress/power/0/scope", json!("everything"));
+    refuse("/jobs/0/surprise", json!(1));
+}
+
+#[test]
+fn no_key_of_boards_and_of_a_campaign_may_be_missing() {
+    let open = ["/key", "/fixed", "/beside"];
+    check_no_key_may_be_missing(BOARDS_SCHEMA, &boards(), &open);
+    check_no_key_may_be_missing(CAMPAIGN_SCHEMA, &campaign(), &["/labels"]);
 }
 
 #[test]
