@@ -242,7 +242,7 @@ impl Query {
     /// Runs, latest start first.
     ///
     /// # Errors
-    /// An unknown key in a condition.
+    /// The database, or a stored report that cannot be read.
     pub async fn runs(&self, conditions: &[Condition], limit: usize) -> Result<Runs, QueryError> {
         self.wait_until_measured().await?;
         let (lines, n_more) = match conditions {

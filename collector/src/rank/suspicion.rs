@@ -28,9 +28,9 @@ pub(super) fn suspect(
     twins(placed, metric)
 }
 
-/// Rows whose repetitions all have the same values, bit for bit. Shares and counts may well be the same.
+/// Rows whose repetitions all have the same values, bit for bit. Shares, counts and memory, which comes in whole pages, may well be the same.
 fn twins(placed: &mut [Placed<'_>], metric: &Metric) -> Vec<String> {
-    if metric.definition.is_share() || metric.definition.unit.is_empty() {
+    if metric.definition.is_share() || ["", "B"].contains(&metric.definition.unit) {
         return Vec::new();
     }
     let mut same: BTreeMap<Vec<u64>, Vec<usize>> = BTreeMap::new();

@@ -787,10 +787,14 @@ fn scopes_stand_side_by_side_where_that_is_asked_for_and_never_on_one_board() {
 }
 
 #[test]
-fn a_row_that_looks_copied_says_so_and_a_share_does_not() {
+fn a_row_that_looks_copied_says_so_and_what_may_well_be_the_same_does_not() {
     let succeeding = |report: &mut RunReport| {
         report.totals.insert("successes".to_owned(), 20.0);
         report.totals.insert("requests".to_owned(), 20.0);
+        let memory = Some(MetricValue::Number(3e9));
+        report
+            .metrics
+            .insert("memory_peak.system".to_owned(), memory);
     };
     let runs = [
         three(1, "a", 1000.0),
@@ -805,8 +809,11 @@ fn a_row_that_looks_copied_says_so_and_a_share_does_not() {
     assert_eq!(of(&board, "c").flags.len(), 0);
     let note = "duplicate: device=a and device=b have the same figures to the last digit, as if one had been copied";
     assert!(board.notes.contains(&note.to_owned()), "{:?}", board.notes);
-    let shares = rank(&runs, &question("success_rate", &[], &[])).unwrap();
-    assert!(shares.rows.iter().all(|row| row.flags.is_empty()));
+    for metric in ["success_rate", "memory_peak.system"] {
+        let same = rank(&runs, &question(metric, &[], &[])).unwrap();
+        assert_eq!(same.rows.len(), 3, "{metric}");
+        assert!(same.rows.iter().all(|row| row.flags.is_empty()), "{metric}");
+    }
 }
 
 #[test]
