@@ -1,4 +1,4 @@
-//! Times the engine alone, without worker and pipe: one JSON line an answer, for `bench/compare.py`.
+//! Times the engine alone, without worker and pipe: one JSON line an answer, for `bench/compare.py` and `train/evaluate.py`.
 //!
 //! `speed MODEL MMPROJ THREADS ROUNDS PICTURE… -- QUESTION…`: each round asks each question of each picture.
 
@@ -44,13 +44,14 @@ fn time(engine: &mut Engine, picture: &[u8], prompt: &str) -> Result<(), Box<dyn
         is_fixed_length: false,
         sampling: Sampling::Greedy,
     };
-    let mut text = Vec::new();
-    let answer = engine.ask(&ask, |_, bytes| {
+    let (mut ids, mut text) = (Vec::new(), Vec::new());
+    let answer = engine.ask(&ask, |token, bytes| {
+        ids.push(token);
         text.extend_from_slice(bytes);
         ControlFlow::Continue(())
     })?;
     println!(
-        "{{\"text\": {:?}, \"prompt_tokens\": {}, \"tokens\": {}, \"encode_us\": {}, \"prefill_us\": {}, \"decode_us\": {}}}",
+        "{{\"text\": {:?}, \"ids\": {ids:?}, \"prompt_tokens\": {}, \"tokens\": {}, \"encode_us\": {}, \"prefill_us\": {}, \"decode_us\": {}}}",
         String::from_utf8_lossy(&text),
         answer.prompt_tokens,
         answer.completion_tokens,

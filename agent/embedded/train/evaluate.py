@@ -1,24 +1,26 @@
 """Asks exported files about scenes that training never saw, by the embedded engine and by transformers.
 
-    evaluate.py AGENT EXPORT --scenes FOLDER [--split test] [--limit 1000] [--precisions f32,q8_0] [--transformers 200]
+    evaluate.py AGENT SPEED EXPORT --scenes FOLDER [--split test] [--limit 1000] [--precisions f32,q8_0] [--transformers 200]
 
-EXPORT is what `export.py` wrote; `report-SPLIT.json` in it keeps the figures. `bench` asks the suites about the split's seeds; scores
-are given over all pictures and over those of up to four objects, beside the best constant answer and one that knows the grammar only.
+SPEED is the engine's example of that name, EXPORT what `export.py` wrote; `report-SPLIT.json` in it keeps the figures. `bench` asks the
+suites about the split's seeds; scores are given over all pictures and over those of up to four objects, beside the best constant answer
+and one that knows the grammar only, and speed as the median over the tasks of `edge-vision`.
 The first `--transformers` pictures are also asked by transformers in F32, in its own layout and in llama.cpp's: scores, and how
-many answers are the engine's, id for id.
+many answers to `edge-vision` are the engine's, id for id.
 Look-ups that no suite asks (colour, size, …) are asked by transformers in llama.cpp's layout, about the `--limit` first pictures.
 """
-import argparse, json, random, subprocess, sys, tempfile
+import argparse, json, random, statistics, subprocess, sys, tempfile
 from pathlib import Path
 
 import torch
 
 import model as tiny
 import questions
-from scenes import SPLITS, Scenes
+from scenes import SPLITS, Scenes, draw_pictures
 from score import score
 
 SUITES = ["edge-vision", "spatial-direct"]
+SPEED = ["decode_tps", "requests_per_s"]
 FEW = 4
 AT_ONCE = 64
 LOOKUP_ROWS_EACH = 3
@@ -28,6 +30,7 @@ ANSWER_TOKENS_MAX = 64
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("agent")
+    arguments.add_argument("speed")
     arguments.add_argument("export", type=Path)
     arguments.add_argument("--scenes", type=Path, required=True)
     arguments.add_argument("--split", default="test", choices=["validation", "test"])
@@ -39,18 +42,20 @@ def main():
     report = {"split": options.split, "first_seed": SPLITS[options.split][0], "pictures": options.limit}
     asked = {}
     for precision in options.precisions.split(","):
-        asked[precision], baselines = by_engine(options, precision, scenes)
-        report |= {"baselines": baselines, precision: summary(asked[precision])}
-    reader = Reader(options.export / "hf", scenes)
-    report["lookups"] = lookups(reader, options.limit)
+        asked[precision], baselines, speed = by_engine(options, precision, scenes)
+        report |= {"baselines": baselines, precision: summary(asked[precision]) | speed}
+    reader = Reader(options.export / "hf", scenes.pictures)
+    report["lookups"] = lookups(reader, scenes, options.limit)
     if options.transformers:
         some = [case for case in asked["f32"] if case["picture"] < options.transformers]
         report["engine_f32_same_pictures"] = summary(some)
+        by_engine_ids = ids_of_engine(options)
         for layout, prefix in [("one_view", reader.words.one_view), ("two_views", reader.words.two_views)]:
-            answers = reader.ask(some, prefix)
-            same = [answer == case["answer"].strip() for answer, case in zip(answers, some)]
-            others = [case | {"answer": answer} for answer, case in zip(answers, some)]
-            report[f"transformers_{layout}"] = summary(others) | {"answers": len(same), "same_as_engine": mean(same)}
+            answers = reader.ask([(case["picture"], case["prompt"]) for case in some], prefix)
+            others = [case | {"answer": reader.text(ids)} for ids, case in zip(answers, some)]
+            same = [ids == by_engine_ids[case["picture"], case["task"]] for ids, case in zip(answers, some)
+                    if case["task"] in questions.EDGE_VISION]
+            report[f"transformers_{layout}"] = summary(others) | {"answers": len(same), "same_ids_as_engine": mean(same)}
     text = json.dumps(report, indent=1)
     print(text)
     (options.export / f"report-{options.split}.json").write_text(text + "\n")
@@ -61,8 +66,8 @@ def mean(values):
 
 
 def by_engine(options, precision, scenes):
-    """Every answer of both suites, and what their baselines get."""
-    cases, baselines = [], {}
+    """Every answer of both suites, what their baselines get, and how fast it was."""
+    cases, baselines, metrics = [], {}, []
     for suite in SUITES:
         with tempfile.TemporaryDirectory() as home:
             home = Path(home)
@@ -83,7 +88,22 @@ def by_engine(options, precision, scenes):
                 baselines |= {f"{report['cell']['task']}.{key}": round(value, 4) for key, value in quality.items()
                               if key.endswith((".constant", ".grammar"))}
                 cases += answers
-    return cases, baselines
+                if suite == "edge-vision":
+                    metrics.append(report["metrics"])
+    speed = {name: round(statistics.median(of_task[name] for of_task in metrics), 2) for name in SPEED}
+    return cases, baselines, speed
+
+
+def ids_of_engine(options):
+    """What the engine answers in F32, as ids, by picture and task."""
+    tasks = list(questions.EDGE_VISION)
+    with tempfile.TemporaryDirectory() as home:
+        drawn = draw_pictures(options.agent, SPLITS[options.split][0], options.transformers, Path(home))
+        pictures = sorted(drawn.glob("scene_*.png"))
+        command = [options.speed, options.export / "tiny-vlm-f32.gguf", options.export / "tiny-vlm-mmproj-f32.gguf", 1, 1,
+                   *pictures, "--", *questions.EDGE_VISION.values()]
+        lines = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout.splitlines()[1:]
+    return {(place // len(tasks), tasks[place % len(tasks)]): json.loads(line)["ids"] for place, line in enumerate(lines)}
 
 
 def read_trace(trace, task, split, scenes):
@@ -136,44 +156,47 @@ def summary(cases):
 
 
 class Reader:
-    """The Hugging Face folder, read by transformers."""
+    """The Hugging Face folder, read by transformers, and the pictures that it is asked about."""
 
-    def __init__(self, folder, scenes):
-        self.model, self.words, self.scenes = tiny.load(folder).eval(), tiny.Words(), scenes
+    def __init__(self, folder, pictures):
+        self.model, self.words, self.pictures = tiny.load(folder).eval(), tiny.Words(), pictures
 
     @torch.no_grad()
-    def ask(self, cases, prefix):
-        """Greedy answers, prompts of one length at a time."""
-        prompts = [prefix + tiny.encode_parts(self.words, case["prompt"]).ids + self.words.ask for case in cases]
+    def ask(self, asked, prefix):
+        """Greedy answers as ids, without the one that ends them, to pairs of a picture's number and a prompt."""
+        prompts = [prefix + tiny.encode_parts(self.words, prompt).ids + self.words.ask for _, prompt in asked]
         by_length = {}
         for index, prompt in enumerate(prompts):
             by_length.setdefault(len(prompt), []).append(index)
-        answers = [""] * len(cases)
+        answers = [[]] * len(asked)
         for indices in by_length.values():
             for some in (indices[first:first + AT_ONCE] for first in range(0, len(indices), AT_ONCE)):
                 ids = torch.tensor([prompts[index] for index in some])
-                pictures = torch.tensor(self.scenes.pictures[[cases[index]["picture"] for index in some]])
+                pictures = torch.tensor(self.pictures[[asked[index][0] for index in some]])
                 pixels = tiny.pixels_of(pictures)[:, None].repeat(1, prefix.count(self.words.image) // tiny.IMAGE_TOKENS, 1, 1, 1)
                 out = self.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels, do_sample=False,
                                           max_new_tokens=ANSWER_TOKENS_MAX, eos_token_id=self.words.end, pad_token_id=0)
                 for index, row in zip(some, out[:, ids.shape[1]:].tolist()):
-                    answers[index] = self.words.tokenizer.decode(row, skip_special_tokens=True).strip()
+                    answers[index] = row[:row.index(self.words.end)] if self.words.end in row else row
         return answers
+
+    def text(self, ids):
+        return self.words.tokenizer.decode(ids).strip()
 
 
 @torch.no_grad()
-def lookups(reader, limit):
+def lookups(reader, scenes, limit):
     """Share right of questions that no suite asks, in llama.cpp's layout, by the number of objects."""
     chance, found = random.Random(2), {"all": {}, f"up_to_{FEW}_objects": {}}
     for first in range(0, limit, AT_ONCE):
         indices = range(first, min(first + AT_ONCE, limit))
-        asked = [questions.lookups(reader.scenes[index], chance) for index in indices]
+        asked = [questions.lookups(scenes[index], chance) for index in indices]
         batch = tiny.pack(reader.words, asked, LOOKUP_ROWS_EACH)
-        features = tiny.see(reader.model, torch.tensor(reader.scenes.pictures[indices.start:indices.stop]))
+        features = tiny.see(reader.model, torch.tensor(reader.pictures[indices.start:indices.stop]))
         after = tiny.read(reader.model, reader.words, features, batch, is_two_views=True)
         whole = tiny.whole_answers(batch, tiny.answers(reader.model, after, batch)[1])
         for task, picture, right in zip(batch.tasks, batch.pictures, whole):
-            for group in ["all"] + [f"up_to_{FEW}_objects"] * (len(reader.scenes[first + picture].things) <= FEW):
+            for group in ["all"] + [f"up_to_{FEW}_objects"] * (len(scenes[first + picture].things) <= FEW):
                 found[group].setdefault(task, []).append(right)
     return {group: {task: [mean(right), len(right)] for task, right in sorted(by_task.items())} for group, by_task in found.items()}
 

@@ -46,9 +46,12 @@ def main():
 
 def write_folder(checkpoint, folder):
     packed = torch.load(checkpoint, weights_only=True)
-    weights = packed.get("averaged", packed)
     model = tiny.shape()
-    model.load_state_dict(weights)
+    model.load_state_dict(packed.get("averaged", packed))
+    save_folder(model, folder)
+
+
+def save_folder(model, folder):
     folder.mkdir(parents=True, exist_ok=True)
     for file in tiny.FORM.iterdir():
         shutil.copy(file, folder / file.name)

@@ -108,12 +108,17 @@ def draw(agent, folder, split):
 
 def draw_block(agent, seed, count):
     with tempfile.TemporaryDirectory() as home:
-        out = Path(home) / "scenes"
-        command = [agent, "suites", "draw", out, "--count", count, "--seed", seed, "--size", SIDE, "--data", Path(home) / "data"]
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+        out = draw_pictures(agent, seed, count, Path(home))
         lines = [json.loads(line) for line in (out / "truth.jsonl").read_text().splitlines()]
         pictures = [np.asarray(Image.open(out / line["file"]).convert("RGB")) for line in lines]
         return np.stack(pictures), [facts_of(line["truth"]) for line in lines]
+
+
+def draw_pictures(agent, seed, count, home):
+    out = home / "scenes"
+    command = [agent, "suites", "draw", out, "--count", count, "--seed", seed, "--size", SIDE, "--data", home / "data"]
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    return out
 
 
 if __name__ == "__main__":
