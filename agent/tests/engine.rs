@@ -60,7 +60,7 @@ fn embedded(name: &str) -> PathBuf {
 
 fn question() -> Question {
     let picture =
-        fs::read(embedded("tests/pictures/scene_00.png")).expect("a picture of these tests");
+        fs::read(embedded("tests/pictures/scene_0000.png")).expect("a picture of these tests");
     Question::new(CAPTION.to_owned(), Some(picture.into()), 96)
 }
 
@@ -114,7 +114,7 @@ async fn a_question_is_answered_with_counts_and_times() {
     assert_eq!(card.engine_flags["engine_slots"], "1");
     assert!(card.facts["note"].contains("drawn scenes only"));
     assert!(card.load_time.is_some());
-    let digest = "a7c9ea6c4abc810918f9064407869520554214c59bcc58018e0cd41609ea1bd9";
+    let digest = "62fb11e38f828ae8728c6e5d4c7b3724d46b8ba105a442949cf4fff2e9f332a6";
     assert_eq!(
         card.digest.map(|digest| digest.to_string()).as_deref(),
         Some(digest)
@@ -125,12 +125,12 @@ async fn a_question_is_answered_with_counts_and_times() {
     let (text, finish) = answer(&bench.backend).await;
     assert_eq!(
         text,
-        " A cloudy beach at night with two blue balls and one black ball."
+        " A rainy snowy field at night with two white stars, one green car and one white star."
     );
     let tokens = finish.tokens.unwrap();
     assert_eq!(
         (tokens.prompt, tokens.completion, tokens.source),
-        (93, 15, CountSource::Engine)
+        (93, 20, CountSource::Engine)
     );
     assert!(!finish.is_truncated);
     assert!(finish.image_encode.unwrap() < finish.engine_times.unwrap().prefill);
@@ -188,7 +188,7 @@ async fn stamps_never_run_backwards() {
         .iter()
         .map(|arrival| arrival.as_ref().unwrap().at)
         .collect();
-    assert!(stamps.is_sorted() && stamps.len() == 16, "{stamps:?}");
+    assert!(stamps.is_sorted() && stamps.len() == 21, "{stamps:?}");
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_question_that_is_given_up_does_not_spoil_the_next() {
         assert_eq!(stream.take(n_arrivals).count().await, n_arrivals);
         assert_eq!(
             answer(&bench.backend).await.1.tokens.unwrap().completion,
-            15
+            20
         );
     }
     assert_eq!(pid(&bench.backend), worker);

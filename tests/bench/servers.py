@@ -4,7 +4,7 @@
     servers.py [--engines embedded,llama.cpp,transformers,vllm] [--model DIR] [--peers DIR] [--limit 20] [--concurrency 1,2,4] [--out DIR]
 
 All on the tiny reference model in F32: the GGUF of this repository for the first two; transformers and vLLM need it in transformers'
-form, a folder, which --model names. llama.cpp's server comes in the wheel `xllamacpp`, installed into DIR (target/peers) where it is
+form, a folder, which --model names and `agent/embedded/train/folder.py` makes. llama.cpp's server comes in the wheel `xllamacpp`, installed into DIR (target/peers) where it is
 missing; `install_vllm` installs the other two. Asked is the suite `edge-vision`, greedily.
 
 What must hold: embedded and llama.cpp's server give the same answer to at least 98 % of the prompts, and count the same tokens; the

@@ -35,25 +35,25 @@ pub struct Unpacked {
 pub const MODELS: [ShippedFile; 4] = [
     ShippedFile {
         precision: "f32",
-        sha256: "2b8d1d0cb234cd3011d303c4b12f69b7101ce6a0b3e123ed417f150f9b175edf",
+        sha256: "1cc5147a1908bd99e9ba539f8841a2633d4b7f30badc252279cb388f96c59286",
         name: "tiny-vlm-f32",
         bytes: include_bytes!("../model/tiny-vlm-f32.gguf"),
     },
     ShippedFile {
         precision: "f16",
-        sha256: "80e3efb8b53b9291b06cf7c892a61d073cd811e925b04b7ecaa290d11f01db04",
+        sha256: "331ec1b248d03c64c1eeebcba038672f2740c197deb7a3704e3fd66a0890095a",
         name: "tiny-vlm-f16",
         bytes: include_bytes!("../model/tiny-vlm-f16.gguf"),
     },
     ShippedFile {
         precision: "bf16",
-        sha256: "40979a2bbe116e337f36e903acbd28b9c3559cbcbb0fb5cb3e6f08be43285050",
+        sha256: "e71de317e02d0ace878f0eb3a087c269eb87c3caef1f98c33db118a5f3ad4e67",
         name: "tiny-vlm-bf16",
         bytes: include_bytes!("../model/tiny-vlm-bf16.gguf"),
     },
     ShippedFile {
         precision: "q8_0",
-        sha256: "a7c9ea6c4abc810918f9064407869520554214c59bcc58018e0cd41609ea1bd9",
+        sha256: "62fb11e38f828ae8728c6e5d4c7b3724d46b8ba105a442949cf4fff2e9f332a6",
         name: "tiny-vlm-q8_0",
         bytes: include_bytes!("../model/tiny-vlm-q8_0.gguf"),
     },
@@ -62,7 +62,7 @@ pub const MODELS: [ShippedFile; 4] = [
 /// The projector, one for all of them.
 pub const MMPROJ: ShippedFile = ShippedFile {
     precision: "f32",
-    sha256: "22c8b337a90348816724656419aed5777113043dc22f407fe80f0ca2ca3b600e",
+    sha256: "03c1df5f28b192126ea4885c11367fbe4aba77f97d2a69ea29fd6afe4bc94954",
     name: "tiny-vlm-mmproj-f32",
     bytes: include_bytes!("../model/tiny-vlm-mmproj-f32.gguf"),
 };

@@ -66,7 +66,7 @@ async fn a_server_is_started_asked_and_stopped() {
     let card = bench.backend.load().await.unwrap();
     assert!(card.load_time.unwrap() > Duration::from_millis(50));
     assert!(card.engine_flags["server_command"].contains("llama_server.py"));
-    let digest = "a7c9ea6c4abc810918f9064407869520554214c59bcc58018e0cd41609ea1bd9";
+    let digest = "62fb11e38f828ae8728c6e5d4c7b3724d46b8ba105a442949cf4fff2e9f332a6";
     assert_eq!(card.digest.unwrap().to_string(), digest);
     assert!(card.mmproj_digest.is_some());
     let pid = bench.pid();
