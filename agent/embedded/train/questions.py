@@ -199,37 +199,29 @@ def above_below(scene, chance, is_suite_wording=False):
     return compared("above_below", lambda thing: thing.y, "above", "below", scene, chance, is_suite_wording)
 
 
-def color_of(scene, chance):
-    things = with_own_kind(scene)
+def about_one(task, things, template, name, answer, chance):
     if not things:
         return None
     thing = chance.choice(things)
-    return Question("color_of", fill("What color is the {a}?", a=Mention(f" {thing.kind}", thing)), [f" {thing.color}"])
+    return Question(task, fill(template, a=Mention(f" {name(thing)}", thing)), [f" {answer(thing)}"])
+
+
+def color_of(scene, chance):
+    return about_one("color_of", with_own_kind(scene), "What color is the {a}?", lambda thing: thing.kind, lambda thing: thing.color, chance)
 
 
 def size_of(scene, chance):
-    things = with_own_name(scene)
-    if not things:
-        return None
-    thing = chance.choice(things)
-    return Question("size_of", fill("Is the {a} small or large?", a=the(thing)), [f" {thing.size}"])
+    return about_one("size_of", with_own_name(scene), "Is the {a} small or large?", lambda thing: thing.name, lambda thing: thing.size, chance)
 
 
 def kind_of(scene, chance):
     colors = Counter(thing.color for thing in scene.things)
     things = [thing for thing in scene.things if colors[thing.color] == 1]
-    if not things:
-        return None
-    thing = chance.choice(things)
-    return Question("kind_of", fill("What is the {a} object?", a=Mention(f" {thing.color}", thing)), [f" {thing.kind}"])
+    return about_one("kind_of", things, "What is the {a} object?", lambda thing: thing.color, lambda thing: thing.kind, chance)
 
 
 def position_of(scene, chance):
-    things = with_own_name(scene)
-    if not things:
-        return None
-    thing = chance.choice(things)
-    return Question("position_of", fill("Where is the {a} in the image?", a=the(thing)), [f" {position(thing)}"])
+    return about_one("position_of", with_own_name(scene), "Where is the {a} in the image?", lambda thing: thing.name, position, chance)
 
 
 def count_of(scene, chance):

@@ -41,7 +41,7 @@ def main():
     arguments.add_argument("run", type=Path)
     arguments.add_argument("--scenes", type=Path, required=True, help="folder that scenes.py wrote")
     arguments.add_argument("--start", type=Path, required=True, help="Hugging Face folder to start from")
-    arguments.add_argument("--steps", type=int, default=9_000)
+    arguments.add_argument("--steps", type=int, default=8_000)
     arguments.add_argument("--seed", type=int, default=7)
     arguments.add_argument("--rate", type=float, default=LEARNING_RATE)
     train(arguments.parse_args())
