@@ -146,8 +146,8 @@ fn contradiction(row: &RunRow, stored: &StoredRecord, record: &Record) -> Option
     }
     let device = DeviceId::parse(&row.device).ok()?;
     match content(&device, &stored.bytes) {
-        Content::Opened { header, .. } => {
-            (Some(&header) != row.header.as_ref()).then(|| "its run has another header".to_owned())
+        Content::Opened(opened) => {
+            (Some(&opened.header) != row.header.as_ref()).then(|| "its run has another header".to_owned())
         }
         Content::Finished { .. } => {
             (row.state == State::Open).then(|| "its run is not marked as finished".to_owned())

@@ -6,6 +6,7 @@
 mod accounts;
 mod admission;
 mod campaigns;
+mod checkpointer;
 mod copy;
 mod database;
 mod identities;
@@ -42,7 +43,7 @@ use crate::vitals::Vitals;
 
 pub use self::{
     accounts::{Place, RawSamples, Replacement, StoredRecord, StreamAccount},
-    admission::{Admitted, Content, Delivery, Received},
+    admission::{Admitted, Content, Delivery, Opened, Received},
     campaigns::{CampaignRow, FleetRow, Job, JobsOf, Upkeep},
     copy::{Delivered, Holdings, copy, holdings_in, verify},
     database::database_in,
@@ -194,8 +195,7 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_counted(folder: &Path, vitals: &Arc<Vitals>) -> Result<Self, StoreError> {
         let (database, lock, connection) = Database::open(folder)?;
-        let (writer, thread) = Writer::start(connection, Arc::clone(vitals))
-            .map_err(|error| StoreError::Stopped(error.to_string()))?;
+        let (writer, thread) = Writer::start(&database, connection, Arc::clone(vitals))?;
         Ok(Self {
             writer: Some(writer),
             thread: Some(thread),

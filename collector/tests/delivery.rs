@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 use tokwatt_collector::{
     rollup,
-    store::{Content, Delivery, Received},
+    store::{Content, Delivery, Opened, Received},
 };
 use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
 use tokwatt_proto::{Record, documents::RANK_SCHEMA, v1};
@@ -244,12 +244,12 @@ fn what_a_crash_left_unmeasured_is_measured_at_the_start() {
 
 fn content(record: &Record) -> Content {
     match record {
-        Record::RunOpened(header) => Content::Opened {
+        Record::RunOpened(header) => Content::Opened(Opened {
             run: header.run,
             header: serde_json::to_string(header).unwrap(),
             started_us: header.started.0,
             job: header.job,
-        },
+        }),
         Record::RunFinished { run, .. } => Content::Finished { run: *run },
         other => Content::Part {
             run: other.run().unwrap(),

@@ -35,6 +35,9 @@ mod gauge;
 /// Memory columns.
 mod memory;
 
+/// What a keeper of records must know of them.
+mod outline;
+
 /// Power columns.
 mod power;
 
@@ -130,10 +133,14 @@ pub enum Record {
 /// What a record is about, for a keeper of records.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outline {
-    /// Power samples of this run, of which there are many.
-    Samples(RunId),
-    /// Anything else.
-    Read(Record),
+    /// A device described itself.
+    Device(DeviceProfile),
+    /// A run begins.
+    RunOpened(Box<RunHeader>),
+    /// Something of this run, which goes on.
+    Part(RunId),
+    /// This run is complete.
+    RunFinished(RunId),
 }
 
 /// Most bytes of a record that are read: eight times what [`Record::segment`] aims at, for the one request whose answer is larger
@@ -164,21 +171,18 @@ impl Record {
     /// # Errors
     /// Anything else; the message names the field.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContractError> {
-        read_kind(bytes, Self::from_kind)
+        kind_in(bytes, |record: v1::Record| record.kind, deflated)
+            .and_then(Self::from_kind)
+            .map_err(|error| error.within("record"))
     }
 
-    /// Reads no more than a keeper of records must know; finds everything wrong with them that [`decode`](Self::decode) does.
+    /// Reads no more than a keeper of records must know: whatever [`decode`](Self::decode) reads, and also what it refuses for
+    /// something deep inside.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn outline(bytes: &[u8]) -> Result<Outline, ContractError> {
-        use v1::record::Kind;
-        read_kind(bytes, |kind| match kind {
-            Kind::Power(message) => check_power(&message)
-                .map(Outline::Samples)
-                .map_err(|error| error.within("power")),
-            kind => Self::from_kind(kind).map(Outline::Read),
-        })
+        outline::read(bytes)
     }
 
     /// The records of one segment, in order: its requests, its power, its end. Each is at most about [`REQUESTS_BYTES_MAX`]
@@ -332,7 +336,7 @@ impl Record {
             Kind::RunFinished(message) => read_run_finished(message),
             Kind::RunResumed(message) => read_run_resumed(message),
             Kind::Gap(message) => read_gap(message),
-            Kind::Deflated(_) => Err(ContractError::field("deflated", "is deflated once more")),
+            Kind::Deflated(_) => Err(deflated_once_more()),
         }
         .map_err(|error| error.within(name))
     }
@@ -373,12 +377,6 @@ fn read_power(message: &v1::PowerChunk) -> Result<Record, ContractError> {
         first: message.first,
         trace: power::read(message)?,
     })
-}
-
-fn check_power(message: &v1::PowerChunk) -> Result<RunId, ContractError> {
-    let run = run_id(&message.run)?;
-    power::check(message)?;
-    Ok(run)
 }
 
 fn read_segment_closed(message: v1::SegmentClosed) -> Result<Record, ContractError> {
@@ -450,39 +448,47 @@ fn read_run_resumed(message: v1::RunResumed) -> Result<Record, ContractError> {
     })
 }
 
-/// What the bytes hold, inflated if it has to be, as somebody reads it.
-fn read_kind<T>(
+/// What the bytes hold, inflated if it has to be, by a message that has some of a record's fields.
+fn kind_in<M: Message + Default, K>(
     bytes: &[u8],
-    read: impl FnOnce(v1::record::Kind) -> Result<T, ContractError>,
-) -> Result<T, ContractError> {
+    kind: impl Fn(M) -> Option<K>,
+    deflated: impl Fn(&K) -> Option<&[u8]>,
+) -> Result<K, ContractError> {
     if bytes.len() > RECORD_BYTES_MAX {
         return Err(ContractError::TooLarge { bytes: bytes.len() });
     }
-    let record = v1::Record::decode(bytes).map_err(|source| ContractError::Message {
-        field: "record".to_owned(),
+    let outer = kind_of("record", bytes, &kind)?;
+    match deflated(&outer) {
+        None => Ok(outer),
+        Some(deflated) => kind_of("deflated", &deflated::read(deflated)?, &kind),
+    }
+}
+
+fn kind_of<M: Message + Default, K>(
+    field: &str,
+    bytes: &[u8],
+    kind: impl Fn(M) -> Option<K>,
+) -> Result<K, ContractError> {
+    let record = M::decode(bytes).map_err(|source| ContractError::Message {
+        field: field.to_owned(),
         source,
     })?;
-    let Some(kind) = record.kind else {
-        return Err(without_kind(bytes));
-    };
-    let kind = match kind {
-        v1::record::Kind::Deflated(deflated) => inflated(&deflated),
-        kind => Ok(kind),
-    };
-    kind.and_then(read).map_err(|error| error.within("record"))
+    kind(record).ok_or_else(|| without_kind(bytes))
+}
+
+fn deflated(kind: &v1::record::Kind) -> Option<&[u8]> {
+    match kind {
+        v1::record::Kind::Deflated(deflated) => Some(deflated),
+        _ => None,
+    }
+}
+
+fn deflated_once_more() -> ContractError {
+    ContractError::field("deflated", "is deflated once more")
 }
 
 fn encode_kind(kind: v1::record::Kind) -> Vec<u8> {
     v1::Record { kind: Some(kind) }.encode_to_vec()
-}
-
-fn inflated(deflated: &[u8]) -> Result<v1::record::Kind, ContractError> {
-    let bytes = deflated::read(deflated)?;
-    let record = v1::Record::decode(bytes.as_slice()).map_err(|source| ContractError::Message {
-        field: "deflated".to_owned(),
-        source,
-    })?;
-    record.kind.ok_or_else(|| without_kind(&bytes))
 }
 
 /// What these bytes are instead of a record that we know.

@@ -5,7 +5,7 @@ use std::{any::Any, collections::BTreeMap, path::Path};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use tokwatt_collector::store::{
-    CellRow, Content, Delivery, Measured, MeasuredRun, Received, Store,
+    CellRow, Content, Delivery, Measured, MeasuredRun, Opened, Received, Store,
 };
 use tokwatt_domain::{
     ids::{DeviceId, Epoch, RunId, Seq},
@@ -257,12 +257,12 @@ impl Work<'_> {
             },
             (None, _) => {
                 life.open = Some(fresh);
-                Content::Opened {
+                Content::Opened(Opened {
                     run: fresh,
                     header: "{}".to_owned(),
                     started_us: 1,
                     job: None,
-                }
+                })
             }
             (Some(run), 1..=3) => {
                 life.open = None;

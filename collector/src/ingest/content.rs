@@ -6,36 +6,29 @@ use serde::Serialize;
 use tokwatt_domain::ids::DeviceId;
 use tokwatt_proto::{Outline, Record};
 
-use crate::store::Content;
+use crate::store::{Content, Opened};
 
 /// Reads a record of a device.
 pub(crate) fn content(device: &DeviceId, bytes: &[u8]) -> Content {
     match Record::outline(bytes) {
         Err(error) => Content::Unusable(chain(&error)),
-        Ok(Outline::Samples(run)) => Content::Part { run },
-        Ok(Outline::Read(record)) => of_record(device, record),
-    }
-}
-
-fn of_record(device: &DeviceId, record: Record) -> Content {
-    let run = record.run();
-    match (record, run) {
-        (Record::Device(profile), _) => {
+        Ok(Outline::Device(profile)) => {
             of_device(device, &profile.id).unwrap_or_else(|| Content::Device {
                 profile: json(&profile),
             })
         }
-        (Record::RunOpened(header), _) => {
-            of_device(device, &header.device).unwrap_or_else(|| Content::Opened {
-                run: header.run,
-                started_us: header.started.0,
-                job: header.job,
-                header: json(&header),
+        Ok(Outline::RunOpened(header)) => {
+            of_device(device, &header.device).unwrap_or_else(|| {
+                Content::Opened(Opened {
+                    run: header.run,
+                    started_us: header.started.0,
+                    job: header.job,
+                    header: json(&header),
+                })
             })
         }
-        (Record::RunFinished { run, .. }, _) => Content::Finished { run },
-        (_, Some(run)) => Content::Part { run },
-        (_, None) => Content::Unusable("it belongs to no run".to_owned()),
+        Ok(Outline::Part(run)) => Content::Part { run },
+        Ok(Outline::RunFinished(run)) => Content::Finished { run },
     }
 }
 

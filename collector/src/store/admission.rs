@@ -43,16 +43,7 @@ pub enum Content {
         profile: String,
     },
     /// A run begins.
-    Opened {
-        /// Which.
-        run: RunId,
-        /// RunHeader as JSON.
-        header: String,
-        /// By the agent's wall clock, in µs since 1970.
-        started_us: i64,
-        /// The lease that it was made for, if any.
-        job: Option<JobRef>,
-    },
+    Opened(Opened),
     /// Some of a run's trace.
     Part {
         /// Which run.
@@ -65,6 +56,19 @@ pub enum Content {
     },
     /// It cannot be used, and why.
     Unusable(String),
+}
+
+/// How a run begins.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Which.
+    pub run: RunId,
+    /// RunHeader as JSON.
+    pub header: String,
+    /// By the agent's wall clock, in µs since 1970.
+    pub started_us: i64,
+    /// The lease that it was made for, if any.
+    pub job: Option<JobRef>,
 }
 
 /// What became of a delivery.
@@ -84,9 +88,17 @@ pub struct Admitted {
 
 /// The run that a record belongs to, as far as it is known.
 struct KnownRun {
-    device: String,
+    /// Whose it is, if not the sender's.
+    other_device: Option<String>,
     is_open: bool,
     has_header: bool,
+}
+
+/// A run whose first record came with this delivery, not stored yet: it is, once, with everything that the delivery has of it.
+struct Begun<'a> {
+    run: RunId,
+    opened: Option<&'a Opened>,
+    is_finished: bool,
 }
 
 /// Where a record goes.
@@ -104,7 +116,8 @@ enum Verdict {
 impl Content {
     fn run(&self) -> Option<RunId> {
         match self {
-            Self::Opened { run, .. } | Self::Part { run } | Self::Finished { run } => Some(*run),
+            Self::Opened(opened) => Some(opened.run),
+            Self::Part { run } | Self::Finished { run } => Some(*run),
             Self::Device { .. } | Self::Unusable(_) => None,
         }
     }
@@ -137,15 +150,17 @@ pub(super) fn admit(connection: &Connection, delivery: &Delivery) -> Result<Admi
         through: watermark(connection, &delivery.device, delivery.epoch)?,
         ..Admitted::default()
     };
+    let mut begun = None;
     for record in &delivery.records {
         if record.seq <= admitted.through {
             check_unaltered(connection, delivery, record)?;
             continue;
         }
         check_next(delivery, record.seq, admitted.through)?;
-        store(connection, delivery, record, &mut admitted)?;
+        store(connection, delivery, record, &mut begun, &mut admitted)?;
         admitted.through = record.seq;
     }
+    store_begun(connection, delivery, begun)?;
     execute(
         connection,
         "UPDATE stream SET through = ?3, held = held + ?4 WHERE device = ?1 AND epoch = ?2",
@@ -169,12 +184,12 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
             Content::Unusable(problem) => Some(problem.clone()),
             content => match content.run() {
                 None => None,
-                Some(run) => known_run(connection, run)?.and_then(|known| {
+                Some(run) => known_run(connection, delivery, run)?.and_then(|known| {
                     let known = KnownRun {
                         is_open: true,
                         ..known
                     };
-                    problem_with(&known, delivery, content)
+                    problem_with(&known, content)
                 }),
             },
         };
@@ -201,7 +216,7 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
             if let Some(run) = run {
                 begin_run(connection, delivery, run)?;
             }
-            apply(connection, delivery, record, &mut Admitted::default())?;
+            apply(connection, delivery, &record.content)?;
             execute(
                 connection,
                 "UPDATE run SET state = 'finished', problem = NULL, report = NULL, cell = NULL
@@ -285,19 +300,20 @@ fn check_unaltered(
     })
 }
 
-fn store(
+fn store<'a>(
     connection: &Connection,
     delivery: &Delivery,
-    record: &Received,
+    record: &'a Received,
+    begun: &mut Option<Begun<'a>>,
     admitted: &mut Admitted,
 ) -> Result<(), StoreError> {
-    let (run, problem) = match judge(connection, delivery, record)? {
+    let (run, problem) = match judge(connection, delivery, record, begun.as_ref())? {
         Verdict::Held => {
             admitted.held += 1;
             return Ok(());
         }
         Verdict::Begin(run) => {
-            begin_run(connection, delivery, run)?;
+            store_begun(connection, delivery, begun.replace(Begun::new(run)))?;
             (Some(run), None)
         }
         Verdict::Keep(run) => (run, None),
@@ -316,19 +332,25 @@ fn store(
         ],
     )?;
     admitted.stored += 1;
-    match problem {
-        None => apply(connection, delivery, record, admitted),
-        Some(problem) => {
-            admitted.set_aside.push((record.seq, problem));
-            Ok(())
-        }
+    if let Some(problem) = problem {
+        admitted.set_aside.push((record.seq, problem));
+        return Ok(());
     }
+    if matches!(record.content, Content::Finished { .. }) {
+        admitted.finished += 1;
+    }
+    match begun {
+        Some(begun) if Some(begun.run) == run => begun.apply(&record.content),
+        _ => apply(connection, delivery, &record.content)?,
+    }
+    Ok(())
 }
 
 fn judge(
     connection: &Connection,
     delivery: &Delivery,
     record: &Received,
+    begun: Option<&Begun<'_>>,
 ) -> Result<Verdict, StoreError> {
     if let Content::Unusable(problem) = &record.content {
         return Ok(Verdict::SetAside(None, problem.clone()));
@@ -336,36 +358,46 @@ fn judge(
     let Some(run) = record.content.run() else {
         return Ok(Verdict::Keep(None));
     };
-    let Some(known) = known_run(connection, run)? else {
-        return Ok(Verdict::Begin(run));
+    let known = match begun {
+        Some(begun) if begun.run == run => begun.known(),
+        _ => {
+            let Some(known) = known_run(connection, delivery, run)? else {
+                return Ok(Verdict::Begin(run));
+            };
+            if is_held(connection, delivery, run, &record.bytes)? {
+                return Ok(Verdict::Held);
+            }
+            known
+        }
     };
-    if is_held(connection, delivery, run, &record.bytes)? {
-        return Ok(Verdict::Held);
-    }
-    Ok(match problem_with(&known, delivery, &record.content) {
+    Ok(match problem_with(&known, &record.content) {
         None => Verdict::Keep(Some(run)),
         Some(problem) => Verdict::SetAside(Some(run), problem),
     })
 }
 
-fn problem_with(known: &KnownRun, delivery: &Delivery, content: &Content) -> Option<String> {
-    if known.device != delivery.device.as_str() {
-        return Some(format!("its run belongs to device `{}`", known.device));
+fn problem_with(known: &KnownRun, content: &Content) -> Option<String> {
+    if let Some(other) = &known.other_device {
+        return Some(format!("its run belongs to device `{other}`"));
     }
     if !known.is_open {
         return Some("its run is complete already".to_owned());
     }
-    let is_second = known.has_header && matches!(content, Content::Opened { .. });
+    let is_second = known.has_header && matches!(content, Content::Opened(_));
     is_second.then(|| "its run was opened before, with another header".to_owned())
 }
 
-fn known_run(connection: &Connection, run: RunId) -> Result<Option<KnownRun>, StoreError> {
+fn known_run(
+    connection: &Connection,
+    delivery: &Delivery,
+    run: RunId,
+) -> Result<Option<KnownRun>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT device, state = 'open', header IS NOT NULL FROM run WHERE id = ?1",
+        "SELECT nullif(device, ?2), state = 'open', header IS NOT NULL FROM run WHERE id = ?1",
     )?;
-    let known = statement.query_row(params![run.0], |row| {
+    let known = statement.query_row(params![run.0, delivery.device.as_str()], |row| {
         Ok(KnownRun {
-            device: row.get(0)?,
+            other_device: row.get(0)?,
             is_open: row.get(1)?,
             has_header: row.get(2)?,
         })
@@ -413,43 +445,86 @@ fn begin_run(connection: &Connection, delivery: &Delivery, run: RunId) -> Result
     Ok(())
 }
 
+impl<'a> Begun<'a> {
+    fn new(run: RunId) -> Self {
+        Self {
+            run,
+            opened: None,
+            is_finished: false,
+        }
+    }
+
+    fn known(&self) -> KnownRun {
+        KnownRun {
+            other_device: None,
+            is_open: !self.is_finished,
+            has_header: self.opened.is_some(),
+        }
+    }
+
+    fn apply(&mut self, content: &'a Content) {
+        match content {
+            Content::Opened(opened) => self.opened = Some(opened),
+            Content::Finished { .. } => self.is_finished = true,
+            Content::Device { .. } | Content::Part { .. } | Content::Unusable(_) => {}
+        }
+    }
+}
+
+fn store_begun(
+    connection: &Connection,
+    delivery: &Delivery,
+    begun: Option<Begun<'_>>,
+) -> Result<(), StoreError> {
+    let Some(begun) = begun else {
+        return Ok(());
+    };
+    let opened = begun.opened;
+    let job = opened.and_then(|opened| opened.job);
+    execute(
+        connection,
+        "INSERT INTO run (id, device, state, header, started_us, job, attempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            begun.run.0,
+            delivery.device.as_str(),
+            if begun.is_finished { "finished" } else { "open" },
+            opened.map(|opened| &opened.header),
+            opened.map(|opened| opened.started_us),
+            job.map(|job| job.job.0),
+            job.map(|job| job.attempt)
+        ],
+    )?;
+    Ok(())
+}
+
+/// What a record says of a run that is stored, or of the device.
 fn apply(
     connection: &Connection,
     delivery: &Delivery,
-    record: &Received,
-    admitted: &mut Admitted,
+    content: &Content,
 ) -> Result<(), StoreError> {
-    let device = delivery.device.as_str();
-    match &record.content {
+    match content {
         Content::Device { profile } => execute(
             connection,
             "UPDATE device SET profile = ?2 WHERE id = ?1",
-            params![device, profile],
+            params![delivery.device.as_str(), profile],
         )?,
-        Content::Opened {
-            run,
-            header,
-            started_us,
-            job,
-        } => execute(
+        Content::Opened(opened) => execute(
             connection,
             "UPDATE run SET header = ?2, started_us = ?3, job = ?4, attempt = ?5 WHERE id = ?1",
             params![
-                run.0,
-                header,
-                started_us,
-                job.map(|job| job.job.0),
-                job.map(|job| job.attempt)
+                opened.run.0,
+                opened.header,
+                opened.started_us,
+                opened.job.map(|job| job.job.0),
+                opened.job.map(|job| job.attempt)
             ],
         )?,
-        Content::Finished { run } => {
-            admitted.finished += 1;
-            execute(
-                connection,
-                "UPDATE run SET state = 'finished' WHERE id = ?1",
-                [run.0],
-            )?
-        }
+        Content::Finished { run } => execute(
+            connection,
+            "UPDATE run SET state = 'finished' WHERE id = ?1",
+            [run.0],
+        )?,
         Content::Part { .. } | Content::Unusable(_) => 0,
     };
     Ok(())

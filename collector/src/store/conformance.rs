@@ -13,7 +13,7 @@ use tokwatt_proto::identity::{Role, Subject};
 
 use super::{
     Admitted, CellRow, Content, Delivery, Job, JobsOf, Labels, Measured, MeasuredRun,
-    NewCertificate, NewToken, Place, RawSamples, Received, Redemption, Replacement, RunRow,
+    NewCertificate, NewToken, Opened, Place, RawSamples, Received, Redemption, Replacement, RunRow,
     StaleCell, State, Store, StoreError,
 };
 
@@ -26,12 +26,12 @@ fn run(number: u8) -> RunId {
 }
 
 fn opened(run: RunId) -> Content {
-    Content::Opened {
+    Content::Opened(Opened {
         run,
         header: format!("\"{run}\""),
         started_us: 1,
         job: None,
-    }
+    })
 }
 
 fn finished(run: RunId) -> Content {
@@ -681,12 +681,12 @@ async fn measure_for_job(store: &Store, first_seq: u64, id: RunId) {
         job: JobId([1; 16]),
         attempt: 1,
     });
-    let header = Content::Opened {
+    let header = Content::Opened(Opened {
         run: id,
         header: "{}".to_owned(),
         started_us: 1,
         job,
-    };
+    });
     let records = vec![
         record(first_seq, header),
         record(first_seq + 1, finished(id)),

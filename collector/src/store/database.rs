@@ -56,6 +56,13 @@ impl Database {
         Ok(connection)
     }
 
+    /// A second connection that may write, beside the one that does.
+    pub(super) fn beside(&self) -> Result<Connection, StoreError> {
+        let connection = Connection::open(&self.path)?;
+        connection.execute_batch(WRITER_PRAGMAS)?;
+        Ok(connection)
+    }
+
     fn writer(&self) -> Result<Connection, StoreError> {
         // A clean close removes the write-ahead log; one that is left tells of a crash.
         let was_unclean =

@@ -17,7 +17,8 @@ use tokio::{
 
 use super::{
     StoreError,
-    database::{execute, is_disk_full},
+    checkpointer::Checkpointer,
+    database::{Database, execute, is_disk_full},
 };
 use crate::vitals::{Commit, Vitals};
 
@@ -55,13 +56,21 @@ struct Done {
 impl Writer {
     /// Starts the thread; it ends, and closes the connection, when the last `Writer` is gone.
     pub(super) fn start(
+        database: &Database,
         connection: Connection,
         vitals: Arc<Vitals>,
-    ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
-        let (writer, desk) = Self::new(connection, vitals);
+    ) -> Result<(Self, thread::JoinHandle<()>), StoreError> {
+        let (writer, mut desk) = Self::new(connection, vitals);
+        let checkpointer =
+            Checkpointer::start(database, &mut desk.connection, desk.failed.clone())?;
+        let work = move || {
+            desk.write_until_closed();
+            checkpointer.stop(&mut desk.connection);
+        };
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(|| desk.write_until_closed())?;
+            .spawn(work)
+            .map_err(|error| StoreError::Stopped(error.to_string()))?;
         let writer = Self {
             thread: Some(thread.thread().clone()),
             ..writer
@@ -166,7 +175,7 @@ impl Writer {
 
 impl Desk {
     /// Works until nobody can ask any more.
-    fn write_until_closed(mut self) {
+    fn write_until_closed(&mut self) {
         let mut began = None;
         while let Some(first) = self.waiting.blocking_recv() {
             let since = began.map(|began: Instant| began.elapsed());

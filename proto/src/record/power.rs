@@ -30,7 +30,7 @@ pub(super) fn write(trace: &PowerTrace) -> v1::PowerChunk {
 }
 
 /// Everything that can be wrong with a chunk; its sensor if nothing is.
-pub(super) fn check(chunk: &v1::PowerChunk) -> Result<Sensor, ContractError> {
+fn check(chunk: &v1::PowerChunk) -> Result<Sensor, ContractError> {
     let sensor: Sensor = document::read(document::SENSOR, chunk.sensor.as_ref(), "sensor")?;
     columns::check_length("rails", chunk.rails.len(), sensor.rails.len())?;
     for (rail, column) in chunk.rails.iter().enumerate() {

@@ -1,0 +1,82 @@
+//! Folds the write-ahead log into the database beside the writing: what a delivery waits for is its own commit.
+//!
+//! The log begins anew with the first commit that finds all of it folded in. Where commits follow each other without a pause that may not
+//! happen, and the log grows; so a log that is four times as long as it should be is folded in by whoever commits, which is little work
+//! then, as most of it was folded in before.
+
+use std::{
+    ffi::c_int,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::{Connection, ErrorCode, hooks::Wal, wal::CheckpointMode};
+use tokio::sync::watch;
+
+use super::{
+    StoreError,
+    database::{Database, is_disk_full},
+};
+
+/// A thread with a connection of its own.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    thread: JoinHandle<()>,
+}
+
+impl Checkpointer {
+    /// Starts with what `writer` commits next; tells `failed` if the disk or the file fails under it.
+    pub(super) fn start(
+        database: &Database,
+        writer: &mut Connection,
+        failed: watch::Sender<Option<String>>,
+    ) -> Result<Self, StoreError> {
+        let own = database.beside()?;
+        let (due, asked) = mpsc::sync_channel(1);
+        writer.wal_hook(Some(move |log: &mut Wal, n_pages: c_int| {
+            if n_pages >= PAGES {
+                // It may have been asked already.
+                let _asked = due.try_send(());
+            }
+            if n_pages >= PAGES_MAX {
+                // The commit stands, whatever becomes of this.
+                let _later = log.checkpoint_v2(CheckpointMode::PASSIVE);
+            }
+            Ok(())
+        }))?;
+        let thread = thread::Builder::new()
+            .name("store-checkpointer".to_owned())
+            .spawn(move || fold_in(&own, &asked, &failed))
+            .map_err(|error| StoreError::Stopped(error.to_string()))?;
+        Ok(Self { thread })
+    }
+
+    /// Ends with its connection closed: `writer` closes last, and removes the log.
+    pub(super) fn stop(self, writer: &mut Connection) {
+        let unhooked = writer.wal_hook(None::<fn(&mut Wal, c_int) -> rusqlite::Result<()>>);
+        if unhooked.is_ok() && self.thread.join().is_err() {
+            tracing::error!("the checkpointing thread of the store ended with a panic");
+        }
+    }
+}
+
+/// A full disk and a log that somebody else folds in are no failures: all of it stays in the log, and the next commit asks again.
+fn fold_in(own: &Connection, asked: &mpsc::Receiver<()>, failed: &watch::Sender<Option<String>>) {
+    for () in asked {
+        let Err(error) = own.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) else {
+            continue;
+        };
+        let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+        if !is_busy && !is_disk_full(&error) {
+            tracing::error!(%error, "the database cannot be trusted any more, stopping");
+            failed.send_replace(Some(error.to_string()));
+            return;
+        }
+    }
+}
+
+/// Pages in the log from which on it is folded in: 16 MB.
+const PAGES: c_int = 4_000;
+
+/// And from which on nobody else's commit is waited for.
+const PAGES_MAX: c_int = 4 * PAGES;
