@@ -15,7 +15,7 @@ use tokwatt_proto::{Record, accounts as accounts_of};
 use crate::{
     ingest::content,
     rollup::{self, RollupError},
-    store::{Content, Place, RawSamples, RunRow, State, Store, StoreError, StoredRecord},
+    store::{Content, Opening, Place, RawSamples, RunRow, State, Store, StoreError, StoredRecord},
 };
 
 pub use self::{
@@ -146,8 +146,10 @@ fn contradiction(row: &RunRow, stored: &StoredRecord, record: &Record) -> Option
     }
     let device = DeviceId::parse(&row.device).ok()?;
     match content(&device, &stored.bytes) {
-        Content::Opened(opened) => {
-            (Some(&opened.header) != row.header.as_ref()).then(|| "its run has another header".to_owned())
+        Content::Opened(_) => {
+            let opening = Opening::Record(stored.bytes.clone());
+            (row.opening != Some(opening))
+                .then(|| "its run was opened by another record".to_owned())
         }
         Content::Finished { .. } => {
             (row.state == State::Open).then(|| "its run is not marked as finished".to_owned())

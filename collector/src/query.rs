@@ -15,6 +15,7 @@ use tokwatt_domain::{
     power::Provenance,
     run::RunTrace,
 };
+use tokwatt_proto::ContractError;
 
 use self::follow::Followed;
 use crate::{
@@ -104,6 +105,9 @@ pub enum QueryError {
     /// A document that we wrote ourselves.
     #[error("cannot read a stored document")]
     Document(#[from] serde_json::Error),
+    /// A record that could be read when it came.
+    #[error("cannot read a stored record")]
+    Record(#[from] ContractError),
 }
 
 impl QueryError {

@@ -53,7 +53,7 @@ pub use self::{
     },
     imports::{ImportRow, ImportedRow, KeptImport, NewImport, NewImportedRun, Twice},
     index::{FigureIndex, IndexedRow},
-    reading::{DeviceRow, ReportRow, RunRow, SetAside, State, StreamRow},
+    reading::{DeviceRow, Opening, ReportRow, RunRow, SetAside, State, StreamRow},
     results::{CellRow, Measured, MeasuredRun, StaleCell},
 };
 
@@ -269,7 +269,10 @@ impl Store {
         let writer = self.writer()?;
         let admit = || {
             let delivery = read();
-            move |connection: &Connection| admission::admit(connection, &delivery)
+            let bytes = delivery.records.iter().map(|record| record.bytes.len());
+            (bytes.sum(), move |connection: &Connection| {
+                admission::admit(connection, &delivery)
+            })
         };
         writer.write_in_turn(admit).await
     }

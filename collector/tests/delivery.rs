@@ -246,7 +246,6 @@ fn content(record: &Record) -> Content {
     match record {
         Record::RunOpened(header) => Content::Opened(Opened {
             run: header.run,
-            header: serde_json::to_string(header).unwrap(),
             started_us: header.started.0,
             job: header.job,
         }),

@@ -171,7 +171,14 @@ impl Record {
     /// # Errors
     /// Anything else; the message names the field.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContractError> {
-        kind_in(bytes, |record: v1::Record| record.kind, deflated)
+        kind_in("record", checked(bytes)?, |record: v1::Record| record.kind)
+            .and_then(|kind| match kind {
+                v1::record::Kind::Deflated(deflated) => {
+                    let bytes = deflated::read(&deflated)?;
+                    kind_in("deflated", &bytes, |record: v1::Record| record.kind)
+                }
+                kind => Ok(kind),
+            })
             .and_then(Self::from_kind)
             .map_err(|error| error.within("record"))
     }
@@ -448,39 +455,25 @@ fn read_run_resumed(message: v1::RunResumed) -> Result<Record, ContractError> {
     })
 }
 
-/// What the bytes hold, inflated if it has to be, by a message that has some of a record's fields.
-fn kind_in<M: Message + Default, K>(
-    bytes: &[u8],
-    kind: impl Fn(M) -> Option<K>,
-    deflated: impl Fn(&K) -> Option<&[u8]>,
-) -> Result<K, ContractError> {
-    if bytes.len() > RECORD_BYTES_MAX {
-        return Err(ContractError::TooLarge { bytes: bytes.len() });
-    }
-    let outer = kind_of("record", bytes, &kind)?;
-    match deflated(&outer) {
-        None => Ok(outer),
-        Some(deflated) => kind_of("deflated", &deflated::read(deflated)?, &kind),
+/// Bytes that are no larger than a record may be.
+fn checked(bytes: &[u8]) -> Result<&[u8], ContractError> {
+    match bytes.len() {
+        too_many if too_many > RECORD_BYTES_MAX => Err(ContractError::TooLarge { bytes: too_many }),
+        _ => Ok(bytes),
     }
 }
 
-fn kind_of<M: Message + Default, K>(
+/// What the bytes hold, by a message that has some of a record's fields.
+fn kind_in<M: Message + Default, K>(
     field: &str,
     bytes: &[u8],
-    kind: impl Fn(M) -> Option<K>,
+    kind: impl FnOnce(M) -> Option<K>,
 ) -> Result<K, ContractError> {
     let record = M::decode(bytes).map_err(|source| ContractError::Message {
         field: field.to_owned(),
         source,
     })?;
     kind(record).ok_or_else(|| without_kind(bytes))
-}
-
-fn deflated(kind: &v1::record::Kind) -> Option<&[u8]> {
-    match kind {
-        v1::record::Kind::Deflated(deflated) => Some(deflated),
-        _ => None,
-    }
 }
 
 fn deflated_once_more() -> ContractError {

@@ -259,7 +259,6 @@ impl Work<'_> {
                 life.open = Some(fresh);
                 Content::Opened(Opened {
                     run: fresh,
-                    header: "{}".to_owned(),
                     started_us: 1,
                     job: None,
                 })

@@ -9,10 +9,12 @@ use tokwatt_domain::{
     power::Provenance,
     run::RunHeader,
 };
+use tokwatt_proto::Record;
 
+use super::QueryError;
 use crate::{
     rank::Condition,
-    store::{CertificateRow, DeviceRow, ImportRow, ImportedRow, RunRow, SetAside},
+    store::{CertificateRow, DeviceRow, ImportRow, ImportedRow, Opening, RunRow, SetAside},
 };
 
 /// `tokwatt.runs/1`.
@@ -190,8 +192,8 @@ impl Runs {
 }
 
 impl RunLine {
-    pub(super) fn new(row: &RunRow) -> Result<Self, serde_json::Error> {
-        let header: Option<RunHeader> = parse(row.header.as_deref())?;
+    pub(super) fn new(row: &RunRow) -> Result<Self, QueryError> {
+        let header = header(row)?;
         let report: Option<RunReport> = parse(row.report.as_deref())?;
         let flags = report
             .iter()
@@ -240,12 +242,12 @@ impl RunDetail {
         row: &RunRow,
         rollup: Option<&str>,
         imported: Option<&(ImportRow, ImportedRow)>,
-    ) -> Result<Self, serde_json::Error> {
+    ) -> Result<Self, QueryError> {
         let line = RunLine::new(row)?;
         Ok(Self {
             schema: "tokwatt.run/1".to_owned(),
             differs: row.differs.clone(),
-            header: parse(row.header.as_deref())?,
+            header: header(row)?,
             report: line.report.clone(),
             cell_rollup: parse(rollup)?,
             source: imported.map(RunSource::new).transpose()?,
@@ -318,6 +320,18 @@ impl Certificate {
 
 fn named(flag: &Flag) -> String {
     flag.id.clone()
+}
+
+/// What was known before the first request.
+fn header(row: &RunRow) -> Result<Option<RunHeader>, QueryError> {
+    match &row.opening {
+        None => Ok(None),
+        Some(Opening::Imported(json)) => Ok(parse(Some(json))?),
+        Some(Opening::Record(bytes)) => match Record::decode(bytes)? {
+            Record::RunOpened(header) => Ok(Some(*header)),
+            _ => Ok(None),
+        },
+    }
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: Option<&'a str>) -> Result<Option<T>, serde_json::Error> {

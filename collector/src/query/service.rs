@@ -191,7 +191,10 @@ fn status(error: &QueryError) -> Status {
         | QueryError::Ambiguous { .. } => Status::invalid_argument(text),
         QueryError::NoSuchRun(_) => Status::not_found(text),
         QueryError::Imported(_) => Status::failed_precondition(text),
-        QueryError::Store(_) | QueryError::Document(_) | QueryError::Unreadable { .. } => {
+        QueryError::Store(_)
+        | QueryError::Document(_)
+        | QueryError::Record(_)
+        | QueryError::Unreadable { .. } => {
             tracing::error!(%error, source = ?error.source(), "a question could not be answered");
             Status::internal(text)
         }

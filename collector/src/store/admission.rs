@@ -63,8 +63,6 @@ pub enum Content {
 pub struct Opened {
     /// Which.
     pub run: RunId,
-    /// RunHeader as JSON.
-    pub header: String,
     /// By the agent's wall clock, in µs since 1970.
     pub started_us: i64,
     /// The lease that it was made for, if any.
@@ -91,13 +89,13 @@ struct KnownRun {
     /// Whose it is, if not the sender's.
     other_device: Option<String>,
     is_open: bool,
-    has_header: bool,
+    is_opened: bool,
 }
 
 /// A run whose first record came with this delivery, not stored yet: it is, once, with everything that the delivery has of it.
 struct Begun<'a> {
     run: RunId,
-    opened: Option<&'a Opened>,
+    opened: Option<(Seq, &'a Opened)>,
     is_finished: bool,
 }
 
@@ -216,7 +214,7 @@ pub(super) fn readmit(connection: &Connection, delivery: &Delivery) -> Result<bo
             if let Some(run) = run {
                 begin_run(connection, delivery, run)?;
             }
-            apply(connection, delivery, &record.content)?;
+            apply(connection, delivery, record)?;
             execute(
                 connection,
                 "UPDATE run SET state = 'finished', problem = NULL, report = NULL, cell = NULL
@@ -340,8 +338,8 @@ fn store<'a>(
         admitted.finished += 1;
     }
     match begun {
-        Some(begun) if Some(begun.run) == run => begun.apply(&record.content),
-        _ => apply(connection, delivery, &record.content)?,
+        Some(begun) if Some(begun.run) == run => begun.apply(record),
+        _ => apply(connection, delivery, record)?,
     }
     Ok(())
 }
@@ -383,7 +381,7 @@ fn problem_with(known: &KnownRun, content: &Content) -> Option<String> {
     if !known.is_open {
         return Some("its run is complete already".to_owned());
     }
-    let is_second = known.has_header && matches!(content, Content::Opened(_));
+    let is_second = known.is_opened && matches!(content, Content::Opened(_));
     is_second.then(|| "its run was opened before, with another header".to_owned())
 }
 
@@ -393,13 +391,13 @@ fn known_run(
     run: RunId,
 ) -> Result<Option<KnownRun>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT nullif(device, ?2), state = 'open', header IS NOT NULL FROM run WHERE id = ?1",
+        "SELECT nullif(device, ?2), state = 'open', opened_seq IS NOT NULL OR header IS NOT NULL FROM run WHERE id = ?1",
     )?;
     let known = statement.query_row(params![run.0, delivery.device.as_str()], |row| {
         Ok(KnownRun {
             other_device: row.get(0)?,
             is_open: row.get(1)?,
-            has_header: row.get(2)?,
+            is_opened: row.get(2)?,
         })
     });
     Ok(known.optional()?)
@@ -458,13 +456,13 @@ impl<'a> Begun<'a> {
         KnownRun {
             other_device: None,
             is_open: !self.is_finished,
-            has_header: self.opened.is_some(),
+            is_opened: self.opened.is_some(),
         }
     }
 
-    fn apply(&mut self, content: &'a Content) {
-        match content {
-            Content::Opened(opened) => self.opened = Some(opened),
+    fn apply(&mut self, record: &'a Received) {
+        match &record.content {
+            Content::Opened(opened) => self.opened = Some((record.seq, opened)),
             Content::Finished { .. } => self.is_finished = true,
             Content::Device { .. } | Content::Part { .. } | Content::Unusable(_) => {}
         }
@@ -479,17 +477,22 @@ fn store_begun(
     let Some(begun) = begun else {
         return Ok(());
     };
-    let opened = begun.opened;
-    let job = opened.and_then(|opened| opened.job);
+    let job = begun.opened.and_then(|(_, opened)| opened.job);
     execute(
         connection,
-        "INSERT INTO run (id, device, state, header, started_us, job, attempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO run (id, device, state, opened_epoch, opened_seq, started_us, job, attempt)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             begun.run.0,
             delivery.device.as_str(),
-            if begun.is_finished { "finished" } else { "open" },
-            opened.map(|opened| &opened.header),
-            opened.map(|opened| opened.started_us),
+            if begun.is_finished {
+                "finished"
+            } else {
+                "open"
+            },
+            begun.opened.map(|_| integer(delivery.epoch.0)),
+            begun.opened.map(|(seq, _)| integer(seq.0)),
+            begun.opened.map(|(_, opened)| opened.started_us),
             job.map(|job| job.job.0),
             job.map(|job| job.attempt)
         ],
@@ -501,9 +504,9 @@ fn store_begun(
 fn apply(
     connection: &Connection,
     delivery: &Delivery,
-    content: &Content,
+    record: &Received,
 ) -> Result<(), StoreError> {
-    match content {
+    match &record.content {
         Content::Device { profile } => execute(
             connection,
             "UPDATE device SET profile = ?2 WHERE id = ?1",
@@ -511,10 +514,11 @@ fn apply(
         )?,
         Content::Opened(opened) => execute(
             connection,
-            "UPDATE run SET header = ?2, started_us = ?3, job = ?4, attempt = ?5 WHERE id = ?1",
+            "UPDATE run SET opened_epoch = ?2, opened_seq = ?3, started_us = ?4, job = ?5, attempt = ?6 WHERE id = ?1",
             params![
                 opened.run.0,
-                opened.header,
+                integer(delivery.epoch.0),
+                integer(record.seq.0),
                 opened.started_us,
                 opened.job.map(|job| job.job.0),
                 opened.job.map(|job| job.attempt)

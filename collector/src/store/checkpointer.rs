@@ -1,8 +1,7 @@
 //! Folds the write-ahead log into the database beside the writing: what a delivery waits for is its own commit.
 //!
 //! The log begins anew with the first commit that finds all of it folded in. Where commits follow each other without a pause that may not
-//! happen, and the log grows; so a log that is four times as long as it should be is folded in by whoever commits, which is little work
-//! then, as most of it was folded in before.
+//! happen, and the log grows; so the rest of a long log is folded in by whoever commits, which is little work then.
 
 use std::{
     ffi::c_int,
@@ -33,9 +32,15 @@ impl Checkpointer {
     ) -> Result<Self, StoreError> {
         let own = database.beside()?;
         let (due, asked) = mpsc::sync_channel(1);
+        let mut asked_at = 0;
         writer.wal_hook(Some(move |log: &mut Wal, n_pages: c_int| {
-            if n_pages >= PAGES {
-                // It may have been asked already.
+            // Fewer than before: the log began anew.
+            if n_pages < asked_at {
+                asked_at = 0;
+            }
+            if n_pages - asked_at >= PAGES {
+                asked_at = n_pages;
+                // It may be at it, and have been asked already.
                 let _asked = due.try_send(());
             }
             if n_pages >= PAGES_MAX {
@@ -75,8 +80,8 @@ fn fold_in(own: &Connection, asked: &mpsc::Receiver<()>, failed: &watch::Sender<
     }
 }
 
-/// Pages in the log from which on it is folded in: 16 MB.
+/// So many new pages in the log are folded in: 16 MB.
 const PAGES: c_int = 4_000;
 
-/// And from which on nobody else's commit is waited for.
+/// With so many, the next commit folds in the rest.
 const PAGES_MAX: c_int = 4 * PAGES;

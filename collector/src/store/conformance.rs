@@ -28,7 +28,6 @@ fn run(number: u8) -> RunId {
 fn opened(run: RunId) -> Content {
     Content::Opened(Opened {
         run,
-        header: format!("\"{run}\""),
         started_us: 1,
         job: None,
     })
@@ -683,7 +682,6 @@ async fn measure_for_job(store: &Store, first_seq: u64, id: RunId) {
     });
     let header = Content::Opened(Opened {
         run: id,
-        header: "{}".to_owned(),
         started_us: 1,
         job,
     });

@@ -87,10 +87,11 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("../../migrations/sqlite/0006_imported.sql"),
     include_str!("../../migrations/sqlite/0007_agents_report.sql"),
     include_str!("../../migrations/sqlite/0008_by_device.sql"),
+    include_str!("../../migrations/sqlite/0009_opening.sql"),
 ];
 
 /// What `user_version` is when all are applied.
-const SCHEMA: u32 = 8;
+const SCHEMA: u32 = 9;
 
 /// `tokw` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x746f_6b77;

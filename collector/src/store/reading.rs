@@ -15,8 +15,8 @@ pub struct RunRow {
     pub device: String,
     /// How far it has come.
     pub state: State,
-    /// RunHeader as JSON, once it was delivered.
-    pub header: Option<String>,
+    /// What says how it began, once it is here.
+    pub opening: Option<Opening>,
     /// Our RunReport as JSON, once it is complete.
     pub report: Option<String>,
     /// Keys in which the two differ.
@@ -27,6 +27,15 @@ pub struct RunRow {
     pub counts: bool,
     /// What became of its raw power samples.
     pub raw_samples: RawSamples,
+}
+
+/// What says how a run began.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Opening {
+    /// A record of its device, as it was received.
+    Record(Vec<u8>),
+    /// RunHeader as JSON, of a run from another tool's file.
+    Imported(String),
 }
 
 /// A measured run, as the ranking reads it.
@@ -339,22 +348,29 @@ fn streams(connection: &Connection, device: &str) -> rusqlite::Result<Vec<Stream
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let state: String = row.get(2)?;
-    let differs: Option<String> = row.get(5)?;
+    let differs: Option<String> = row.get(6)?;
+    let imported: Option<String> = row.get(3)?;
+    let record: Option<Vec<u8>> = row.get(4)?;
     Ok(RunRow {
         run: RunId(row.get(0)?),
         device: row.get(1)?,
         state: State::parse(&state),
-        header: row.get(3)?,
-        report: row.get(4)?,
+        opening: record
+            .map(Opening::Record)
+            .or(imported.map(Opening::Imported)),
+        report: row.get(5)?,
         // Written by us as a list of texts.
         differs: differs
             .and_then(|json| serde_json::from_str(&json).ok())
             .unwrap_or_default(),
-        problem: row.get(6)?,
-        counts: row.get(7)?,
-        raw_samples: RawSamples::parse(&row.get::<_, String>(8)?),
+        problem: row.get(7)?,
+        counts: row.get(8)?,
+        raw_samples: RawSamples::parse(&row.get::<_, String>(9)?),
     })
 }
 
-const SELECT_RUN: &str = "SELECT id, device, state, header, report, differs, problem,
+const SELECT_RUN: &str = "SELECT id, device, state, header,
+         (SELECT received FROM record
+          WHERE record.device = run.device AND epoch = opened_epoch AND seq = opened_seq),
+         report, differs, problem,
          id NOT IN (SELECT run FROM uncounted_run), raw_samples FROM run";

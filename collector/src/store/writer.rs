@@ -4,7 +4,10 @@
 //! comes in between goes together. A task that comes after a pause is committed at once, and where few deliver, every one.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, Thread},
     time::Duration,
 };
@@ -26,8 +29,9 @@ use crate::vitals::{Commit, Vitals};
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    bytes_waiting: Arc<AtomicUsize>,
     failure: watch::Receiver<Option<String>>,
-    /// To be woken when three quarters of the places are taken: who delivers next can get ready while those are committed.
+    /// To be woken when enough waits: who delivers next can get ready while that is committed.
     thread: Option<Thread>,
     /// Where there is no such thread: whoever hands in work does it.
     own: Option<Arc<Mutex<Desk>>>,
@@ -38,12 +42,17 @@ pub(super) struct Writer {
 struct Desk {
     connection: Connection,
     waiting: mpsc::Receiver<Job>,
+    bytes_waiting: Arc<AtomicUsize>,
     failed: watch::Sender<Option<String>>,
     vitals: Arc<Vitals>,
 }
 
-/// Does its part of a transaction.
-type Job = Box<dyn FnOnce(&Connection) -> Done + Send>;
+/// A part of a transaction.
+struct Job {
+    /// Of what is to be written, where that may be much.
+    bytes: usize,
+    work: Box<dyn FnOnce(&Connection) -> Done + Send>,
+}
 
 /// A part that is done, before the commit.
 struct Done {
@@ -90,14 +99,17 @@ impl Writer {
     fn new(connection: Connection, vitals: Arc<Vitals>) -> (Self, Desk) {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let (failed, failure) = watch::channel(None);
+        let bytes_waiting = Arc::<AtomicUsize>::default();
         let desk = Desk {
             connection,
             waiting,
+            bytes_waiting: Arc::clone(&bytes_waiting),
             failed,
             vitals,
         };
         let writer = Self {
             jobs,
+            bytes_waiting,
             failure,
             thread: None,
             own: None,
@@ -115,22 +127,22 @@ impl Writer {
         &self,
         task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write_in_turn(|| task).await
+        self.write_in_turn(|| (0, task)).await
     }
 
-    /// The same, with a task that is made when there is a place for it.
+    /// The same, with a task that is made when there is a place for it, and the bytes that it writes.
     pub(super) async fn write_in_turn<T, F>(
         &self,
-        make: impl FnOnce() -> F,
+        make: impl FnOnce() -> (usize, F),
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let place = self.jobs.reserve().await.map_err(|_| self.stopped())?;
-        let task = make();
+        let (bytes, task) = make();
         let (sender, answer) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let work = Box::new(move |connection: &Connection| {
             let outcome = in_savepoint(connection, task);
             Done {
                 breakage: outcome.as_ref().err().and_then(StoreError::breakage),
@@ -140,10 +152,11 @@ impl Writer {
                 }),
             }
         });
-        place.send(job);
-        if self.jobs.capacity() <= WAITING_MAX / 4
-            && let Some(thread) = &self.thread
-        {
+        // Counted before it is handed over: it is taken off when it is taken.
+        let bytes_waiting = bytes + self.bytes_waiting.fetch_add(bytes, Ordering::Relaxed);
+        place.send(Job { bytes, work });
+        let is_enough = bytes_waiting >= GROUP_BYTES || self.jobs.capacity() <= WAITING_MAX / 4;
+        if is_enough && let Some(thread) = &self.thread {
             thread.unpark();
         }
         if let Some(desk) = &self.own {
@@ -207,6 +220,8 @@ impl Desk {
         {
             group.push(next);
         }
+        let bytes = group.iter().map(|job| job.bytes).sum();
+        self.bytes_waiting.fetch_sub(bytes, Ordering::Relaxed);
         let committed = commit(&self.connection, group, &self.vitals);
         if let Err(reason) = &committed {
             tracing::error!(reason, "the database cannot be trusted any more, stopping");
@@ -220,7 +235,10 @@ fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(
     let began = Instant::now();
     let before = connection.total_changes();
     begin(connection)?;
-    let done: Vec<Done> = group.into_iter().map(|job| job(connection)).collect();
+    let done: Vec<Done> = group
+        .into_iter()
+        .map(|job| (job.work)(connection))
+        .collect();
     let breakage = done.iter().find_map(|done| done.breakage.clone());
     let decision = match breakage {
         Some(reason) => Decision::Fatal(reason),
@@ -323,6 +341,9 @@ const WAITING_MAX: usize = 64;
 
 /// Most tasks in one commit, so that the first of them does not wait long.
 const GROUP_MAX: usize = 64;
+
+/// So much together is worth a commit: its fsync is little beside it.
+const GROUP_BYTES: usize = 1024 * 1024;
 
 /// Between the beginnings of two commits: an acknowledgement within 50 ms is soon enough, and a fleet of 1,000 agents with a message a
 /// second each needs a fortieth of the commits.

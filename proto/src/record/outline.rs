@@ -1,9 +1,14 @@
 //! A record of which no more is built than whoever keeps it must know: its run, and how it begins.
 //!
 //! Everything else is skipped where it stands. Most records are requests and power samples, a fleet sends thousands of them a second, and
-//! whoever measures their run reads them anyway.
+//! whoever measures their run reads them anyway. Of one that is deflated only the start is inflated if it says its run there, as ours do.
 
-use super::{ContractError, Outline, deflated_once_more, document, kind_in, run_id};
+use prost::encoding::{WireType, decode_key, decode_varint};
+use tokwatt_domain::ids::RunId;
+
+use super::{
+    ContractError, Outline, checked, deflated, deflated_once_more, document, kind_in, run_id,
+};
 use crate::v1;
 
 /// A `tokwatt.v1.Record` as far as it is read; errors show its name.
@@ -43,14 +48,35 @@ struct Part {
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Outline, ContractError> {
-    kind_in(bytes, |record: Record| record.kind, deflated)
-        .and_then(of_kind)
+    kind_in("record", checked(bytes)?, |record: Record| record.kind)
+        .and_then(|kind| match kind {
+            Kind::Deflated(deflated) => of_deflated(&deflated),
+            kind => of_kind(kind),
+        })
         .map_err(|error| error.within("record"))
 }
 
-fn deflated(kind: &Kind) -> Option<&[u8]> {
+fn of_deflated(deflated: &[u8]) -> Result<Outline, ContractError> {
+    if let Some(outline) = of_start(&deflated::start(deflated)) {
+        return Ok(outline);
+    }
+    let bytes = deflated::read(deflated)?;
+    kind_in("deflated", &bytes, |record: Record| record.kind).and_then(of_kind)
+}
+
+/// Of a message whose first field is its run.
+fn of_start(mut start: &[u8]) -> Option<Outline> {
+    let mut field = || {
+        let (number, wire_type) = decode_key(&mut start).ok()?;
+        let length = decode_varint(&mut start).ok()?;
+        (wire_type == WireType::LengthDelimited).then_some((number, length))
+    };
+    let (kind, _) = field()?;
+    let is_run = field()? == (1, 16);
+    let run = RunId(*start.first_chunk().filter(|_| is_run)?);
     match kind {
-        Kind::Deflated(deflated) => Some(deflated),
+        3 | 4 | 5 | 7 | 8 => Some(Outline::Part(run)),
+        6 => Some(Outline::RunFinished(run)),
         _ => None,
     }
 }
