@@ -154,7 +154,8 @@ const STATEMENTS_MAX: usize = 64;
 const FILE_NAME: &str = "collector.sqlite";
 
 /// FULL: an acknowledged record survives a power cut. Memory mapping stays off: corruption was reported with it.
-/// 16 MiB hold the pages of the indexes to which 1,000 devices write in turn.
+/// 16 MiB hold the pages of the indexes to which 1,000 devices write in turn. What a task changes is noted in memory, in case it fails:
+/// beyond 64 KiB that would be a file.
 const WRITER_PRAGMAS: &str = "
     PRAGMA busy_timeout = 5000;
     PRAGMA journal_mode = WAL;
@@ -165,6 +166,7 @@ const WRITER_PRAGMAS: &str = "
     PRAGMA cell_size_check = ON;
     PRAGMA trusted_schema = OFF;
     PRAGMA cache_size = -16384;
+    PRAGMA temp_store = MEMORY;
     PRAGMA mmap_size = 0;";
 
 const READER_PRAGMAS: &str = "
