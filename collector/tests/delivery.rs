@@ -1,5 +1,6 @@
 //! Deliveries over real gRPC: once, in order, whatever happens in between.
 
+use prost::Message;
 use tempfile::TempDir;
 use tokwatt_collector::{
     rollup,
@@ -177,6 +178,28 @@ fn a_run_with_a_hole_is_unreadable_and_says_which() {
         assert_eq!(states(&runs), ["complete", "unreadable"], "{runs}");
         let problem = runs["runs"][1]["problem"].as_str().unwrap();
         assert!(problem.contains("missing"), "{problem}");
+    });
+    collector.stop();
+}
+
+#[test]
+fn what_is_wrong_deep_inside_a_record_is_said_of_its_run() {
+    let folder = TempDir::new().unwrap();
+    let collector = Running::start(folder.path());
+    block_on(async {
+        let mut spool = spool("lab-1", 1, 2, 5);
+        let requests = v1::Requests {
+            run: vec![1; 16],
+            requests: vec![Vec::new()],
+            ..v1::Requests::default()
+        };
+        let kind = Some(v1::record::Kind::Requests(requests));
+        spool[2] = v1::Record { kind }.encode_to_vec();
+        deliver(collector.addr, "lab-1", 1, &spool).await;
+        let runs = runs(collector.addr).await;
+        assert_eq!(states(&runs), ["complete", "unreadable"], "{runs}");
+        let problem = &runs["runs"][1]["problem"];
+        assert_eq!(problem, "`record.requests.requests[0].outcome` is missing");
     });
     collector.stop();
 }

@@ -85,3 +85,44 @@ const PAGES: c_int = 4_000;
 
 /// With so many, the next commit folds in the rest.
 const PAGES_MAX: c_int = 4 * PAGES;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Commits about so many pages, and comes back with what is in the database then, and with what a close leaves of the log.
+    #[track_caller]
+    fn committed(n_pages: u64) -> (u64, bool) {
+        let folder = TempDir::new().unwrap();
+        let (database, _lock, mut writer) = Database::open(folder.path()).unwrap();
+        let (failed, failure) = watch::channel(None);
+        let checkpointer = Checkpointer::start(&database, &mut writer, failed).unwrap();
+        writer
+            .execute_batch(&format!(
+                "CREATE TABLE noise (bytes BLOB);
+                 WITH RECURSIVE page (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM page WHERE n < {n_pages})
+                 INSERT INTO noise SELECT randomblob(4000) FROM page"
+            ))
+            .unwrap();
+        // What it was asked for is done before it ends.
+        checkpointer.stop(&mut writer);
+        let path = super::super::database_in(folder.path());
+        let pages = fs::metadata(&path).unwrap().len() / 4096;
+        drop(writer);
+        assert_eq!(*failure.borrow(), None);
+        (pages, path.with_extension("sqlite-wal").exists())
+    }
+
+    #[test]
+    fn a_long_log_is_folded_in_and_a_short_one_left_alone() {
+        let pages = u64::from(PAGES.unsigned_abs());
+        let (folded_in, is_left) = committed(pages + 100);
+        assert!(folded_in > pages && !is_left, "{folded_in} pages");
+        let (folded_in, is_left) = committed(pages / 2);
+        assert!(folded_in < 100 && !is_left, "{folded_in} pages");
+    }
+}

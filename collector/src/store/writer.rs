@@ -1,7 +1,7 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 //!
 //! A commit costs about the same for one task as for many. So where a fleet delivers, commits keep a distance from each other, and what
-//! comes in between goes together. A task that comes after a pause is committed at once, and where few deliver, every one.
+//! comes in between goes together, unless it is much. A task that comes after a pause is committed at once, and where few deliver, every one.
 
 use std::{
     sync::{

@@ -3342,7 +3342,7 @@ pub struct Hello {
     #[prost(string, tag = "4")]
     pub agent_version: ::prost::alloc::string::String,
 }
-/// Consecutive records, 256 B to 32 KiB together, unless one of them is larger.
+/// Consecutive records, 256 B to 64 KiB together, unless one of them is larger.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Batch {
     #[prost(message, repeated, tag = "1")]
@@ -4523,7 +4523,8 @@ pub mod record {
         RunResumed(super::RunResumed),
         #[prost(message, tag = "8")]
         Gap(super::Gap),
-        /// Another Record, encoded, and deflated (RFC 1951) because it is smaller so; inflated it is at most 4 MiB, and not one of these.
+        /// Another Record, encoded, and deflated (RFC 1951) because it is smaller so; inflated it is at most 4 MiB, and not one of these. Fields
+        /// stand in the order of their numbers: a keeper that finds the run first reads no further.
         #[prost(bytes, tag = "9")]
         Deflated(::prost::alloc::vec::Vec<u8>),
     }
