@@ -3342,7 +3342,7 @@ pub struct Hello {
     #[prost(string, tag = "4")]
     pub agent_version: ::prost::alloc::string::String,
 }
-/// Consecutive records, 256 B to 64 KiB together, unless one of them is larger.
+/// Consecutive records, 256 B to 40 KiB together, unless one of them is larger.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Batch {
     #[prost(message, repeated, tag = "1")]
