@@ -301,7 +301,7 @@ impl Query {
         let rows = self.store.latest_runs(device.cloned(), left_out, most);
         let runs = rows.await?;
         let runs = runs.iter().map(|row| RunDetail::new(row, None, None));
-        Ok(runs.collect::<Result<_, _>>()?)
+        runs.collect()
     }
 
     /// Changes whenever a finished run is measured.
@@ -318,7 +318,7 @@ impl Query {
         let row = self.run_named(name).await?;
         let cell = self.store.cell_of(row.run).await?;
         let imported = self.store.imported(row.run).await?;
-        Ok(RunDetail::new(&row, cell.as_deref(), imported.as_ref())?)
+        RunDetail::new(&row, cell.as_deref(), imported.as_ref())
     }
 
     /// Devices by name.

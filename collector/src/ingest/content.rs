@@ -17,13 +17,13 @@ pub(crate) fn content(device: &DeviceId, bytes: &[u8]) -> Content {
                 profile: json(&profile),
             })
         }
-        Ok(Outline::RunOpened(header)) => of_device(device, &header.device).unwrap_or_else(|| {
-            Content::Opened(Opened {
+        Ok(Outline::RunOpened(header)) => {
+            of_device(device, &header.device).unwrap_or(Content::Opened(Opened {
                 run: header.run,
                 started_us: header.started.0,
                 job: header.job,
-            })
-        }),
+            }))
+        }
         Ok(Outline::Part(run)) => Content::Part { run },
         Ok(Outline::RunFinished(run)) => Content::Finished { run },
     }
