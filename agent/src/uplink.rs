@@ -297,7 +297,7 @@ impl Uplink {
         let envelope = |spooled: Spooled| v1::Envelope {
             epoch,
             seq: spooled.seq.0,
-            record: spooled.bytes,
+            record: spooled.bytes.into(),
         };
         let records = spooled.into_iter().map(envelope).collect();
         v1::upload::Kind::Batch(v1::Batch { records })

@@ -136,7 +136,7 @@ impl Agent {
             .map(|(record, seq)| v1::Envelope {
                 epoch: self.epoch,
                 seq,
-                record: record.clone(),
+                record: record.clone().into(),
             });
         let batch = v1::Batch {
             records: envelopes.collect(),

@@ -249,7 +249,7 @@ fn what_a_crash_left_unmeasured_is_measured_at_the_start() {
         let records = records(&trace("lab-1", run, 1, 5));
         let received = records.iter().zip(1..).map(|(record, seq)| Received {
             seq: Seq(seq),
-            bytes: record.encode(),
+            bytes: record.encode().into(),
             content: content(record),
         });
         let delivery = Delivery {

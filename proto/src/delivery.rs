@@ -1,5 +1,6 @@
 //! How records travel: an agent says hello, sends batches while it has credits, and deletes what is acknowledged.
 
+use bytes::Bytes;
 use prost::Message;
 use tokwatt_domain::ids::{DeviceId, Epoch, Seq};
 
@@ -35,7 +36,7 @@ pub struct Envelope {
     /// Which position within it.
     pub seq: Seq,
     /// An encoded [`Record`](crate::Record), kept byte for byte.
-    pub record: Vec<u8>,
+    pub record: Bytes,
 }
 
 /// Fewest bytes that are worth a batch while more may come: below this, headers of HTTP/2 and TCP outweigh the content. An

@@ -23,6 +23,7 @@ use std::{
     io::{self, Read, Write},
 };
 
+use bytes::Bytes;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -168,6 +169,7 @@ impl<W: Write> ExportWriter<W> {
         check_next(self.last, seq)?;
         self.last = seq;
         let epoch = self.epoch;
+        let record = record.into();
         let envelope = v1::Envelope::from(Envelope { epoch, seq, record });
         self.frame(&envelope.encode_to_vec())
     }
@@ -239,7 +241,7 @@ impl<R: Read> ExportReader<R> {
             self.seal = Some(self.read_seal()?);
             return Ok(None);
         };
-        let envelope = v1::Envelope::decode(&*frame)
+        let envelope = v1::Envelope::decode(Bytes::from(frame))
             .map_err(|_| ExportError::Altered("a record's envelope cannot be read"))?;
         let envelope = Envelope::from(envelope);
         if envelope.epoch != self.header.epoch {

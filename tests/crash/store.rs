@@ -272,7 +272,7 @@ impl Work<'_> {
         self.n_runs += 1;
         Received {
             seq,
-            bytes,
+            bytes: bytes.into(),
             content,
         }
     }

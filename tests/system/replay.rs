@@ -251,7 +251,7 @@ impl Link {
         let records = records.map(|(seq, record)| v1::Envelope {
             epoch,
             seq,
-            record: record.clone(),
+            record: record.clone().into(),
         });
         let records = records.collect();
         let kind = Some(Kind::Batch(v1::Batch { records }));

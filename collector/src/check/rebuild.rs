@@ -64,7 +64,7 @@ fn readable(record: StoredRecord) -> Option<Delivery> {
         epoch: Epoch(u64::try_from(epoch).ok()?),
         records: vec![Received {
             seq: Seq(u64::try_from(seq).ok()?),
-            bytes: record.bytes,
+            bytes: record.bytes.into(),
             content,
         }],
     })

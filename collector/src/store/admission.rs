@@ -4,6 +4,7 @@
 //! must not stand in the way of what follows it. A run that comes again under another epoch (a spool that was copied) is
 //! recognised by its bytes and not stored twice, but counted: of every stream, what was delivered is stored, held or declared.
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokwatt_domain::{
     campaign::JobRef,
@@ -29,7 +30,7 @@ pub struct Received {
     /// Its position.
     pub seq: Seq,
     /// Kept byte for byte.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// What it is about.
     pub content: Content,
 }
@@ -277,7 +278,7 @@ fn check_unaltered(
                 delivery.device.as_str(),
                 integer(delivery.epoch.0),
                 integer(record.seq.0),
-                record.bytes
+                &*record.bytes
             ],
             |row| {
                 let replaced: Option<[u8; 32]> = row.get(1)?;
@@ -326,7 +327,7 @@ fn store<'a>(
             integer(record.seq.0),
             run.map(|run| run.0),
             problem,
-            record.bytes
+            &*record.bytes
         ],
     )?;
     admitted.stored += 1;

@@ -99,6 +99,10 @@ mod tests {
     fn committed(n_pages: u64) -> (u64, bool) {
         let folder = TempDir::new().unwrap();
         let (database, _lock, mut writer) = Database::open(folder.path()).unwrap();
+        // Otherwise SQLite would do it by itself.
+        writer
+            .pragma_update(None, "wal_autocheckpoint", 0)
+            .unwrap();
         let (failed, failure) = watch::channel(None);
         let checkpointer = Checkpointer::start(&database, &mut writer, failed).unwrap();
         writer

@@ -45,7 +45,7 @@ async fn runs(store: &Store) -> Vec<RunRow> {
 fn record(seq: u64, content: Content) -> Received {
     Received {
         seq: Seq(seq),
-        bytes: format!("record {seq}").into_bytes(),
+        bytes: format!("record {seq}").into(),
         content,
     }
 }

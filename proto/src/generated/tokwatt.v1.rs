@@ -3357,8 +3357,8 @@ pub struct Envelope {
     #[prost(uint64, tag = "2")]
     pub seq: u64,
     /// A Record (record.proto), kept byte for byte by the collector.
-    #[prost(bytes = "vec", tag = "3")]
-    pub record: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub record: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {

@@ -14,7 +14,7 @@ fn envelopes(sizes: &[usize]) -> Vec<Envelope> {
     let envelope = |(seq, bytes): (u64, &usize)| Envelope {
         epoch: Epoch(3),
         seq: Seq(seq),
-        record: vec![0xab; *bytes],
+        record: vec![0xab; *bytes].into(),
     };
     (1..).zip(sizes).map(envelope).collect()
 }

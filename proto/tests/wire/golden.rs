@@ -211,7 +211,7 @@ fn envelopes() -> Vec<Envelope> {
     let envelope = |seq: u64| Envelope {
         epoch: Epoch(1_700_000_000_000_000),
         seq: Seq(seq),
-        record: vec![u8::try_from(seq).unwrap(); 3],
+        record: vec![u8::try_from(seq).unwrap(); 3].into(),
     };
     vec![envelope(7), envelope(8)]
 }

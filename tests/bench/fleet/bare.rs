@@ -3,14 +3,14 @@
 use std::{
     path::Path,
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rusqlite::{Connection, params};
 
 use tokwatt_proto::delivery::BATCH_BYTES_MAX;
 
-use super::process::Usage;
+use super::{load::{ASKERS, RUNS_EACH}, process::Usage};
 
 /// Who waits, and where for.
 type Ask = (usize, mpsc::SyncSender<()>);
@@ -22,24 +22,26 @@ pub(crate) struct Committed {
     pub(crate) cpu_us: f64,
 }
 
-/// Runs a second that one thread commits for as many askers as the collector has, each waiting for the commit of a batch.
-pub(crate) fn runs(folder: &Path, run: &[Vec<u8>], time: Duration) -> anyhow::Result<Committed> {
+/// As many runs as the collector is brought, which one thread commits for as many askers, each waiting for the commit of a batch.
+pub(crate) fn runs(folder: &Path, run: &[Vec<u8>]) -> anyhow::Result<Committed> {
     let bytes: usize = run.iter().map(Vec::len).sum();
     let runs_in_batch = (BATCH_BYTES_MAX / bytes).max(1);
-    let connection = Connection::open(folder.join("bare.sqlite"))?;
+    let batches_each = (RUNS_EACH as usize).div_ceil(runs_in_batch);
+    let folder = tempfile::tempdir_in(folder)?;
+    let connection = Connection::open(folder.path().join("bare.sqlite"))?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;
          CREATE TABLE record (device TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, received BLOB NOT NULL,
              PRIMARY KEY (device, epoch, seq)) STRICT;",
     )?;
-    let (asks, waiting) = mpsc::sync_channel::<Ask>(super::load::ASKERS);
+    let (asks, waiting) = mpsc::sync_channel::<Ask>(ASKERS);
     let before = Usage::of(std::process::id())?;
     let begun = now();
     let done = std::thread::scope(|scope| {
-        for asker in 0..super::load::ASKERS {
+        for asker in 0..ASKERS {
             let asks = asks.clone();
             scope.spawn(move || {
-                while begun.elapsed() < time {
+                for _ in 0..batches_each {
                     let (answer, committed) = mpsc::sync_channel(1);
                     // Whoever commits says why it ended.
                     if asks.send((asker, answer)).is_err() || committed.recv().is_err() {
