@@ -22,7 +22,7 @@ use tokwatt_domain::{
         CacheProbe, Cell, Configuration, Identity, IdleBaseline, LoadTime, RunEnd, RunHeader,
         RunTrace, Segment,
     },
-    time::Stamp,
+    time::{Stamp, WallTime},
     workload::{CachePolicy, Limits, Load, Sampling},
 };
 use tokwatt_proto::{ContractError, record::Record};
@@ -698,15 +698,16 @@ impl Runner {
                 "a simulated engine does not look at pictures".to_owned(),
             );
         }
+        let started = self.clock.wall();
         RunHeader {
-            run: random_run_id(),
+            run: new_run_id(started),
             device: self.device.id.clone(),
             cell: Cell {
                 identity: self.identity(plan, planned, &loaded.card, turn.load),
                 configuration: configuration(&self.device, group, &loaded.card),
             },
             repetition: turn.repetition,
-            started: self.clock.wall(),
+            started,
             scoring: is_scored.then_some(planned.scoring),
             has_pictures,
             requests_provenance: self.settings.provenance,
@@ -919,11 +920,10 @@ async fn next_files(album: &Arc<Album>, items: &[Item]) -> Vec<Option<Arc<[u8]>>
         .expect("drawing does not panic")
 }
 
-/// 128 random bits: two agents never make the same.
-fn random_run_id() -> RunId {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the kernel has random bytes");
-    RunId(bytes)
+fn new_run_id(now: WallTime) -> RunId {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).expect("the kernel has random bytes");
+    RunId::new(now, random)
 }
 
 /// Looks at the conditions and waits for samples, before and after a window.

@@ -45,7 +45,7 @@ pub mod error;
 pub use account::{Account, accounts};
 pub use assemble::{Assembled, UnderWay, assemble, assemble_under_way};
 pub use error::ContractError;
-pub use record::{Outline, Record};
+pub use record::{Outline, Record, RunOpening};
 
 /// Version of the records that this build writes and reads. A change that an older reader would misunderstand raises it; a new
 /// optional field does not.

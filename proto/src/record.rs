@@ -5,14 +5,16 @@
 //! what they claim, and to at most [`RECORD_BYTES_MAX`] where they are deflated; whether a run makes sense as a whole is for [`assemble`](crate::assemble()) to say.
 
 use prost::Message;
+use serde::Deserialize;
 use tokwatt_domain::{
+    campaign::JobRef,
     device::DeviceProfile,
     gap::Gap,
-    ids::RunId,
+    ids::{DeviceId, RunId},
     metrics::RunReport,
     power::PowerTrace,
     run::{GaugeTrace, MemoryTrace, RequestTrace, Resumption, RunEnd, RunHeader},
-    time::{Stamp, Window},
+    time::{Stamp, WallTime, Window},
 };
 
 use crate::{error::ContractError, v1};
@@ -136,11 +138,24 @@ pub enum Outline {
     /// A device described itself.
     Device(DeviceProfile),
     /// A run begins.
-    RunOpened(Box<RunHeader>),
+    RunOpened(RunOpening),
     /// Something of this run, which goes on.
     Part(RunId),
     /// This run is complete.
     RunFinished(RunId),
+}
+
+/// How a run begins: what a keeper of records must know of its [`RunHeader`].
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct RunOpening {
+    /// Its name.
+    pub run: RunId,
+    /// Where it ran.
+    pub device: DeviceId,
+    /// When it started, by the wall clock.
+    pub started: WallTime,
+    /// The lease of a job that it was run for; absent where a person asked.
+    pub job: Option<JobRef>,
 }
 
 /// Most bytes of a record that are read: eight times what [`Record::segment`] aims at, for the one request whose answer is larger

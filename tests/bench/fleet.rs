@@ -2,7 +2,8 @@
 //! messages, and acknowledged runs a second beside bare group commits of SQLite. Ratios from one run, all over mutual TLS on loopback.
 //!
 //! `fleet [--agents N] [--seconds S] [--folder DIR]` starts the real collector, enrols N devices with it the way devices are, and
-//! connects all of them. `fleet echo FOLDER` is the bare server; it is started as a process of its own, as the collector is.
+//! connects all of them. `fleet echo FOLDER` is the bare server and `fleet bare FOLDER` commits the bare groups: each is started as a process
+//! of its own, as the collector is.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -18,7 +19,8 @@ use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use fleet::{
-    bare, echo,
+    bare::{self, Committed},
+    echo,
     load::{Cost, Fleet, Target},
     process::{Collector, Echo},
 };
@@ -27,10 +29,10 @@ use tokwatt_harness::SampleRun;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [mode, folder] = &*arguments
-        && mode == "echo"
-    {
-        return echo::serve(folder.as_ref());
+    match &*arguments {
+        [mode, folder] if mode == "echo" => return echo::serve(folder.as_ref()),
+        [mode, folder] if mode == "bare" => return bare::commit(folder.as_ref()),
+        _ => {}
     }
     let asked = Asked::read(&arguments)?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -71,7 +73,7 @@ impl Asked {
 async fn measure(asked: &Asked) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     let folder = tempfile::tempdir_in(&asked.folder)?;
-    let sample = Arc::new(SampleRun::measure(&folder.path().join("sample"), 20)?);
+    let sample = Arc::new(SampleRun::measure(&bare::sample_in(folder.path()), 20)?);
     let echo = Echo::start(folder.path())?;
     let bare = cost(&echo.target(asked.agents, &sample)?, echo.pid(), asked).await?;
     drop(echo);
@@ -103,13 +105,13 @@ async fn measure(asked: &Asked) -> anyhow::Result<()> {
         "ratio                {cpu:>10.2} (limit 2) {memory:>12.2} (limit 1.5)"
     )?;
 
-    let run = sample.run(&target.agents[0].0, RunId([1; 16]));
     // A disk is not the same from one second to the next.
-    let first = bare::runs(folder.path(), &run)?;
+    let first = Committed::measure(folder.path())?;
     let delivered = Fleet::runs(&target, collector.pid()).await?;
     // What it has still to measure must not take the processors from the other side.
     collector.stop()?;
-    let last = bare::runs(folder.path(), &run)?;
+    let last = Committed::measure(folder.path())?;
+    let run = sample.run(&target.agents[0].0, RunId([1; 16]));
     let runs = delivered.per_second / f64::midpoint(first.per_second, last.per_second);
     writeln!(
         out,
@@ -127,8 +129,8 @@ async fn measure(asked: &Asked) -> anyhow::Result<()> {
     for (when, bare) in [("before", first), ("after", last)] {
         writeln!(
             out,
-            "bare commits {when:<7} {:>10.0} /s, CPU a run {:.0} us",
-            bare.per_second, bare.cpu_us
+            "bare commits {when:<7} {:>10.0} /s, CPU a run {:.0} us, {:.0} runs in a commit",
+            bare.per_second, bare.cpu_us, bare.runs_in_commit
         )?;
     }
     writeln!(out, "ratio                {runs:>10.2} (at least 0.7)")?;

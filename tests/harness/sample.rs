@@ -30,6 +30,14 @@ impl SampleRun {
             .status()
             .context("cannot start the agent")?;
         ensure!(status.success(), "the bench ended with {status}");
+        Self::read(folder)
+    }
+
+    /// What was measured into the folder before.
+    ///
+    /// # Errors
+    /// Nothing was.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let spool = Spool::open(folder, WallTime(0), u64::MAX)?;
         let spooled = spool.after(Seq(0), usize::MAX)?;
         let records = spooled.iter().map(|spooled| Record::decode(&spooled.bytes));

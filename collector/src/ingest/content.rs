@@ -17,11 +17,11 @@ pub(crate) fn content(device: &DeviceId, bytes: &[u8]) -> Content {
                 profile: json(&profile),
             })
         }
-        Ok(Outline::RunOpened(header)) => {
-            of_device(device, &header.device).unwrap_or(Content::Opened(Opened {
-                run: header.run,
-                started_us: header.started.0,
-                job: header.job,
+        Ok(Outline::RunOpened(opening)) => {
+            of_device(device, &opening.device).unwrap_or(Content::Opened(Opened {
+                run: opening.run,
+                started_us: opening.started.0,
+                job: opening.job,
             }))
         }
         Ok(Outline::Part(run)) => Content::Part { run },

@@ -322,13 +322,13 @@ fn named(flag: &Flag) -> String {
     flag.id.clone()
 }
 
-/// What was known before the first request.
+/// What was known before the first request; nothing if it cannot be read: whoever measures the run says why, and every other run is shown.
 fn header(row: &RunRow) -> Result<Option<RunHeader>, QueryError> {
     match &row.opening {
         None => Ok(None),
         Some(Opening::Imported(json)) => Ok(parse(Some(json))?),
-        Some(Opening::Record(bytes)) => match Record::decode(bytes)? {
-            Record::RunOpened(header) => Ok(Some(*header)),
+        Some(Opening::Record(bytes)) => match Record::decode(bytes) {
+            Ok(Record::RunOpened(header)) => Ok(Some(*header)),
             _ => Ok(None),
         },
     }

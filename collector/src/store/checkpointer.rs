@@ -1,11 +1,15 @@
 //! Folds the write-ahead log into the database beside the writing: what a delivery waits for is its own commit.
 //!
-//! The log begins anew with the first commit that finds all of it folded in. Where commits follow each other without a pause that may not
-//! happen, and the log grows; so the rest of a long log is folded in by whoever commits, which is little work then.
+//! The log begins anew with the first commit that finds all of it folded in. Where commits follow each other without a pause the thread
+//! never gets to its end; so once the log is long, whoever commits folds in the rest as soon as that is little.
 
 use std::{
     ffi::c_int,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
 };
 
@@ -32,26 +36,31 @@ impl Checkpointer {
     ) -> Result<Self, StoreError> {
         let own = database.beside()?;
         let (due, asked) = mpsc::sync_channel(1);
-        let mut asked_at = 0;
+        let folded_in = Arc::<AtomicI32>::default();
+        let known = Arc::clone(&folded_in);
+        let mut n_before = 0;
         writer.wal_hook(Some(move |log: &mut Wal, n_pages: c_int| {
-            // Fewer than before: the log began anew.
-            if n_pages < asked_at {
-                asked_at = 0;
+            if n_pages < n_before {
+                // The log began anew.
+                known.store(0, Ordering::Relaxed);
             }
-            if n_pages - asked_at >= PAGES {
-                asked_at = n_pages;
-                // It may be at it, and have been asked already.
-                let _asked = due.try_send(());
-            }
-            if n_pages >= PAGES_MAX {
-                // The commit stands, whatever becomes of this.
-                let _later = log.checkpoint_v2(CheckpointMode::PASSIVE);
+            n_before = n_pages;
+            match fold(n_pages, n_pages - known.load(Ordering::Relaxed)) {
+                Fold::Later => {}
+                Fold::Beside => {
+                    // It may have been asked already.
+                    let _asked = due.try_send(());
+                }
+                Fold::Now => {
+                    // The commit stands, whatever becomes of this.
+                    let _later = log.checkpoint_v2(CheckpointMode::PASSIVE);
+                }
             }
             Ok(())
         }))?;
         let thread = thread::Builder::new()
             .name("store-checkpointer".to_owned())
-            .spawn(move || fold_in(&own, &asked, &failed))
+            .spawn(move || fold_in(&own, &asked, &folded_in, &failed))
             .map_err(|error| StoreError::Stopped(error.to_string()))?;
         Ok(Self { thread })
     }
@@ -65,17 +74,44 @@ impl Checkpointer {
     }
 }
 
+/// Who folds in what a commit left, and when.
+#[derive(Debug, Eq, PartialEq)]
+enum Fold {
+    Later,
+    Beside,
+    Now,
+}
+
+/// With so many pages in the log, of which so many are not folded in.
+fn fold(n_pages: c_int, rest: c_int) -> Fold {
+    let is_long = n_pages >= LOG_LONG;
+    if n_pages >= LOG_MAX || is_long && rest <= REST_LITTLE {
+        Fold::Now
+    } else if is_long || rest >= PAGES {
+        Fold::Beside
+    } else {
+        Fold::Later
+    }
+}
+
 /// A full disk and a log that somebody else folds in are no failures: all of it stays in the log, and the next commit asks again.
-fn fold_in(own: &Connection, asked: &mpsc::Receiver<()>, failed: &watch::Sender<Option<String>>) {
+fn fold_in(
+    own: &Connection,
+    asked: &mpsc::Receiver<()>,
+    folded_in: &AtomicI32,
+    failed: &watch::Sender<Option<String>>,
+) {
     for () in asked {
-        let Err(error) = own.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) else {
-            continue;
-        };
-        let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
-        if !is_busy && !is_disk_full(&error) {
-            tracing::error!(%error, "the database cannot be trusted any more, stopping");
-            failed.send_replace(Some(error.to_string()));
-            return;
+        match own.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
+            // Late, it may be said of a log that has begun anew meanwhile: then the next one sets it right.
+            Ok((_, n_pages)) => folded_in.store(n_pages, Ordering::Relaxed),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+            Err(error) if is_disk_full(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "the database cannot be trusted any more, stopping");
+                failed.send_replace(Some(error.to_string()));
+                return;
+            }
         }
     }
 }
@@ -83,8 +119,14 @@ fn fold_in(own: &Connection, asked: &mpsc::Receiver<()>, failed: &watch::Sender<
 /// So many new pages in the log are folded in: 16 MB.
 const PAGES: c_int = 4_000;
 
-/// With so many, the next commit folds in the rest.
-const PAGES_MAX: c_int = 4 * PAGES;
+/// From so many on, the log should begin anew.
+const LOG_LONG: c_int = 3 * PAGES;
+
+/// So many, 4 MB, delay a commit by little.
+const REST_LITTLE: c_int = PAGES / 4;
+
+/// With so many, commits wait, however much it is.
+const LOG_MAX: c_int = 6 * PAGES;
 
 #[cfg(test)]
 mod tests {
@@ -100,9 +142,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let (database, _lock, mut writer) = Database::open(folder.path()).unwrap();
         // Otherwise SQLite would do it by itself.
-        writer
-            .pragma_update(None, "wal_autocheckpoint", 0)
-            .unwrap();
+        writer.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
         let (failed, failure) = watch::channel(None);
         let checkpointer = Checkpointer::start(&database, &mut writer, failed).unwrap();
         writer
@@ -128,5 +168,21 @@ mod tests {
         assert!(folded_in > pages && !is_left, "{folded_in} pages");
         let (folded_in, is_left) = committed(pages / 2);
         assert!(folded_in < 100 && !is_left, "{folded_in} pages");
+    }
+
+    #[track_caller]
+    fn check(n_pages: c_int, rest: c_int, want: Fold) {
+        assert_eq!(fold(n_pages, rest), want);
+    }
+
+    #[test]
+    fn whoever_commits_folds_in_what_is_little_of_a_long_log() {
+        check(PAGES - 1, PAGES - 1, Fold::Later);
+        check(PAGES, PAGES, Fold::Beside);
+        check(LOG_LONG, PAGES, Fold::Beside);
+        check(LOG_LONG + 2_000, REST_LITTLE + 1, Fold::Beside);
+        check(LOG_LONG + 2_000, REST_LITTLE, Fold::Now);
+        check(LOG_LONG - 1, REST_LITTLE, Fold::Later);
+        check(LOG_MAX, LOG_MAX, Fold::Now);
     }
 }

@@ -4,12 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::WallTime;
+
 /// A device of the fleet: 1 to 63 of `[a-z0-9-]`.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceId(String);
 
-/// One repetition of one cell: 128 random bits made by the agent, written as 32 hexadecimal digits.
+/// One repetition of one cell: a UUID of version 7 (RFC 9562), made by the agent and written as 32 hexadecimal digits. Older agents' are 128
+/// random bits.
 ///
 /// It is the key under which a run is admitted once, for ever.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -114,6 +117,14 @@ impl JobId {
 }
 
 impl RunId {
+    /// Names a run that begins now. 74 of the bits are random: no two agents ever make the same, whatever their clocks say. The time
+    /// before them, in ms, decides nothing: it has the runs of a day lie side by side in an index.
+    pub fn new(now: WallTime, random: [u8; 10]) -> Self {
+        let since_1970_ms = u64::try_from(now.0).unwrap_or_default() / 1_000;
+        let uuid = uuid::Builder::from_unix_timestamp_millis(since_1970_ms, &random);
+        Self(uuid.into_uuid().into_bytes())
+    }
+
     /// Reads 32 hexadecimal digits.
     ///
     /// # Errors
@@ -289,6 +300,20 @@ mod tests {
         ] {
             assert_eq!(Name::parse(bad), Err(InvalidId::Name(bad.to_owned())));
         }
+    }
+
+    #[test]
+    fn runs_sort_by_the_time_that_they_begin_and_differ_all_the_same() {
+        // RFC 9562, appendix A.6.
+        let example = RunId::new(
+            WallTime(1_645_557_742_000_999),
+            [0xc, 0xc3, 0x18, 0xc4, 0xdc, 0xc, 0xc, 0x7, 0x39, 0x8f],
+        );
+        assert_eq!(example.to_string(), "017f22e279b07cc398c4dc0c0c07398f");
+        let later = RunId::new(WallTime(1_645_557_742_001_000), [0; 10]);
+        assert!(later > example);
+        let [one, other] = [1, 2].map(|byte| RunId::new(WallTime(-1), [byte; 10]));
+        assert_ne!(one, other);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A record of which no more is built than whoever keeps it must know: its run, and how it begins.
+//! A record of which no more is built than whoever keeps it must know: its run, and what names how it begins.
 //!
 //! Everything else is skipped where it stands. Most records are requests and power samples, a fleet sends thousands of them a second, and
 //! whoever measures their run reads them anyway. Of one that is deflated only the start is inflated if it says its run there, as ours do.

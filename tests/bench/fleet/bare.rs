@@ -1,29 +1,55 @@
 //! The floor under every acknowledged run: the same bytes in group commits of SQLite, without anything around them.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
     sync::mpsc,
     time::Instant,
 };
 
+use anyhow::ensure;
 use rusqlite::{Connection, params};
-
+use serde::{Deserialize, Serialize};
+use tokwatt_domain::ids::{DeviceId, RunId};
+use tokwatt_harness::SampleRun;
 use tokwatt_proto::delivery::BATCH_BYTES_MAX;
 
-use super::{load::{ASKERS, RUNS_EACH}, process::Usage};
+use super::{
+    load::{ASKERS, RUNS_EACH},
+    process::Usage,
+};
 
 /// Who waits, and where for.
 type Ask = (usize, mpsc::SyncSender<()>);
 
 /// What came of it.
+#[derive(Deserialize, Serialize)]
 pub(crate) struct Committed {
     pub(crate) per_second: f64,
     /// For each run.
     pub(crate) cpu_us: f64,
+    pub(crate) runs_in_commit: f64,
+}
+
+impl Committed {
+    /// By a process of its own.
+    pub(crate) fn measure(folder: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let ended = command.arg("bare").arg(folder).output()?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(ended.status.success(), "the bare commits ended: {said}");
+        Ok(serde_json::from_slice(&ended.stdout)?)
+    }
+}
+
+/// Where that process finds the run.
+pub(crate) fn sample_in(folder: &Path) -> PathBuf {
+    folder.join("sample")
 }
 
 /// As many runs as the collector is brought, which one thread commits for as many askers, each waiting for the commit of a batch.
-pub(crate) fn runs(folder: &Path, run: &[Vec<u8>]) -> anyhow::Result<Committed> {
+pub(crate) fn commit(folder: &Path) -> anyhow::Result<()> {
+    let run = SampleRun::read(&sample_in(folder))?.run(&DeviceId::parse("bare")?, RunId([1; 16]));
     let bytes: usize = run.iter().map(Vec::len).sum();
     let runs_in_batch = (BATCH_BYTES_MAX / bytes).max(1);
     let batches_each = (RUNS_EACH as usize).div_ceil(runs_in_batch);
@@ -37,7 +63,7 @@ pub(crate) fn runs(folder: &Path, run: &[Vec<u8>]) -> anyhow::Result<Committed> 
     let (asks, waiting) = mpsc::sync_channel::<Ask>(ASKERS);
     let before = Usage::of(std::process::id())?;
     let begun = now();
-    let done = std::thread::scope(|scope| {
+    let (done, n_commits) = std::thread::scope(|scope| {
         for asker in 0..ASKERS {
             let asks = asks.clone();
             scope.spawn(move || {
@@ -51,14 +77,17 @@ pub(crate) fn runs(folder: &Path, run: &[Vec<u8>]) -> anyhow::Result<Committed> 
             });
         }
         drop(asks);
-        commit_all(&connection, waiting, run, runs_in_batch)
+        commit_all(&connection, waiting, &run, runs_in_batch)
     })?;
     let per_second = f64::from(done) / begun.elapsed().as_secs_f64();
     let used = Usage::of(std::process::id())?.cpu - before.cpu;
-    Ok(Committed {
+    let committed = Committed {
         per_second,
         cpu_us: used.as_secs_f64() * 1e6 / f64::from(done),
-    })
+        runs_in_commit: f64::from(done) / f64::from(n_commits),
+    };
+    serde_json::to_writer(std::io::stdout(), &committed)?;
+    Ok(())
 }
 
 fn commit_all(
@@ -66,8 +95,9 @@ fn commit_all(
     waiting: mpsc::Receiver<Ask>,
     run: &[Vec<u8>],
     runs_in_batch: usize,
-) -> anyhow::Result<u32> {
+) -> anyhow::Result<(u32, u32)> {
     let mut done = 0;
+    let mut n_commits = 0;
     while let Ok(first) = waiting.recv() {
         let mut group = vec![first];
         group.extend(waiting.try_iter());
@@ -84,12 +114,13 @@ fn commit_all(
             }
         }
         connection.execute_batch("COMMIT")?;
+        n_commits += 1;
         for (_, answer) in group {
             // Its asker may have stopped waiting.
             let _gone = answer.send(());
         }
     }
-    Ok(done)
+    Ok((done, n_commits))
 }
 
 #[expect(

@@ -13,6 +13,7 @@ use std::{
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use rustls::{ClientConfig, pki_types::ServerName};
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -21,7 +22,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
-use tokwatt_domain::ids::{DeviceId, Epoch, RunId, Seq};
+use tokwatt_domain::{
+    ids::{DeviceId, Epoch, RunId, Seq},
+    time::WallTime,
+};
 use tokwatt_proto::{
     delivery::{self, CREDITS, Envelope, Hello},
     v1,
@@ -281,15 +285,13 @@ impl Agent {
         delivery::batches(envelopes.collect::<Vec<_>>()).collect()
     }
 
-    /// Another one for each device and number.
+    /// Named as agents name them: one each minute, and each device at another second of it.
     fn run(&self) -> RunId {
-        let mut name = [0; 16];
-        let device = self.device.as_str().bytes().rev();
-        name.iter_mut()
-            .zip(device)
-            .for_each(|(to, from)| *to = from);
-        name[8..].copy_from_slice(&self.n_runs.to_be_bytes());
-        RunId(name)
+        let digest = Sha256::digest(format!("{} {}", self.device, self.n_runs));
+        let random: [u8; 10] = std::array::from_fn(|place| digest[place]);
+        let minutes = i64::try_from(self.n_runs).expect("a bench is over before");
+        let now = minutes * 60_000_000 + i64::from(digest[10]) * 200_000;
+        RunId::new(WallTime(BEGAN_US + now), random)
     }
 }
 
@@ -378,6 +380,9 @@ fn tokio_now() -> tokio::time::Instant {
 fn now() -> Instant {
     Instant::now()
 }
+
+/// When the first run began, by the wall clock.
+const BEGAN_US: i64 = 1_790_000_000_000_000;
 
 /// Lives of a made-up spool.
 const PACED: u64 = 1;
