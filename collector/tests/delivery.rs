@@ -194,7 +194,11 @@ fn what_is_wrong_deep_inside_a_record_is_said_of_its_run() {
             ..v1::Requests::default()
         };
         let kind = Some(v1::record::Kind::Requests(requests));
-        spool[2] = v1::Record { kind }.encode_to_vec();
+        let record = v1::Record {
+            kind,
+            ..v1::Record::default()
+        };
+        spool[2] = record.encode_to_vec();
         deliver(collector.addr, "lab-1", 1, &spool).await;
         let runs = runs(collector.addr).await;
         assert_eq!(states(&runs), ["complete", "unreadable"], "{runs}");

@@ -186,16 +186,15 @@ impl Record {
     /// # Errors
     /// Anything else; the message names the field.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContractError> {
-        kind_in("record", checked(bytes)?, |record: v1::Record| record.kind)
-            .and_then(|kind| match kind {
-                v1::record::Kind::Deflated(deflated) => {
-                    let bytes = deflated::read(&deflated)?;
-                    kind_in("deflated", &bytes, |record: v1::Record| record.kind)
-                }
-                kind => Ok(kind),
-            })
-            .and_then(Self::from_kind)
-            .map_err(|error| error.within("record"))
+        let bytes = checked(bytes)?;
+        kind_in("record", bytes, |v1::Record { kind, run }| {
+            Some((kind?, run))
+        })
+        .and_then(|(kind, run)| match kind {
+            v1::record::Kind::Deflated(deflated) => Self::from_deflated(&deflated, &run),
+            kind => Self::from_kind(kind),
+        })
+        .map_err(|error| error.within("record"))
     }
 
     /// Reads no more than a keeper of records must know: whatever [`decode`](Self::decode) reads, and also what it refuses for
@@ -246,7 +245,30 @@ impl Record {
             }
             _ => return None,
         };
-        Some(encode_kind(Kind::Deflated(deflated)))
+        let record = v1::Record {
+            kind: Some(Kind::Deflated(deflated)),
+            run: self.run().map(|run| run.0.to_vec()).unwrap_or_default(),
+        };
+        Some(record.encode_to_vec())
+    }
+
+    fn from_deflated(deflated: &[u8], run: &[u8]) -> Result<Self, ContractError> {
+        let bytes = deflated::read(deflated)?;
+        let kind = kind_in("deflated", &bytes, |record: v1::Record| record.kind)?;
+        let record = Self::from_kind(kind)?;
+        if run.is_empty() || record.part_of() == Some(run_id(run)?) {
+            return Ok(record);
+        }
+        let problem = "is not the run that the deflated record is a part of";
+        Err(ContractError::field("run", problem))
+    }
+
+    /// The run that goes on with it.
+    fn part_of(&self) -> Option<RunId> {
+        match self {
+            Self::RunOpened(_) | Self::RunFinished { .. } => None,
+            _ => self.run(),
+        }
     }
 
     fn to_kind(&self) -> v1::record::Kind {
@@ -496,7 +518,11 @@ fn deflated_once_more() -> ContractError {
 }
 
 fn encode_kind(kind: v1::record::Kind) -> Vec<u8> {
-    v1::Record { kind: Some(kind) }.encode_to_vec()
+    let record = v1::Record {
+        kind: Some(kind),
+        ..v1::Record::default()
+    };
+    record.encode_to_vec()
 }
 
 /// What these bytes are instead of a record that we know.

@@ -4500,6 +4500,10 @@ pub mod query_server {
 /// stamp back exactly.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Record {
+    /// Beside `deflated`, of a record that is a part of a run and neither opens nor finishes it: that run, 16 bytes, so that a keeper need not
+    /// inflate it. Absent beside every other kind, and from what older agents wrote.
+    #[prost(bytes = "vec", tag = "10")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
     #[prost(oneof = "record::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub kind: ::core::option::Option<record::Kind>,
 }
@@ -4523,8 +4527,7 @@ pub mod record {
         RunResumed(super::RunResumed),
         #[prost(message, tag = "8")]
         Gap(super::Gap),
-        /// Another Record, encoded, and deflated (RFC 1951) because it is smaller so; inflated it is at most 4 MiB, and not one of these. Fields
-        /// stand in the order of their numbers: a keeper that finds the run first reads no further.
+        /// Another Record, encoded, and deflated (RFC 1951) because it is smaller so; inflated it is at most 4 MiB, and not one of these.
         #[prost(bytes, tag = "9")]
         Deflated(::prost::alloc::vec::Vec<u8>),
     }

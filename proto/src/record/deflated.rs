@@ -28,17 +28,5 @@ pub(super) fn read(deflated: &[u8]) -> Result<Vec<u8>, ContractError> {
     })
 }
 
-/// No more of the encoded record than its first bytes; nothing where even those are damaged.
-pub(super) fn start(deflated: &[u8]) -> Vec<u8> {
-    match decompress_to_vec_with_limit(deflated, START_BYTES) {
-        Ok(start) => start,
-        Err(error) if error.status == TINFLStatus::HasMoreOutput => error.output,
-        Err(_) => Vec::new(),
-    }
-}
-
-/// Enough for two keys, two lengths, and the run that a record is of.
-const START_BYTES: usize = 64;
-
 /// What is gained beyond it is a few per cent, for several times the work.
 const LEVEL: u8 = 4;

@@ -1,10 +1,7 @@
 //! A record of which no more is built than whoever keeps it must know: its run, and what names how it begins.
 //!
 //! Everything else is skipped where it stands. Most records are requests and power samples, a fleet sends thousands of them a second, and
-//! whoever measures their run reads them anyway. Of one that is deflated only the start is inflated if it says its run there, as ours do.
-
-use prost::encoding::{WireType, decode_key, decode_varint};
-use tokwatt_domain::ids::RunId;
+//! whoever measures their run reads them anyway. One that is deflated says its run beside it; older agents' are inflated.
 
 use super::{
     ContractError, Outline, checked, deflated, deflated_once_more, document, kind_in, run_id,
@@ -16,6 +13,8 @@ use crate::v1;
 struct Record {
     #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     kind: Option<Kind>,
+    #[prost(bytes = "vec", tag = "10")]
+    run: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -48,37 +47,19 @@ struct Part {
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Outline, ContractError> {
-    kind_in("record", checked(bytes)?, |record: Record| record.kind)
-        .and_then(|kind| match kind {
-            Kind::Deflated(deflated) => of_deflated(&deflated),
+    let bytes = checked(bytes)?;
+    kind_in("record", bytes, |Record { kind, run }| Some((kind?, run)))
+        .and_then(|(kind, run)| match kind {
+            Kind::Deflated(deflated) if run.is_empty() => of_deflated(&deflated),
+            Kind::Deflated(_) => run_id(&run).map(Outline::Part),
             kind => of_kind(kind),
         })
         .map_err(|error| error.within("record"))
 }
 
 fn of_deflated(deflated: &[u8]) -> Result<Outline, ContractError> {
-    if let Some(outline) = of_start(&deflated::start(deflated)) {
-        return Ok(outline);
-    }
     let bytes = deflated::read(deflated)?;
     kind_in("deflated", &bytes, |record: Record| record.kind).and_then(of_kind)
-}
-
-/// Of a message whose first field is its run.
-fn of_start(mut start: &[u8]) -> Option<Outline> {
-    let mut field = || {
-        let (number, wire_type) = decode_key(&mut start).ok()?;
-        let length = decode_varint(&mut start).ok()?;
-        (wire_type == WireType::LengthDelimited).then_some((number, length))
-    };
-    let (kind, _) = field()?;
-    let is_run = field()? == (1, 16);
-    let run = RunId(*start.first_chunk().filter(|_| is_run)?);
-    match kind {
-        3 | 4 | 5 | 7 | 8 => Some(Outline::Part(run)),
-        6 => Some(Outline::RunFinished(run)),
-        _ => None,
-    }
 }
 
 fn of_kind(kind: Kind) -> Result<Outline, ContractError> {

@@ -68,6 +68,16 @@ fn records() -> Vec<(&'static str, Record)> {
             },
         ),
         (
+            "power_deflated_of_run",
+            Record::Power {
+                run,
+                segment: 0,
+                sensor_index: 1,
+                first: 0,
+                trace: made_up::power_trace(500),
+            },
+        ),
+        (
             "power_by_levels",
             Record::Power {
                 run,

@@ -376,11 +376,7 @@ fn errors_name_the_field() {
         }),
         "`record.gap.part` is of nothing: its count is 0",
     );
-    let twice = v1::Record {
-        kind: Some(Kind::Deflated(deflated(&v1::Record {
-            kind: Some(Kind::Deflated(vec![])),
-        }))),
-    };
+    let twice = record_of(Kind::Deflated(deflated(&record_of(Kind::Deflated(vec![])))));
     check(
         Kind::Deflated(deflated(&twice)),
         "`record.deflated.deflated` is deflated once more",
@@ -392,7 +388,7 @@ fn errors_name_the_field() {
 
     #[track_caller]
     fn check(kind: Kind, want: &str) {
-        let bytes = prost::Message::encode_to_vec(&v1::Record { kind: Some(kind) });
+        let bytes = record_of(kind).encode_to_vec();
         let [outline, record] = outline_and_record(&bytes);
         assert_eq!(record, Err(want.to_owned()));
         assert!(outline.is_ok() || outline == record);
@@ -400,25 +396,45 @@ fn errors_name_the_field() {
 }
 
 #[test]
-fn a_keeper_reads_a_deflated_record_as_far_as_its_run() {
+fn a_keeper_does_not_inflate_a_record_that_says_its_run_beside() {
     use tokwatt_proto::v1::record::Kind;
 
-    let requests = v1::Requests {
-        run: vec![7; 16],
-        requests: (0..200).map(|length| vec![1; length]).collect(),
-        ..v1::Requests::default()
+    let run = RunId([7; 16]);
+    let requests = Record::Requests {
+        run,
+        segment: 0,
+        first: 0,
+        requests: (0..200).map(bare_request).collect(),
     };
-    let whole = deflated(&v1::Record {
-        kind: Some(Kind::Requests(requests)),
-    });
-    let outline = |length: usize| {
-        let kind = Some(Kind::Deflated(whole[..length].to_vec()));
-        outline_and_record(&prost::Message::encode_to_vec(&v1::Record { kind }))
+    let written = v1::Record::decode(&*requests.encode()).unwrap();
+    assert_eq!(written.run, run.0);
+    let Some(Kind::Deflated(whole)) = written.kind else {
+        panic!("200 requests are not smaller so");
     };
-    let damaged = Err("`record.deflated` cannot be inflated: it is damaged".to_owned());
-    let run = Ok(Some(RunId([7; 16])));
-    assert_eq!(outline(whole.len() - 1), [run, damaged.clone()]);
-    assert_eq!(outline(3), [damaged.clone(), damaged]);
+    let finished = made_up::small_run().records().pop().unwrap();
+    let finished = deflated_bytes(&finished.encode());
+    let cut = &whole[..whole.len() - 1];
+    let part_of = |byte| Ok(Some(RunId([byte; 16])));
+    let wrong = |problem: &str| Err(format!("`record.{problem}"));
+    let damaged = || wrong("deflated` cannot be inflated: it is damaged");
+    let other = || wrong("run` is not the run that the deflated record is a part of");
+    let short = || wrong("run` has 3 bytes, a run id has 16");
+    check(&whole, &[], [part_of(7), part_of(7)]);
+    check(&whole, &run.0, [part_of(7), part_of(7)]);
+    check(cut, &[], [damaged(), damaged()]);
+    check(cut, &run.0, [part_of(7), damaged()]);
+    check(&whole, &[8; 16], [part_of(8), other()]);
+    check(&finished, &[0; 16], [part_of(0), other()]);
+    check(&whole, &[7; 3], [short(), short()]);
+
+    #[track_caller]
+    fn check(deflated: &[u8], run: &[u8], want: [Result<Option<RunId>, String>; 2]) {
+        let record = v1::Record {
+            kind: Some(Kind::Deflated(deflated.to_vec())),
+            run: run.to_vec(),
+        };
+        assert_eq!(outline_and_record(&record.encode_to_vec()), want);
+    }
 }
 
 #[test]
@@ -472,6 +488,13 @@ fn a_record_beyond_the_limit_is_not_even_parsed() {
         error.to_string(),
         "record has 4194305 bytes, at most 4194304 are read"
     );
+}
+
+fn record_of(kind: v1::record::Kind) -> v1::Record {
+    v1::Record {
+        kind: Some(kind),
+        ..v1::Record::default()
+    }
 }
 
 fn deflated(record: &v1::Record) -> Vec<u8> {
@@ -581,11 +604,9 @@ fn a_kind_of_record_that_a_later_version_writes_is_told_from_a_damaged_one() {
         "{error}"
     );
     assert!(error.to_string().contains("update it"), "{error}");
-    let within = v1::Record {
-        kind: Some(v1::record::Kind::Deflated(deflated_bytes(&[
-            0x9a, 0x06, 0x01, 0x00,
-        ]))),
-    };
+    let within = record_of(v1::record::Kind::Deflated(deflated_bytes(&[
+        0x9a, 0x06, 0x01, 0x00,
+    ])));
     let error = Record::decode(&within.encode_to_vec()).unwrap_err();
     assert!(
         matches!(error, ContractError::UnknownKind { number: 99 }),
@@ -610,7 +631,7 @@ fn fields_and_gauges_that_a_later_version_writes_are_passed_over() {
         ..v1::SegmentClosed::default()
     };
     let kind = v1::record::Kind::SegmentClosed(closed);
-    let mut bytes = v1::Record { kind: Some(kind) }.encode_to_vec();
+    let mut bytes = record_of(kind).encode_to_vec();
     // Field 1000 beside the record, and one inside it: its length grows with it.
     bytes.extend([0xc2, 0x3e, 0x01, 0x00]);
     bytes.extend([0x2a, 4, 0xc2, 0x3e, 0x01, 0x00]);
@@ -624,9 +645,7 @@ fn fields_and_gauges_that_a_later_version_writes_are_passed_over() {
 fn a_small_record_that_inflates_to_a_large_one_is_refused_without_holding_it() {
     let bomb = deflated_bytes(&vec![0; 64 * RECORD_BYTES_MAX]);
     assert!(bomb.len() < RECORD_BYTES_MAX);
-    let record = v1::Record {
-        kind: Some(v1::record::Kind::Deflated(bomb)),
-    };
+    let record = record_of(v1::record::Kind::Deflated(bomb));
     let error = Record::decode(&record.encode_to_vec()).unwrap_err();
     assert_eq!(
         error.to_string(),
