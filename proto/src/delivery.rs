@@ -44,7 +44,7 @@ pub struct Envelope {
 pub const BATCH_BYTES_MIN: usize = 256;
 
 /// Most bytes in a batch, unless a single record is larger: headers are nothing beside it.
-pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+pub const BATCH_BYTES_MAX: usize = 48 * 1024;
 
 /// Batches that a device may have under way. With a round trip of 10 ms that is 8 MB/s, and a week that was spent offline is delivered
 /// within minutes; more would be in the collector's memory a thousand times over when its disk stands still.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokwatt_domain::{
@@ -168,7 +169,7 @@ async fn a_reused_sequence_number_is_noticed() {
     let store = open(folder.path()).await;
     store.admit(delivery(1, whole_run(run(1)))).await.unwrap();
     let mut other = record(2, Content::Part { run: run(2) });
-    other.bytes = b"something else".to_vec();
+    other.bytes = Bytes::from_static(b"something else");
     let error = store.admit(delivery(1, vec![other])).await.unwrap_err();
     assert!(
         matches!(error, StoreError::Altered { seq: 2, .. }),
@@ -263,7 +264,7 @@ async fn bytes_that_gave_way_to_a_gap_are_recognised_when_they_come_again() {
     let again = store.admit(delivery(2, whole_run(run(1)))).await.unwrap();
     assert_eq!((again.stored, again.held), (0, 4));
     let mut other = whole_run(run(1));
-    other[1].bytes = b"a gap".to_vec();
+    other[1].bytes = Bytes::from_static(b"a gap");
     let error = store.admit(delivery(1, other)).await.unwrap_err();
     assert!(
         matches!(error, StoreError::Altered { seq: 2, .. }),
@@ -426,7 +427,7 @@ fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
         };
         store.write(size(1)).await.unwrap();
         let mut records = whole_run(run(1));
-        records[1].bytes = vec![0; 1 << 20];
+        records[1].bytes = vec![0; 1 << 20].into();
         let error = store.admit(delivery(1, records.clone())).await.unwrap_err();
         assert!(matches!(error, StoreError::Full), "{error}");
         assert_eq!(runs(&store).await, [], "reading goes on");
