@@ -35,6 +35,13 @@ fn records() -> Vec<(&'static str, Record)> {
     let mut device = made_up::a_device();
     device.facts = BTreeMap::from([("kernel".to_owned(), "6.8.12".to_owned())]);
     device.reasons = BTreeMap::from([("soc".to_owned(), "no such file".to_owned())]);
+    let much_power = || Record::Power {
+        run,
+        segment: 0,
+        sensor_index: 1,
+        first: 0,
+        trace: made_up::power_trace(500),
+    };
     vec![
         ("device", Record::Device(device)),
         ("run_opened", Record::RunOpened(Box::new(made_up::header()))),
@@ -57,26 +64,8 @@ fn records() -> Vec<(&'static str, Record)> {
                 trace: made_up::power_trace(3),
             },
         ),
-        (
-            "power_deflated",
-            Record::Power {
-                run,
-                segment: 0,
-                sensor_index: 1,
-                first: 0,
-                trace: made_up::power_trace(500),
-            },
-        ),
-        (
-            "power_deflated_of_run",
-            Record::Power {
-                run,
-                segment: 0,
-                sensor_index: 1,
-                first: 0,
-                trace: made_up::power_trace(500),
-            },
-        ),
+        ("power_deflated", much_power()),
+        ("power_deflated_of_run", much_power()),
         (
             "power_by_levels",
             Record::Power {
