@@ -8,7 +8,7 @@
 mod cell;
 mod verify;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -75,7 +75,7 @@ impl Rollup {
                     Duration::MAX
                 }
                 Err(error) => {
-                    tracing::error!(%error, source = ?std::error::Error::source(&error), "runs wait to be measured");
+                    tracing::error!(%error, source = ?error.source(), "runs wait to be measured");
                     RETRY
                 }
             };
@@ -231,10 +231,7 @@ pub fn report_of(records: Vec<Record>) -> Result<String, String> {
 /// # Errors
 /// Why they make no run.
 pub fn trace_of(records: &[Vec<u8>]) -> Result<RunTrace, String> {
-    let decoded: Result<Vec<Record>, ContractError> =
-        records.iter().map(|bytes| Record::decode(bytes)).collect();
-    let decoded = decoded.map_err(|error| error.to_string())?;
-    let assembled = assemble(decoded).map_err(|error| error.to_string())?;
+    let assembled = assemble(decoded(records)?).map_err(|error| error.to_string())?;
     Ok(assembled.trace)
 }
 
@@ -273,9 +270,17 @@ fn verdict<T>(ended: Result<Result<T, String>, JoinError>) -> Option<Result<T, S
 }
 
 fn judge(records: &[Vec<u8>]) -> Result<Judged, String> {
-    let decoded: Result<Vec<Record>, ContractError> =
+    judge_decoded(decoded(records)?)
+}
+
+fn decoded(records: &[Vec<u8>]) -> Result<Vec<Record>, String> {
+    let decoded: Result<_, ContractError> =
         records.iter().map(|bytes| Record::decode(bytes)).collect();
-    judge_decoded(decoded.map_err(|error| error.to_string())?)
+    // What is wrong inside a document only its cause tells.
+    decoded.map_err(|error| match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })
 }
 
 fn judge_decoded(records: Vec<Record>) -> Result<Judged, String> {

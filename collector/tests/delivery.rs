@@ -209,6 +209,41 @@ fn what_is_wrong_deep_inside_a_record_is_said_of_its_run() {
 }
 
 #[test]
+fn a_header_that_nobody_can_read_is_said_of_its_run_and_hides_no_other() {
+    let folder = TempDir::new().unwrap();
+    let collector = Running::start(folder.path());
+    block_on(async {
+        let mut spool = spool("lab-1", 1, 2, 5);
+        let mut record = v1::Record::decode(&*spool[1]).unwrap();
+        let Some(v1::record::Kind::RunOpened(v1::RunOpened {
+            header: Some(header),
+        })) = &mut record.kind
+        else {
+            panic!("a run begins with its header");
+        };
+        let mut json: serde_json::Value = serde_json::from_slice(&header.json).unwrap();
+        json["repetition"] = "the first".into();
+        header.json = serde_json::to_vec(&json).unwrap();
+        spool[1] = record.encode_to_vec();
+        deliver(collector.addr, "lab-1", 1, &spool).await;
+        let runs = runs(collector.addr).await;
+        let mut states = states(&runs);
+        states.sort_unstable();
+        assert_eq!(states, ["complete", "unreadable"], "{runs}");
+        let of_it = runs["runs"].as_array().unwrap().iter();
+        let problem = of_it
+            .filter_map(|run| run["problem"].as_str())
+            .next()
+            .unwrap();
+        assert!(
+            problem.contains("`record.run_opened.header`") && problem.contains("expected u32"),
+            "{problem}"
+        );
+    });
+    collector.stop();
+}
+
+#[test]
 fn an_agents_report_that_is_not_ours_is_flagged_with_its_keys() {
     let folder = TempDir::new().unwrap();
     let collector = Running::start(folder.path());
