@@ -45,7 +45,7 @@ impl Checkpointer {
                 known.store(0, Ordering::Relaxed);
             }
             n_before = n_pages;
-            match fold(n_pages, n_pages - known.load(Ordering::Relaxed)) {
+            match fold(n_pages, known.load(Ordering::Relaxed)) {
                 Fold::Later => {}
                 Fold::Beside => {
                     // It may have been asked already.
@@ -82,8 +82,11 @@ enum Fold {
     Now,
 }
 
-/// With so many pages in the log, of which so many are not folded in.
-fn fold(n_pages: c_int, rest: c_int) -> Fold {
+/// With so many pages in the log, of which so many are folded in as far as is known.
+fn fold(n_pages: c_int, folded_in: c_int) -> Fold {
+    // More than there are is said late, of a log that has begun anew.
+    let is_of_this_log = folded_in <= n_pages;
+    let rest = n_pages - if is_of_this_log { folded_in } else { 0 };
     let is_long = n_pages >= LOG_LONG;
     if n_pages >= LOG_MAX || is_long && rest <= REST_LITTLE {
         Fold::Now
@@ -103,7 +106,6 @@ fn fold_in(
 ) {
     for () in asked {
         match own.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
-            // Late, it may be said of a log that has begun anew meanwhile: then the next one sets it right.
             Ok((_, n_pages)) => folded_in.store(n_pages, Ordering::Relaxed),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
             Err(error) if is_disk_full(&error) => {}
@@ -171,18 +173,26 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(n_pages: c_int, rest: c_int, want: Fold) {
-        assert_eq!(fold(n_pages, rest), want);
+    fn check(n_pages: c_int, folded_in: c_int, want: Fold) {
+        assert_eq!(fold(n_pages, folded_in), want);
     }
 
     #[test]
     fn whoever_commits_folds_in_what_is_little_of_a_long_log() {
-        check(PAGES - 1, PAGES - 1, Fold::Later);
-        check(PAGES, PAGES, Fold::Beside);
-        check(LOG_LONG, PAGES, Fold::Beside);
-        check(LOG_LONG + 2_000, REST_LITTLE + 1, Fold::Beside);
-        check(LOG_LONG + 2_000, REST_LITTLE, Fold::Now);
-        check(LOG_LONG - 1, REST_LITTLE, Fold::Later);
-        check(LOG_MAX, LOG_MAX, Fold::Now);
+        let longer = LOG_LONG + 2_000;
+        check(PAGES - 1, 0, Fold::Later);
+        check(PAGES, 0, Fold::Beside);
+        check(LOG_LONG - 1, LOG_LONG - 1, Fold::Later);
+        check(LOG_LONG, LOG_LONG - PAGES, Fold::Beside);
+        check(longer, longer - REST_LITTLE - 1, Fold::Beside);
+        check(longer, longer - REST_LITTLE, Fold::Now);
+        check(LOG_MAX, 0, Fold::Now);
+    }
+
+    #[test]
+    fn what_is_said_late_of_an_earlier_log_does_not_count() {
+        check(PAGES, LOG_LONG, Fold::Beside);
+        check(PAGES - 1, LOG_LONG, Fold::Later);
+        check(LOG_LONG, LOG_LONG + 1, Fold::Beside);
     }
 }
