@@ -76,13 +76,13 @@ pub enum QueryError {
     #[error("`{0}` names no run: give 6 to 32 hexadecimal digits, `runs list` shows them")]
     RunName(String),
     /// No run of that name.
-    #[error("no run begins with `{0}`: `runs list` shows those there are")]
+    #[error("no run begins or ends with `{0}`: `runs list` shows those there are")]
     NoSuchRun(String),
-    /// More than one run begins so.
-    #[error("{n} runs begin with `{prefix}`: give more digits")]
+    /// More than one run begins or ends so.
+    #[error("{n} runs begin or end with `{part}`: give more digits")]
     Ambiguous {
         /// What was given.
-        prefix: String,
+        part: String,
         /// How many runs it fits.
         n: usize,
     },
@@ -309,7 +309,7 @@ impl Query {
         self.settled.clone()
     }
 
-    /// One run: `name` is its id or how that begins.
+    /// One run: `name` is its id, or how that begins or ends.
     ///
     /// # Errors
     /// [`QueryError::RunName`], [`QueryError::NoSuchRun`], [`QueryError::Ambiguous`].
@@ -349,20 +349,20 @@ impl Query {
     }
 
     async fn run_named(&self, name: &str) -> Result<RunRow, QueryError> {
-        let prefix = name.to_ascii_lowercase();
+        let part = name.to_ascii_lowercase();
         let is_name =
-            (6..=32).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
+            (6..=32).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_name {
             return Err(QueryError::RunName(name.to_owned()));
         }
-        let mut rows = self.store.runs_named(prefix.clone()).await?;
+        let mut rows = self.store.runs_named(part.clone()).await?;
         if rows.len() > 1 {
             return Err(QueryError::Ambiguous {
                 n: rows.len(),
-                prefix,
+                part,
             });
         }
-        rows.pop().ok_or(QueryError::NoSuchRun(prefix))
+        rows.pop().ok_or(QueryError::NoSuchRun(part))
     }
 
     /// Who asks after an acknowledgement sees what it acknowledged, if measuring keeps up. Returns what it was not waited for.

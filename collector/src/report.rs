@@ -36,7 +36,7 @@ pub(crate) use self::{
     flag::meaning,
     number::{Scale, percentile, short},
     page::Grid,
-    table::unit,
+    table::{run_end, unit},
 };
 
 pub use self::{

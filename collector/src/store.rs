@@ -779,12 +779,12 @@ impl Store {
         .await
     }
 
-    /// Runs whose id begins so; `prefix` is hexadecimal digits in lower case.
+    /// Runs whose id begins so, or if there are none, ends so; `part` is hexadecimal digits in lower case.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn runs_named(&self, prefix: String) -> Result<Vec<RunRow>, StoreError> {
-        self.read(move |connection| reading::runs_named(connection, &prefix))
+    pub async fn runs_named(&self, part: String) -> Result<Vec<RunRow>, StoreError> {
+        self.read(move |connection| reading::runs_named(connection, &part))
             .await
     }
 

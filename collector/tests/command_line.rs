@@ -343,7 +343,7 @@ fn a_question_that_cannot_be_answered_says_which_to_ask() {
     refuses(&["runs", "show", "xyz"], &["`xyz`", "runs list"]);
     refuses(
         &["runs", "show", "0123456789"],
-        &["no run begins with `0123456789`"],
+        &["no run begins or ends with `0123456789`"],
     );
     refuses(&["rank"], &["--metric"]);
 }

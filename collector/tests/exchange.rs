@@ -564,7 +564,7 @@ fn an_export_that_cannot_be_says_what_can() {
         &["--what", "bundle", "-"],
         &["no text", "a file or a folder"],
     );
-    refused(&["abcdef", "-"], &["no run begins with `abcdef`"]);
+    refused(&["abcdef", "-"], &["no run begins or ends with `abcdef`"]);
     let id = json(&server.ask(&["import", &fixture("llama-bench.csv"), "--format", "json"]));
     refused(
         &[

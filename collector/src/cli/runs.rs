@@ -30,7 +30,7 @@ pub(super) struct List {
 
 #[derive(Args, Debug)]
 pub(super) struct Show {
-    /// Id of the run, or its first 6 or more digits
+    /// Id of the run, or its first or last 6 or more digits; `runs list` shows the last 8
     #[arg(value_name = "ID")]
     run: String,
     #[arg(long, value_enum, default_value_t = Format::Table)]

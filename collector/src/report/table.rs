@@ -97,7 +97,6 @@ pub fn runs(runs: &Runs) -> String {
 }
 
 fn run_cells(line: &RunLine) -> Vec<Cell> {
-    let start: String = line.run.chars().take(RUN_DIGITS).collect();
     let ok = match (line.n_succeeded, line.n_requests) {
         (Some(succeeded), Some(requests)) => format!("{succeeded}/{requests}"),
         _ => "–".to_owned(),
@@ -108,7 +107,7 @@ fn run_cells(line: &RunLine) -> Vec<Cell> {
         .map(String::as_str)
         .collect();
     vec![
-        Cell::new(start),
+        Cell::new(run_end(&line.run)),
         Cell::new(line.started.map_or_else(|| "–".to_owned(), date::minute)),
         Cell::new(&line.device),
         Cell::new(line.cell.as_deref().unwrap_or("–")),
@@ -368,6 +367,12 @@ pub(super) fn table(head: &[&str]) -> Table {
 
 pub(super) fn right(value: impl ToString) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
+}
+
+/// A run by how its id ends, which is chance: how it begins is the time, which runs of a minute share.
+pub(crate) fn run_end(run: &str) -> &str {
+    let begin = run.len().saturating_sub(RUN_DIGITS);
+    run.get(begin..).unwrap_or(run)
 }
 
 /// Two of ten thousand runs share so many with a chance of 1 %; accepted by `runs show`, which says if they do.

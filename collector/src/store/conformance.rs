@@ -368,6 +368,28 @@ async fn a_measured_run_is_measured_once() {
 }
 
 #[tokio::test]
+async fn runs_are_found_by_how_they_begin_or_end() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    let minute = WallTime(1_790_000_000_000_000);
+    let [one, other] = [0xa1, 0xa2].map(|byte| RunId::new(minute, [byte; 10]));
+    for (epoch, run) in [(1, one), (2, other)] {
+        greet(&store, epoch).await;
+        store.admit(delivery(epoch, whole_run(run))).await.unwrap();
+    }
+    let named = async |part: &str| {
+        let rows = store.runs_named(part.to_owned()).await.unwrap();
+        rows.iter().map(|row| row.run).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&one.to_string()[..12]).await, [one, other]);
+    assert_eq!(named(&one.to_string()).await, [one]);
+
+    assert_eq!(named("1a1a1a1").await, [one]);
+    assert_eq!(named("a2a2a2a2").await, [other]);
+    assert_eq!(named("a3a2a2a2").await, []);
+}
+
+#[tokio::test]
 async fn an_unreadable_run_is_out_of_the_way_with_its_reason() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;

@@ -199,9 +199,22 @@ pub(super) fn latest_runs(
     runs.collect()
 }
 
-pub(super) fn runs_named(connection: &Connection, prefix: &str) -> rusqlite::Result<Vec<RunRow>> {
+pub(super) fn runs_named(connection: &Connection, part: &str) -> rusqlite::Result<Vec<RunRow>> {
+    let begin_so = runs_that_begin(connection, part)?;
+    if !begin_so.is_empty() {
+        return Ok(begin_so);
+    }
+    // Every id is looked at, in the index that holds nothing else.
+    let mut statement = connection.prepare_cached(&format!(
+        "{SELECT_RUN} WHERE id IN (SELECT id FROM run WHERE hex(id) LIKE '%' || ?1) ORDER BY id"
+    ))?;
+    let runs = statement.query_map([part], run_row)?;
+    runs.collect()
+}
+
+fn runs_that_begin(connection: &Connection, so: &str) -> rusqlite::Result<Vec<RunRow>> {
     // All ids that begin so lie next to each other.
-    let bounds = [format!("{prefix:0<32}"), format!("{prefix:f<32}")];
+    let bounds = [format!("{so:0<32}"), format!("{so:f<32}")];
     let [Ok(first), Ok(last)] = bounds.map(|bound| RunId::parse(&bound)) else {
         return Ok(Vec::new());
     };

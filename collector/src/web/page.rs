@@ -159,16 +159,12 @@ pub(super) fn device_link(device: &str) -> Markup {
     html! { a href=(path(&["devices", device])) { (name(device)) } }
 }
 
-/// A run by how its id begins.
+/// A run as `runs list` shows it.
 pub(super) fn run_link(run: &str) -> Markup {
-    let start: String = run.chars().take(RUN_DIGITS).collect();
-    html! { a.id href=(path(&["runs", run])) { (start) } }
+    html! { a.id href=(path(&["runs", run])) { (report::run_end(run)) } }
 }
 
 /// Something wide that scrolls by itself, also by keyboard.
 pub(super) fn scrolling(label: &str, content: Markup) -> Markup {
     html! { div.wide role="region" aria-label=(plain(label)) tabindex="0" { (content) } }
 }
-
-/// As `runs list` shows.
-const RUN_DIGITS: usize = 8;

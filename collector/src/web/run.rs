@@ -83,11 +83,11 @@ pub(super) async fn trace(site: &Site, run: RunId) -> Result<Result<RunTrace, St
 
 /// What is not measured says so here, too.
 fn title(run: &RunDetail) -> String {
-    let start: String = run.line.run.chars().take(TITLE_DIGITS).collect();
+    let end = report::run_end(&run.line.run);
     let provenance = run.line.provenance.as_deref();
     match provenance.filter(|name| *name != Provenance::Measured.as_str()) {
-        Some(other) => format!("Run {start} on {} ({other}, not measured)", run.line.device),
-        None => format!("Run {start} on {}", run.line.device),
+        Some(other) => format!("Run {end} on {} ({other}, not measured)", run.line.device),
+        None => format!("Run {end} on {}", run.line.device),
     }
 }
 
@@ -197,6 +197,3 @@ fn doubt(flag: &Flag) -> Markup {
         (plain(&flag.detail))
     }
 }
-
-/// As lists show.
-const TITLE_DIGITS: usize = 8;

@@ -2796,7 +2796,7 @@ pub struct ExportRequest {
     /// Conditions `key=value`, all of which must hold.
     #[prost(string, repeated, tag = "3")]
     pub r#where: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Runs by their id or how it begins; empty: all that meet the conditions.
+    /// Runs by their id, or how it begins or ends; empty: all that meet the conditions.
     #[prost(string, repeated, tag = "4")]
     pub runs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -3727,7 +3727,7 @@ pub struct ListRunsRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShowRunRequest {
-    /// 32 hexadecimal digits, or the first 6 or more of them if no other run begins so.
+    /// 32 hexadecimal digits, or the first 6 or more of them if no other run begins so, or the last 6 or more if none begins and no other ends so.
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
 }
