@@ -316,9 +316,9 @@ impl Dispatch {
     async fn change<T: Send + 'static>(
         &self,
         which: JobsOf,
-        decide: impl FnOnce(&mut [Job]) -> T + Send + 'static,
+        decide: impl Fn(&mut [Job]) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let change = self.store.change_jobs(which, |jobs| {
+        let change = self.store.change_jobs(which, move |jobs| {
             let before = jobs.to_vec();
             let outcome = decide(jobs);
             (outcome, *before != *jobs)

@@ -624,16 +624,16 @@ impl Store {
     }
 
     /// Lets `decide` change jobs, and keeps what it changed, in one transaction. It runs on the thread that writes, so it is short and does
-    /// nothing that could not be undone.
+    /// nothing that could not be undone, and once more if it was.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Stopped`]: nothing has changed.
     pub async fn change_jobs<T: Send + 'static>(
         &self,
         which: JobsOf,
-        decide: impl FnOnce(&mut [Job]) -> T + Send + 'static,
+        decide: impl Fn(&mut [Job]) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write(move |connection| campaigns::change(connection, &which, decide))
+        self.write(move |connection| campaigns::change(connection, &which, &decide))
             .await
     }
 
@@ -885,7 +885,7 @@ impl Store {
 
     async fn write<T: Send + 'static>(
         &self,
-        task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        task: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer()?.write(task).await
     }

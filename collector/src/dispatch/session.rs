@@ -211,7 +211,7 @@ impl Session {
                 let (roster, device) = (Arc::clone(&self.dispatch.roster), self.device.clone());
                 let now = Instant::now();
                 let ended = self.decide(Some(job.job), move |jobs| {
-                    let (settled, pause) = queue::end(jobs, job, end);
+                    let (settled, pause) = queue::end(jobs, job, end.clone());
                     if let Some(pause) = pause {
                         roster.pause(&device, job.job, now, pause);
                     }
@@ -237,7 +237,7 @@ impl Session {
     async fn decide<T: Send + 'static>(
         &self,
         and: Option<JobId>,
-        decide: impl FnOnce(&mut [Job]) -> T + Send + 'static,
+        decide: impl Fn(&mut [Job]) -> T + Send + 'static,
     ) -> Result<T, Status> {
         let seat = Arc::downgrade(&self.seat);
         let which = JobsOf::Device(self.device.clone(), and);

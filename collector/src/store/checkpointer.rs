@@ -35,6 +35,7 @@ impl Checkpointer {
         failed: watch::Sender<Option<String>>,
     ) -> Result<Self, StoreError> {
         let own = database.beside()?;
+        let page: i64 = own.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let (due, asked) = mpsc::sync_channel(1);
         let folded_in = Arc::<AtomicI32>::default();
         let known = Arc::clone(&folded_in);
@@ -45,7 +46,8 @@ impl Checkpointer {
                 known.store(0, Ordering::Relaxed);
             }
             n_before = n_pages;
-            match fold(n_pages, known.load(Ordering::Relaxed)) {
+            let bytes = |n_pages: c_int| i64::from(n_pages) * page;
+            match fold(bytes(n_pages), bytes(known.load(Ordering::Relaxed))) {
                 Fold::Later => {}
                 Fold::Beside => {
                     // It may have been asked already.
@@ -82,15 +84,15 @@ enum Fold {
     Now,
 }
 
-/// With so many pages in the log, of which so many are folded in as far as is known.
-fn fold(n_pages: c_int, folded_in: c_int) -> Fold {
+/// With so many bytes of pages in the log, of which so many are folded in as far as is known.
+fn fold(log: i64, folded_in: i64) -> Fold {
     // More than there are is said late, of a log that has begun anew.
-    let is_of_this_log = folded_in <= n_pages;
-    let rest = n_pages - if is_of_this_log { folded_in } else { 0 };
-    let is_long = n_pages >= LOG_LONG;
-    if n_pages >= LOG_MAX || is_long && rest <= REST_LITTLE {
+    let is_of_this_log = folded_in <= log;
+    let rest = log - if is_of_this_log { folded_in } else { 0 };
+    let is_long = log >= LOG_LONG;
+    if log >= LOG_MAX || is_long && rest <= REST_LITTLE {
         Fold::Now
-    } else if is_long || rest >= PAGES {
+    } else if is_long || rest >= ENOUGH {
         Fold::Beside
     } else {
         Fold::Later
@@ -118,17 +120,17 @@ fn fold_in(
     }
 }
 
-/// So many new pages in the log are folded in: 16 MB.
-const PAGES: c_int = 4_000;
+/// So many new bytes in the log are folded in.
+const ENOUGH: i64 = 16_000_000;
 
 /// From so many on, the log should begin anew.
-const LOG_LONG: c_int = 3 * PAGES;
+const LOG_LONG: i64 = 3 * ENOUGH;
 
-/// So many, 4 MB, delay a commit by little.
-const REST_LITTLE: c_int = PAGES / 4;
+/// So many delay a commit by little.
+const REST_LITTLE: i64 = ENOUGH / 4;
 
 /// With so many, commits wait, however much it is.
-const LOG_MAX: c_int = 6 * PAGES;
+const LOG_MAX: i64 = 6 * ENOUGH;
 
 #[cfg(test)]
 mod tests {
@@ -138,52 +140,53 @@ mod tests {
 
     use super::*;
 
-    /// Commits about so many pages, and comes back with what is in the database then, and with what a close leaves of the log.
+    /// Commits about so many bytes, and comes back with what is in the database then, and with whether a close leaves the log.
     #[track_caller]
-    fn committed(n_pages: u64) -> (u64, bool) {
+    fn committed(bytes: i64) -> (i64, bool) {
         let folder = TempDir::new().unwrap();
         let (database, _lock, mut writer) = Database::open(folder.path()).unwrap();
         // Otherwise SQLite would do it by itself.
         writer.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
         let (failed, failure) = watch::channel(None);
         let checkpointer = Checkpointer::start(&database, &mut writer, failed).unwrap();
+        let n_rows = bytes / 8_000;
         writer
             .execute_batch(&format!(
                 "CREATE TABLE noise (bytes BLOB);
-                 WITH RECURSIVE page (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM page WHERE n < {n_pages})
-                 INSERT INTO noise SELECT randomblob(4000) FROM page"
+                 WITH RECURSIVE row (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM row WHERE n < {n_rows})
+                 INSERT INTO noise SELECT randomblob(8000) FROM row"
             ))
             .unwrap();
         // What it was asked for is done before it ends.
         checkpointer.stop(&mut writer);
         let path = super::super::database_in(folder.path());
-        let pages = fs::metadata(&path).unwrap().len() / 4096;
+        let folded_in = fs::metadata(&path).unwrap().len();
         drop(writer);
         assert_eq!(*failure.borrow(), None);
-        (pages, path.with_extension("sqlite-wal").exists())
+        let log = path.with_extension("sqlite-wal");
+        (i64::try_from(folded_in).unwrap(), log.exists())
     }
 
     #[test]
     fn a_long_log_is_folded_in_and_a_short_one_left_alone() {
-        let pages = u64::from(PAGES.unsigned_abs());
-        let (folded_in, is_left) = committed(pages + 100);
-        assert!(folded_in > pages && !is_left, "{folded_in} pages");
-        let (folded_in, is_left) = committed(pages / 2);
-        assert!(folded_in < 100 && !is_left, "{folded_in} pages");
+        let (folded_in, is_left) = committed(ENOUGH + 1_000_000);
+        assert!(folded_in > ENOUGH && !is_left, "{folded_in} bytes");
+        let (folded_in, is_left) = committed(ENOUGH / 2);
+        assert!(folded_in < 1_000_000 && !is_left, "{folded_in} bytes");
     }
 
     #[track_caller]
-    fn check(n_pages: c_int, folded_in: c_int, want: Fold) {
-        assert_eq!(fold(n_pages, folded_in), want);
+    fn check(log: i64, folded_in: i64, want: Fold) {
+        assert_eq!(fold(log, folded_in), want);
     }
 
     #[test]
     fn whoever_commits_folds_in_what_is_little_of_a_long_log() {
-        let longer = LOG_LONG + 2_000;
-        check(PAGES - 1, 0, Fold::Later);
-        check(PAGES, 0, Fold::Beside);
+        let longer = LOG_LONG + ENOUGH / 2;
+        check(ENOUGH - 1, 0, Fold::Later);
+        check(ENOUGH, 0, Fold::Beside);
         check(LOG_LONG - 1, LOG_LONG - 1, Fold::Later);
-        check(LOG_LONG, LOG_LONG - PAGES, Fold::Beside);
+        check(LOG_LONG, LOG_LONG - ENOUGH, Fold::Beside);
         check(longer, longer - REST_LITTLE - 1, Fold::Beside);
         check(longer, longer - REST_LITTLE, Fold::Now);
         check(LOG_MAX, 0, Fold::Now);
@@ -191,8 +194,8 @@ mod tests {
 
     #[test]
     fn what_is_said_late_of_an_earlier_log_does_not_count() {
-        check(PAGES, LOG_LONG, Fold::Beside);
-        check(PAGES - 1, LOG_LONG, Fold::Later);
+        check(ENOUGH, LOG_LONG, Fold::Beside);
+        check(ENOUGH - 1, LOG_LONG, Fold::Later);
         check(LOG_LONG, LOG_LONG + 1, Fold::Beside);
     }
 }

@@ -542,7 +542,7 @@ async fn set(store: &Store, state: JobState, runs: &[u8]) {
     let set = store.change_jobs(all, move |jobs| {
         jobs[0].state = state;
         jobs[0].attempt = 1;
-        jobs[0].runs = runs;
+        jobs[0].runs.clone_from(&runs);
     });
     set.await.unwrap();
 }

@@ -51,15 +51,34 @@ struct Desk {
 struct Job {
     /// Of what is to be written, where that may be much.
     bytes: usize,
-    work: Box<dyn FnOnce(&Connection) -> Done + Send>,
+    work: Box<dyn Work>,
 }
 
-/// A part that is done, before the commit.
-struct Done {
+/// What a job does, whatever comes of it.
+trait Work: Send {
+    /// Keeps what came of it. May be called again if that was undone.
+    fn perform(&mut self, connection: &Connection, alone: Alone);
+
+    /// Why it could not, if it could not.
+    fn error(&self) -> Option<&StoreError>;
+
     /// Called when the commit is decided.
-    answer: Box<dyn FnOnce(Result<(), StoreError>)>,
-    /// Set if the disk or the file failed under it.
-    breakage: Option<String>,
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+}
+
+/// Whether what a task does can be undone by itself. For that SQLite notes what each page was before, for every task anew, so it is
+/// only asked where one failed.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Alone {
+    No,
+    Yes,
+}
+
+/// A task, and who waits for it.
+struct Asked<F, T> {
+    task: F,
+    outcome: Option<Result<T, StoreError>>,
+    asker: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl Writer {
@@ -122,10 +141,10 @@ impl Writer {
     }
 
     /// Runs `task` in a transaction; its result comes back once that is committed. A task that fails leaves nothing
-    /// behind and does not disturb those committed with it.
+    /// behind and does not disturb those committed with it: for that, all of them may be undone and run again.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        task: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        task: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.write_in_turn(|| (0, task)).await
     }
@@ -137,20 +156,15 @@ impl Writer {
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let place = self.jobs.reserve().await.map_err(|_| self.stopped())?;
         let (bytes, task) = make();
-        let (sender, answer) = oneshot::channel();
-        let work = Box::new(move |connection: &Connection| {
-            let outcome = in_savepoint(connection, task);
-            Done {
-                breakage: outcome.as_ref().err().and_then(StoreError::breakage),
-                // Who asked may have gone away; what it asked for is done all the same.
-                answer: Box::new(move |commit| {
-                    drop(sender.send(outcome.and_then(|value| commit.map(|()| value))));
-                }),
-            }
+        let (asker, answer) = oneshot::channel();
+        let work = Box::new(Asked {
+            task,
+            outcome: None,
+            asker,
         });
         // Counted before it is handed over: it is taken off when it is taken.
         let bytes_waiting = bytes + self.bytes_waiting.fetch_add(bytes, Ordering::Relaxed);
@@ -231,15 +245,47 @@ impl Desk {
     }
 }
 
-fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(), String> {
+impl<F, T> Work for Asked<F, T>
+where
+    T: Send,
+    F: FnMut(&Connection) -> Result<T, StoreError> + Send,
+{
+    fn perform(&mut self, connection: &Connection, alone: Alone) {
+        let task = &mut self.task;
+        self.outcome = Some(match alone {
+            // It was rolled back: there is no transaction to be a part of.
+            _ if connection.is_autocommit() => Err(StoreError::Full),
+            Alone::No => task(connection),
+            Alone::Yes => in_savepoint(connection, task),
+        });
+    }
+
+    fn error(&self) -> Option<&StoreError> {
+        self.outcome.as_ref()?.as_ref().err()
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
+        let Some(outcome) = self.outcome else { return };
+        // Who asked may have gone away; what it asked for is done all the same.
+        drop(
+            self.asker
+                .send(outcome.and_then(|value| commit.map(|()| value))),
+        );
+    }
+}
+
+fn commit(connection: &Connection, mut group: Vec<Job>, vitals: &Vitals) -> Result<(), String> {
     let began = Instant::now();
-    let before = connection.total_changes();
+    let mut before = connection.total_changes();
     begin(connection)?;
-    let done: Vec<Done> = group
-        .into_iter()
-        .map(|job| (job.work)(connection))
-        .collect();
-    let breakage = done.iter().find_map(|done| done.breakage.clone());
+    let mut breakage = perform(connection, &mut group, Alone::No);
+    let is_failed = group.iter().any(|job| job.work.error().is_some());
+    if is_failed && breakage.is_none() && !connection.is_autocommit() {
+        execute(connection, "ROLLBACK", []).map_err(|error| error.to_string())?;
+        before = connection.total_changes();
+        begin(connection)?;
+        breakage = perform(connection, &mut group, Alone::Yes);
+    }
     let decision = match breakage {
         Some(reason) => Decision::Fatal(reason),
         None => decide(connection),
@@ -248,8 +294,8 @@ fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(
     if is_change || decision != Decision::Committed {
         vitals.transaction_ended(decision.outcome(), began.elapsed());
     }
-    for done in done {
-        (done.answer)(match &decision {
+    for job in group {
+        job.work.answer(match &decision {
             Decision::Committed => Ok(()),
             Decision::Full => Err(StoreError::Full),
             Decision::Fatal(reason) => Err(StoreError::Stopped(reason.clone())),
@@ -259,6 +305,15 @@ fn commit(connection: &Connection, group: Vec<Job>, vitals: &Vitals) -> Result<(
         Decision::Fatal(reason) => Err(reason),
         Decision::Committed | Decision::Full => Ok(()),
     }
+}
+
+/// Returns the reason if the disk or the file failed under one of them.
+fn perform(connection: &Connection, group: &mut [Job], alone: Alone) -> Option<String> {
+    for job in group.iter_mut() {
+        job.work.perform(connection, alone);
+    }
+    let mut errors = group.iter().filter_map(|job| job.work.error());
+    errors.find_map(StoreError::breakage)
 }
 
 /// How long the first of a group waits for others, so long after the latest commit began.
@@ -322,9 +377,6 @@ fn in_savepoint<T>(
     connection: &Connection,
     task: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    if connection.is_autocommit() {
-        return Err(StoreError::Full);
-    }
     execute(connection, "SAVEPOINT task", [])?;
     let outcome = task(connection);
     if !connection.is_autocommit() {
@@ -354,6 +406,11 @@ const FLEET_MIN: i64 = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use futures::future;
+    use tempfile::TempDir;
+
     use super::*;
 
     #[track_caller]
@@ -375,5 +432,57 @@ mod tests {
         check(FLEET_MIN, Some(4), 36);
         check(FLEET_MIN, Some(40), 0);
         check(FLEET_MIN, Some(u64::MAX), 0);
+    }
+
+    /// Commits tasks together, each of which puts its number into a table, if it is negative twice, which is once too often. Returns how
+    /// often each was run, what came of it, and the table.
+    fn together(numbers: &[i64]) -> (Vec<usize>, Vec<bool>, Vec<i64>) {
+        let folder = TempDir::new().unwrap();
+        let connection = Connection::open(folder.path().join("sqlite")).unwrap();
+        connection
+            .execute_batch("CREATE TABLE put (number INTEGER NOT NULL UNIQUE)")
+            .unwrap();
+        let vitals = Arc::new(Vitals::new(Path::new("/nowhere/collector.sqlite")));
+        let writer = Writer::inline(connection, vitals);
+        let n_runs = Arc::new(Mutex::new(vec![0; numbers.len()]));
+        let put = numbers.iter().copied().enumerate().map(|(place, number)| {
+            let n_runs = Arc::clone(&n_runs);
+            writer.write(move |connection| {
+                n_runs.lock().unwrap()[place] += 1;
+                for _ in 0..if number < 0 { 2 } else { 1 } {
+                    execute(connection, "INSERT INTO put VALUES (?1)", [number])?;
+                }
+                Ok(())
+            })
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        runtime.block_on(async {
+            let outcomes = future::join_all(put).await;
+            let stored = writer.write(|connection| {
+                let mut statement = connection.prepare("SELECT number FROM put ORDER BY rowid")?;
+                let numbers = statement.query_map([], |row| row.get(0))?;
+                Ok(numbers.collect::<rusqlite::Result<Vec<i64>>>()?)
+            });
+            let stored = stored.await.unwrap();
+            let n_runs = n_runs.lock().unwrap().clone();
+            (n_runs, outcomes.iter().map(Result::is_ok).collect(), stored)
+        })
+    }
+
+    #[test]
+    fn of_tasks_that_are_committed_together_only_the_one_that_fails_leaves_nothing() {
+        let (n_runs, outcomes, stored) = together(&[1, -2, 3]);
+        assert_eq!(n_runs, [2, 2, 2], "all of them were together");
+        assert_eq!(outcomes, [true, false, true]);
+        assert_eq!(stored, [1, 3]);
+    }
+
+    #[test]
+    fn tasks_of_which_none_fails_run_once() {
+        let (n_runs, outcomes, stored) = together(&[1, 2, 3]);
+        assert_eq!(n_runs, [1, 1, 1]);
+        assert_eq!(outcomes, [true, true, true]);
+        assert_eq!(stored, [1, 2, 3]);
     }
 }
