@@ -10,6 +10,7 @@ mod verify;
 
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
+use futures::future;
 use tokio::{
     sync::{Notify, watch},
     task::JoinError,
@@ -130,12 +131,16 @@ impl Rollup {
             }
             self.give_way(began.elapsed(), stopping).await;
         }
+        let mut measured = Vec::new();
         for (key, judged) in cells {
             let began = Instant::now();
-            self.keep(key, judged).await?;
+            measured.push(self.rolled_up(key, judged).await?);
             self.give_way(began.elapsed(), stopping).await;
+            if measured.len() == CELLS_AT_ONCE {
+                self.keep(std::mem::take(&mut measured)).await?;
+            }
         }
-        Ok(())
+        self.keep(measured).await
     }
 
     /// Rests after work, if devices wait for acknowledgements.
@@ -171,7 +176,11 @@ impl Rollup {
         }
     }
 
-    async fn keep(&self, key: [u8; 32], judged: Vec<(RunId, Judged)>) -> Result<(), RollupError> {
+    async fn rolled_up(
+        &self,
+        key: [u8; 32],
+        judged: Vec<(RunId, Judged)>,
+    ) -> Result<Measured, RollupError> {
         let mut ranked = parse(&self.store.reports_of_cell(key).await?)?;
         let mut runs = Vec::new();
         for (run, Judged { report, differs }) in judged {
@@ -189,13 +198,23 @@ impl Rollup {
                 report_differs,
             });
         }
-        let n_runs = runs.len();
-        let measured = Measured {
+        Ok(Measured {
             runs,
             cell: cell::roll_up(&ranked),
             at: SystemClock.wall(),
-        };
-        self.store.put_measured(measured).await?;
+        })
+    }
+
+    /// All of them together: where a fleet delivers, a commit waits for its turn.
+    async fn keep(&self, measured: Vec<Measured>) -> Result<(), RollupError> {
+        if measured.is_empty() {
+            return Ok(());
+        }
+        let n_runs = measured.iter().map(|cell| cell.runs.len()).sum();
+        let kept = measured
+            .into_iter()
+            .map(|cell| self.store.put_measured(cell));
+        future::try_join_all(kept).await?;
         tracing::info!(n_runs, "runs measured");
         self.settled(n_runs);
         Ok(())
@@ -306,6 +325,9 @@ fn parse(rows: &[ReportRow]) -> Result<Vec<RankedRun>, serde_json::Error> {
 /// to get on.
 const RUNS_AT_ONCE: usize = 256;
 
+/// A part of the places where work waits to be written, so that deliveries find some, too.
+const CELLS_AT_ONCE: usize = 16;
+
 /// How much longer a rest is than the work before it. A tenth of a core measures some hundred runs a second; it is behind only where a
 /// fleet that was cut off delivers days at once.
 const RESTS: u32 = 9;
@@ -315,9 +337,16 @@ const RETRY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use tempfile::TempDir;
     use tokio::task::JoinSet;
+    use tokwatt_domain::{
+        ids::{DeviceId, Epoch, Seq},
+        time::WallTime,
+    };
 
     use super::*;
+    use crate::store::{Content, Delivery, Received, State, database_in};
 
     type Judgement = Result<(), String>;
 
@@ -339,5 +368,67 @@ mod tests {
         tasks.spawn(broken());
         let verdict = verdict(tasks.join_next().await.unwrap()).unwrap();
         assert!(verdict.unwrap_err().contains("measuring it failed"));
+    }
+
+    /// A run of one record.
+    fn run(number: u8) -> Received {
+        Received {
+            seq: Seq(number.into()),
+            bytes: Bytes::new(),
+            content: Content::Finished {
+                run: RunId([number; 16]),
+            },
+        }
+    }
+
+    fn measured(number: u8) -> Measured {
+        let run = MeasuredRun {
+            run: RunId([number; 16]),
+            report: "{}".to_owned(),
+            differs: Vec::new(),
+        };
+        let cell = CellRow {
+            key: [number; 32],
+            device: "lab-1".to_owned(),
+            ..CellRow::default()
+        };
+        Measured {
+            runs: vec![run],
+            cell,
+            at: WallTime(0),
+        }
+    }
+
+    fn n_commits(vitals: &Vitals) -> u64 {
+        let figures = vitals.exposition(&[]).unwrap();
+        let mut lines = figures.lines();
+        let n = lines
+            .find_map(|line| line.strip_prefix("tokwatt_commits_total{outcome=\"committed\"} "));
+        n.unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn cells_are_kept_in_fewer_commits_than_there_are() {
+        let folder = TempDir::new().unwrap();
+        let vitals = Arc::new(Vitals::new(&database_in(folder.path())));
+        let store = Arc::new(Store::open_counted(folder.path(), &vitals).unwrap());
+        let (device, epoch) = (DeviceId::parse("lab-1").unwrap(), Epoch(1));
+        let hello = store.greet(device.clone(), epoch, "0.1.0".to_owned());
+        hello.await.unwrap();
+        let n = u8::try_from(CELLS_AT_ONCE).unwrap();
+        let records = (1..=n).map(run).collect();
+        let delivery = Delivery {
+            device,
+            epoch,
+            records,
+        };
+        store.admit(delivery).await.unwrap();
+        let before = n_commits(&vitals);
+        let rollup = Rollup::new(Arc::clone(&store), Arc::default(), Arc::clone(&vitals));
+        rollup.keep((1..=n).map(measured).collect()).await.unwrap();
+        assert!(n_commits(&vitals) - before < u64::from(n) / 2);
+        let runs = store.latest_runs(None, 0, usize::MAX).await.unwrap();
+        assert!(runs.iter().all(|run| run.state == State::Complete));
+        assert_eq!(runs.len(), CELLS_AT_ONCE);
     }
 }

@@ -733,7 +733,7 @@ impl Store {
             .await
     }
 
-    /// Runs that are delivered and not measured, oldest first.
+    /// Runs that are delivered and not measured: those of a device together, oldest first.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -134,8 +134,9 @@ impl State {
 }
 
 pub(super) fn unmeasured(connection: &Connection) -> rusqlite::Result<Vec<RunId>> {
-    let mut statement = connection
-        .prepare_cached("SELECT id FROM run WHERE state = 'finished' ORDER BY started_us, id")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM run WHERE state = 'finished' ORDER BY device, started_us, id",
+    )?;
     let runs = statement.query_map([], |row| row.get(0).map(RunId))?;
     runs.collect()
 }
