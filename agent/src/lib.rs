@@ -5,6 +5,9 @@
 /// The one place that reads clocks.
 pub mod clock;
 
+/// Work that blocks its thread, on a thread for such work.
+mod blocking;
+
 /// What it runs with: flags, environment, file.
 pub mod settings;
 

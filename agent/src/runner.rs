@@ -30,6 +30,7 @@ use tracing::Instrument;
 
 use crate::{
     backend::{Backend, BackendError, ModelCard},
+    blocking::off_thread,
     clock::Clock,
     device::{HostRoot, gauges::Gauges},
     power::sampler::{Health, Sampler},
@@ -622,7 +623,7 @@ impl Runner {
         outcome: &mut Outcome,
     ) -> Result<(), RunnerError> {
         let (trace, report) =
-            off_thread(&self.spool, move |spool| resume::close(spool, next, end)).await?;
+            on_spool(&self.spool, move |spool| resume::close(spool, next, end)).await?;
         self.grown.notify_one();
         outcome.reports.push(report);
         tally.tell(Progress::Finished(Box::new(trace)));
@@ -789,7 +790,7 @@ impl Runner {
         &self,
         work: impl FnOnce(&Spool) -> Result<T, SpoolError> + Send + 'static,
     ) -> Result<T, SpoolError> {
-        off_thread(&self.spool, work).await
+        on_spool(&self.spool, work).await
     }
 
     /// A group's runs, the first of which has that number.
@@ -900,14 +901,12 @@ fn configuration(device: &DeviceProfile, group: &Group, card: &ModelCard) -> Con
     }
 }
 
-async fn off_thread<T: Send + 'static, E: Send + 'static>(
+async fn on_spool<T: Send + 'static>(
     spool: &Arc<Spool>,
-    work: impl FnOnce(&Spool) -> Result<T, E> + Send + 'static,
-) -> Result<T, E> {
+    work: impl FnOnce(&Spool) -> T + Send + 'static,
+) -> T {
     let spool = spool.clone();
-    tokio::task::spawn_blocking(move || work(&spool))
-        .await
-        .expect("the spool does not panic")
+    off_thread(move || work(&spool)).await
 }
 
 /// The files of a segment's pictures, drawn before it begins: inside a window nothing of ours takes a processor's time.
@@ -915,9 +914,7 @@ async fn next_files(album: &Arc<Album>, items: &[Item]) -> Vec<Option<Arc<[u8]>>
     let items = items.iter().take(drive::SEGMENT_REQUESTS_MAX);
     let pictures: Vec<Option<ItemPicture>> = items.map(|item| item.picture.clone()).collect();
     let album = album.clone();
-    tokio::task::spawn_blocking(move || album.files(&pictures))
-        .await
-        .expect("drawing does not panic")
+    off_thread(move || album.files(&pictures)).await
 }
 
 fn new_run_id(now: WallTime) -> RunId {

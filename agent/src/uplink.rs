@@ -27,6 +27,7 @@ use tokwatt_proto::{
 use tonic::{Status, Streaming};
 
 use crate::{
+    blocking::off_thread,
     runner::QuietGate,
     spool::{Spool, SpoolError, Spooled},
 };
@@ -261,7 +262,7 @@ impl Uplink {
             if is_ours {
                 spool.acknowledge(ack.through)?;
             }
-            Ok(is_ours)
+            Ok::<_, SpoolError>(is_ours)
         });
         if !is_ours.await? {
             return Err(LinkError::Ahead(ack));
@@ -319,14 +320,6 @@ async fn send(uploads: &mpsc::Sender<v1::Upload>, kind: v1::upload::Kind) -> Res
         .send(v1::Upload { kind: Some(kind) })
         .await
         .map_err(|_| LinkError::Closed)
-}
-
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
-) -> Result<T, SpoolError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("the spool does not panic")
 }
 
 fn read(ack: Option<Result<v1::Ack, Status>>) -> Result<Ack, LinkError> {

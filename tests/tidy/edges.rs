@@ -18,13 +18,17 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 
 /// A new edge is a decision: add it here, in a commit of its own.
 const AGENT: Edges = &[
+    ("blocking", &[]),
     ("clock", &[]),
     ("settings", &[]),
     ("guard", &[]),
     ("device", &[]),
     ("workload", &[]),
     // A server's own metrics are gauges.
-    ("backend", &["clock", "device", "guard", "workload"]),
+    (
+        "backend",
+        &["blocking", "clock", "device", "guard", "workload"],
+    ),
     ("power", &["clock", "device", "guard"]),
     ("power_mode", &["device"]),
     ("decode", &["device", "power"]),
@@ -36,6 +40,7 @@ const AGENT: Edges = &[
         "runner",
         &[
             "backend",
+            "blocking",
             "clock",
             "device",
             "power",
@@ -46,13 +51,13 @@ const AGENT: Edges = &[
     ),
     ("spool", &["clock"]),
     // The gate that the runner closes while it measures.
-    ("uplink", &["clock", "runner", "spool"]),
+    ("uplink", &["blocking", "clock", "runner", "spool"]),
     ("enrol", &["clock", "runner", "uplink"]),
     // Its runner starts benches by the settings' names, and waits where they measure.
     (
         "attend",
         &[
-            "backend", "clock", "runner", "settings", "spool", "uplink", "workload",
+            "backend", "blocking", "clock", "runner", "settings", "spool", "uplink", "workload",
         ],
     ),
     (

@@ -42,6 +42,7 @@ use super::{
     offer::{check, offer},
 };
 use crate::{
+    blocking::off_thread,
     runner::{Passage, QuietGate, RunnerError, abandon, asked_so_far},
     settings::Settings,
     spool::{BenchLock, Spool, SpoolError, Unfinished},
@@ -191,9 +192,7 @@ impl BenchRunner {
         work: impl FnOnce(&Spool) -> Result<T, RunnerError> + Send + 'static,
     ) -> Result<T, RunnerError> {
         let spool = self.spool.clone();
-        tokio::task::spawn_blocking(move || work(&spool))
-            .await
-            .expect("the spool does not panic")
+        off_thread(move || work(&spool)).await
     }
 }
 

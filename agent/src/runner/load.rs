@@ -8,6 +8,7 @@ use tokwatt_domain::{
 use super::{Group, Progress, Runner, Tally};
 use crate::{
     backend::{Backend, BackendError, ModelCard, page_cache::Cached},
+    blocking::off_thread,
     workload::plan::Plan,
 };
 
@@ -124,7 +125,5 @@ async fn cached(backend: &dyn Backend, cache: PageCache) -> Cached {
         PageCache::AsItIs => Cached::look(&weights),
         PageCache::Dropped => Cached::drop(&weights),
     };
-    tokio::task::spawn_blocking(look)
-        .await
-        .expect("looking at the page cache does not panic")
+    off_thread(look).await
 }

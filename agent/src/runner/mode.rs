@@ -5,7 +5,10 @@ use tokwatt_domain::{device::DeviceProfile, run::RunHeader};
 use tokwatt_proto::record::Record;
 
 use super::{Group, Outcome, Progress, Runner, RunnerError, Tally};
-use crate::device::{self, HostRoot, jetson::PowerMode, nvpmodel};
+use crate::{
+    blocking::off_thread,
+    device::{self, HostRoot, jetson::PowerMode, nvpmodel},
+};
 
 impl Runner {
     /// Puts the group's power mode in force, if it names one, and describes the device as it then is. The inner error is why
@@ -23,14 +26,14 @@ impl Runner {
             self.host_root.clone(),
             self.device.clone(),
         );
-        let switched = tokio::task::spawn_blocking(move || {
+        let switched = off_thread(move || {
             let mode = target.switch.to(&target.mode)?;
             gauges.find_again();
             let device = device_in(&mode, &root, &before);
             Ok((mode, device))
         })
         .await;
-        let (mode, device) = match switched.expect("switching does not panic") {
+        let (mode, device) = match switched {
             Ok(switched) => switched,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -47,13 +50,13 @@ impl Runner {
         };
         let switch = target.switch.clone();
         let (root, before) = (self.host_root.clone(), self.device.clone());
-        let left = tokio::task::spawn_blocking(move || {
+        let left = off_thread(move || {
             let problem = switch.put_back().err();
             let mode = nvpmodel::in_force(&root);
             let device = mode.map(|mode| device_in(&mode, &root, &before));
             (problem, device.unwrap_or(before))
         });
-        let (problem, device) = left.await.expect("putting back does not panic");
+        let (problem, device) = left.await;
         outcome.warn(problem);
         if let Err(error) = self.keep(vec![Record::Device(device)]).await {
             // What ended the bench is the better reason.
@@ -98,8 +101,7 @@ impl Runner {
     /// The mode in force if it is another one.
     async fn other_than(&self, wanted: &PowerMode) -> Option<PowerMode> {
         let root = self.host_root.clone();
-        let mode = tokio::task::spawn_blocking(move || nvpmodel::in_force(&root));
-        let mode = mode.await.expect("looking does not panic")?;
+        let mode = off_thread(move || nvpmodel::in_force(&root)).await?;
         (mode.id != wanted.id).then_some(mode)
     }
 }

@@ -13,7 +13,7 @@ use tokwatt_domain::{
 use tokwatt_proto::{UnderWay, assemble_under_way, record::Record};
 
 use super::{
-    Album, Group, Loaded, Outcome, PICTURES_BYTES_MAX, Runner, RunnerError, Work, off_thread,
+    Album, Group, Loaded, Outcome, PICTURES_BYTES_MAX, Runner, RunnerError, Work, on_spool,
 };
 use crate::{
     spool::{OpenRun, Spool, Unfinished},
@@ -63,7 +63,7 @@ impl Runner {
         groups: &[Group],
         outcome: &mut Outcome,
     ) -> Result<Work<'a>, RunnerError> {
-        let (unfinished, reports) = off_thread(&self.spool, |spool| {
+        let (unfinished, reports) = on_spool(&self.spool, |spool| {
             let Some(unfinished) = spool.unfinished()? else {
                 spool.begin_bench("")?;
                 return Ok((None, Vec::new()));
@@ -88,7 +88,7 @@ impl Runner {
         open: OpenRun,
         header: &RunHeader,
     ) -> Result<Interrupted, RunnerError> {
-        let under_way = off_thread(&self.spool, move |spool| read_back(spool, open)).await?;
+        let under_way = on_spool(&self.spool, move |spool| read_back(spool, open)).await?;
         let changed = differences(&under_way.header.cell, &header.cell);
         if !changed.is_empty() {
             return Err(RunnerError::Changed {

@@ -10,9 +10,12 @@ use super::{
     answer::{Answer, Lines},
     protocol, request,
 };
-use crate::backend::{
-    Arrival, BackendError, Event, Question,
-    http::{Exchange, Head, Moment},
+use crate::{
+    backend::{
+        Arrival, BackendError, Event, Question,
+        http::{Exchange, Head, Moment},
+    },
+    blocking::off_thread,
 };
 
 /// One question on its way.
@@ -90,11 +93,7 @@ impl Asking {
         let (model, context) = (settings.model.clone(), settings.context);
         let body = match &question.picture {
             None => request::body(&model, context, &question),
-            Some(_) => {
-                let encode = move || request::body(&model, context, &question);
-                let encoded = tokio::task::spawn_blocking(encode).await;
-                encoded.expect("encoding does not panic")
-            }
+            Some(_) => off_thread(move || request::body(&model, context, &question)).await,
         };
         self.shared.client.post(CHAT, body)
     }

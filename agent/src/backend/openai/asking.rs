@@ -12,9 +12,12 @@ use super::{
     events::Events,
     refusal,
 };
-use crate::backend::{
-    Arrival, BackendError, Event, Question,
-    http::{Exchange, Head, Moment},
+use crate::{
+    backend::{
+        Arrival, BackendError, Event, Question,
+        http::{Exchange, Head, Moment},
+    },
+    blocking::off_thread,
 };
 
 /// One question on its way.
@@ -107,9 +110,7 @@ impl Asking {
         let is_streaming = question.is_streaming;
         let body = match &question.picture {
             None => dialect.body(&question),
-            Some(_) => tokio::task::spawn_blocking(move || dialect.body(&question))
-                .await
-                .expect("encoding does not panic"),
+            Some(_) => off_thread(move || dialect.body(&question)).await,
         };
         Ok(Step::Waiting {
             exchange: self.shared.client.post(COMPLETIONS, body),
