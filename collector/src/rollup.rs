@@ -1,7 +1,7 @@
 //! Finished runs to reports, computed anew from the trace, and runs of a kind to cells.
 //!
 //! This happens beside the deliveries, not in their way: an acknowledgement says that the bytes are safe, not that they are
-//! measured. While deliveries wait, it works a tenth of the time. What is to be done stands in the store (runs that are
+//! measured. While deliveries wait, it computes a tenth of the time. What is to be done stands in the store (runs that are
 //! finished and not measured), so that a crash in between is repaired by starting again. Likewise cells of which other runs count than
 //! when they were made, since a job was settled.
 
@@ -134,7 +134,14 @@ impl Rollup {
         let mut measured = Vec::new();
         for (key, judged) in cells {
             let began = Instant::now();
-            measured.push(self.rolled_up(key, judged).await?);
+            match self.rolled_up(key, judged).await {
+                Ok(cell) => measured.push(cell),
+                Err(error) => {
+                    // It may fail the next time, too.
+                    self.keep(measured).await?;
+                    return Err(error);
+                }
+            }
             self.give_way(began.elapsed(), stopping).await;
             if measured.len() == CELLS_AT_ONCE {
                 self.keep(std::mem::take(&mut measured)).await?;
@@ -207,17 +214,15 @@ impl Rollup {
 
     /// All of them together: where a fleet delivers, a commit waits for its turn.
     async fn keep(&self, measured: Vec<Measured>) -> Result<(), RollupError> {
-        if measured.is_empty() {
-            return Ok(());
-        }
-        let n_runs = measured.iter().map(|cell| cell.runs.len()).sum();
-        let kept = measured
-            .into_iter()
-            .map(|cell| self.store.put_measured(cell));
-        future::try_join_all(kept).await?;
-        tracing::info!(n_runs, "runs measured");
-        self.settled(n_runs);
-        Ok(())
+        let kept = measured.into_iter().map(|cell| async move {
+            let n_runs = cell.runs.len();
+            self.store.put_measured(cell).await?;
+            tracing::info!(n_runs, "runs measured");
+            self.settled(n_runs);
+            Ok::<_, RollupError>(())
+        });
+        // To the last one, also where one fails: what is still to be written must not meet what is read next.
+        future::join_all(kept).await.into_iter().collect()
     }
 
     fn settled(&self, n_runs: usize) {

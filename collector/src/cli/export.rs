@@ -28,8 +28,8 @@ pub(super) struct Export {
     /// Only measured runs of which this holds; more than once: all must hold
     #[arg(long = "where", value_name = "KEY=VALUE")]
     conditions: Vec<String>,
-    /// Runs by id or its first 6 or more digits [default: all that meet the conditions]; and last the file or folder to write, - for
-    /// standard output
+    /// Runs by id or its first or last 6 or more digits [default: all that meet the conditions]; and last the file or folder to write,
+    /// - for standard output
     #[arg(value_name = "RUN… OUT", required = true)]
     runs_and_out: Vec<String>,
     #[command(flatten)]

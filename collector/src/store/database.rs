@@ -155,7 +155,7 @@ const FILE_NAME: &str = "collector.sqlite";
 
 /// Pages of 16 KiB, since a record is some KB or more; a file that was made with others keeps them.
 /// FULL: an acknowledged record survives a power cut. Memory mapping stays off: corruption was reported with it.
-/// 16 MiB hold the pages of the indexes to which 1,000 devices write in turn. What is noted in case a task fails stays in memory:
+/// 16 MiB hold the page of an index to which each of 1,000 devices writes in turn. What is noted in case a task fails stays in memory:
 /// beyond 64 KiB that would be a file.
 const WRITER_PRAGMAS: &str = "
     PRAGMA busy_timeout = 5000;
