@@ -412,15 +412,13 @@ mod tests {
         n.unwrap().parse().unwrap()
     }
 
-    #[tokio::test]
-    async fn cells_are_kept_in_fewer_commits_than_there_are() {
-        let folder = TempDir::new().unwrap();
+    /// A roll-up over a store that has so many finished runs of `lab-1`.
+    async fn rollup_over(folder: &TempDir, n: u8) -> Rollup {
         let vitals = Arc::new(Vitals::new(&database_in(folder.path())));
         let store = Arc::new(Store::open_counted(folder.path(), &vitals).unwrap());
         let (device, epoch) = (DeviceId::parse("lab-1").unwrap(), Epoch(1));
         let hello = store.greet(device.clone(), epoch, "0.1.0".to_owned());
         hello.await.unwrap();
-        let n = u8::try_from(CELLS_AT_ONCE).unwrap();
         let records = (1..=n).map(run).collect();
         let delivery = Delivery {
             device,
@@ -428,12 +426,35 @@ mod tests {
             records,
         };
         store.admit(delivery).await.unwrap();
-        let before = n_commits(&vitals);
-        let rollup = Rollup::new(Arc::clone(&store), Arc::default(), Arc::clone(&vitals));
+        Rollup::new(store, Arc::default(), vitals)
+    }
+
+    async fn n_complete(rollup: &Rollup) -> usize {
+        let runs = rollup.store.latest_runs(None, 0, usize::MAX).await.unwrap();
+        let complete = runs.iter().filter(|run| run.state == State::Complete);
+        complete.count()
+    }
+
+    #[tokio::test]
+    async fn cells_are_kept_in_fewer_commits_than_there_are() {
+        let folder = TempDir::new().unwrap();
+        let n = u8::try_from(CELLS_AT_ONCE).unwrap();
+        let rollup = rollup_over(&folder, n).await;
+        let before = n_commits(&rollup.vitals);
         rollup.keep((1..=n).map(measured).collect()).await.unwrap();
-        assert!(n_commits(&vitals) - before < u64::from(n) / 2);
-        let runs = store.latest_runs(None, 0, usize::MAX).await.unwrap();
-        assert!(runs.iter().all(|run| run.state == State::Complete));
-        assert_eq!(runs.len(), CELLS_AT_ONCE);
+        assert!(n_commits(&rollup.vitals) - before < u64::from(n) / 2);
+        assert_eq!(n_complete(&rollup).await, CELLS_AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn a_cell_that_cannot_be_kept_is_said_when_all_others_are() {
+        let folder = TempDir::new().unwrap();
+        let rollup = rollup_over(&folder, 8).await;
+        let mut cells: Vec<Measured> = (1..=8).map(measured).collect();
+        cells[0].cell.device = "nobody".to_owned();
+        let progress = rollup.progress();
+        rollup.keep(cells).await.unwrap_err();
+        assert_eq!(*progress.borrow(), 7);
+        assert_eq!(n_complete(&rollup).await, 7);
     }
 }
